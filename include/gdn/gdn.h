@@ -1,0 +1,494 @@
+/* Copyright the libgdn authors. Licensed under Apache-2.0. */
+#ifndef GDN_GDN_H_
+#define GDN_GDN_H_
+
+/**
+ * @file gdn.h
+ * @brief The C interface of libgdn: Gated DeltaNet (GDN) kernels.
+ *
+ * One value head, one token, with a state S of shape [DK, DV]:
+ *
+ *     S   <- exp(g_t) S
+ *     v'_t = beta_t (v_t - S^T k_t)
+ *     S   <- S + k_t v'_t^T
+ *     o_t  = scale S^T q_t
+ *
+ * Conventions that hold for every function here:
+ *
+ * - Tensors are DLPack `DLTensor`s. `byte_offset` is honoured; `strides == NULL` means compact row
+ *   major; strides count elements. A null data pointer is legal for an empty tensor.
+ * - B: batch, T: tokens, N: sequences, HK: query/key heads, HV: value heads, DK/DV: head widths,
+ *   C: chunk length or channels. HV is a multiple of HK.
+ * - q, k, v, o and states have a unit last stride; their other strides are free (0 is allowed on
+ *   inputs). g, beta and everything else that is not [.., D] may have any strides.
+ * - Packed variable length: B == 1 and cu_seqlens [N + 1], int32 or int64, from 0 to T, not
+ *   decreasing. Without cu_seqlens each of the B rows is a sequence: N == B.
+ * - Outputs never overlap inputs or each other, the in-place state excepted.
+ * - Every function returns a status. After a failure gdn_last_error() says in a sentence which
+ *   argument was wrong, what was found and what was expected; no output has been written.
+ * - Args structs: zero the struct, set struct_size = sizeof, set the required tensors. Zero means
+ *   the default everywhere. A shorter struct (older caller) reads as zero-extended; a longer one
+ *   whose tail is not zero is refused.
+ * - Results are bitwise the same from run to run, for any number of threads, and for a sequence
+ *   alone or packed with others.
+ */
+
+#include <dlpack/dlpack.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(_WIN32)
+#define GDN_API
+#else
+#define GDN_API __attribute__((visibility("default")))
+#endif
+
+/** Version of this header; gdn_version() is that of the library. */
+#define GDN_VERSION_MAJOR 0
+#define GDN_VERSION_MINOR 1
+#define GDN_VERSION_PATCH 0
+
+/** Public chunk length, in tokens. */
+#define GDN_CHUNK_SIZE 64
+
+/** Alignment that a workspace pointer must have, in bytes. */
+#define GDN_WORKSPACE_ALIGNMENT 256
+
+/** What a call came to. */
+typedef enum gdn_status {
+  GDN_OK = 0,
+  /** An argument is wrong: rank, shape, dtype, stride, device, value, overlap. */
+  GDN_INVALID_ARGUMENT = 1,
+  /** The call is valid, but this build, backend or processor cannot serve it. */
+  GDN_UNSUPPORTED = 2,
+  /** exec->workspace is missing, misaligned or smaller than gdn_*_workspace_size() says. */
+  GDN_WORKSPACE_TOO_SMALL = 3,
+  /** The library could not get memory for its own bookkeeping (threads). */
+  GDN_OUT_OF_MEMORY = 4,
+  /** The device reported an error (possibly one of earlier, asynchronous work). */
+  GDN_DEVICE_ERROR = 5,
+  /** A defect of the library. */
+  GDN_INTERNAL_ERROR = 6
+} gdn_status;
+
+/** Which key head a value head h reads. */
+typedef enum gdn_head_map {
+  /** h / (HV / HK): Qwen3-Next, Qwen3.5, vLLM, FLA. */
+  GDN_HEAD_MAP_BLOCK = 0,
+  /** h % HK: ggml. */
+  GDN_HEAD_MAP_INTERLEAVED = 1
+} gdn_head_map;
+
+/** Bits of the `flags` field of args structs. A bit that an operation does not know is refused. */
+typedef enum gdn_flag {
+  /** The scale field counts (otherwise DK^-0.5). */
+  GDN_HAS_SCALE = 1 << 0,
+  /** q and k are multiplied by rsqrt(sum x^2 + 1e-6) over DK. */
+  GDN_USE_QK_L2NORM = 1 << 1,
+  /** g holds raw gates a: the decay is -exp(A_log[h]) softplus(a + dt_bias[h]). */
+  GDN_USE_GATE = 1 << 2,
+  /** beta holds raw logits b: sigmoid(b) is used. */
+  GDN_USE_BETA_SIGMOID = 1 << 3,
+  /** beta = 2 sigmoid(b); needs GDN_USE_BETA_SIGMOID (or the gating operation). */
+  GDN_ALLOW_NEG_EIGVAL = 1 << 4,
+  /** States are [.., HV, DV, DK] instead of [.., HV, DK, DV]. */
+  GDN_STATE_V_FIRST = 1 << 5,
+  /** The eps field counts (otherwise 1e-6). */
+  GDN_HAS_EPS = 1 << 6,
+  /** The convolution is followed by silu. */
+  GDN_SILU = 1 << 7
+} gdn_flag;
+
+/** Bits of gdn_exec.flags. */
+typedef enum gdn_exec_flag {
+  /** CUDA: synchronise and check the contents of cu_seqlens and state_indices (also GDN_CHECK=1).
+   *  The CPU backends always check. */
+  GDN_EXEC_CHECK = 1 << 0,
+  /** Never split one sequence for parallelism: a prefill cut at multiples of 64 tokens and resumed
+   *  is bitwise the same on every backend. */
+  GDN_EXEC_NO_SPLIT = 1 << 1
+} gdn_exec_flag;
+
+/** How to run a call. NULL or a zeroed struct (with struct_size) means the defaults. */
+typedef struct gdn_exec {
+  size_t struct_size;
+  /** cudaStream_t on CUDA; must be NULL on the CPU. NULL on CUDA: the default stream. */
+  void *stream;
+  /** Threads on the CPU; 0: GDN_NUM_THREADS, else what the process may use. */
+  int32_t threads;
+  /** gdn_exec_flag bits. */
+  uint32_t flags;
+  /** Caller-owned scratch memory on the operands' device, 256-byte aligned; may be NULL when the
+   *  operation's workspace size is 0. Its contents before the call do not matter. */
+  void *workspace;
+  /** Bytes at workspace. */
+  size_t workspace_size;
+  /** Name of a backend; NULL: GDN_BACKEND, else the operands' device decides. */
+  const char *backend;
+  /** Name of one of that backend's instruction sets; NULL: GDN_ISA, else the fastest. */
+  const char *isa;
+} gdn_exec;
+
+/* ------------------------------------------------------------------------------------------------
+ * Library
+ * --------------------------------------------------------------------------------------------- */
+
+/** Returns "major.minor.patch" of the loaded library. Static storage. */
+GDN_API const char *gdn_version(void);
+
+/** Returns the name of a status, for example "GDN_INVALID_ARGUMENT". Static storage. */
+GDN_API const char *gdn_status_string(gdn_status status);
+
+/** Returns the message of the calling thread's last failed call, "" if none failed. Valid until
+ *  that thread's next call into the library. */
+GDN_API const char *gdn_last_error(void);
+
+/** Number of backends in this build. */
+GDN_API int gdn_backend_count(void);
+
+/** Name of backend i ("reference", "cpu", "cuda"); NULL if i is out of range. */
+GDN_API const char *gdn_backend_name(int i);
+
+/** Number of instruction sets (code paths) compiled into a backend; 0 for an unknown backend. */
+GDN_API int gdn_isa_count(const char *backend);
+
+/** Name of instruction set i of a backend, slowest first; NULL if out of range. */
+GDN_API const char *gdn_isa_name(const char *backend, int i);
+
+/** 1 if this machine can run instruction set i of the backend, else 0. */
+GDN_API int gdn_isa_supported(const char *backend, int i);
+
+/** What a call with a given gdn_exec would run on. Strings are static. */
+typedef struct gdn_selection {
+  const char *backend;
+  const char *isa;
+  /** A sentence: why this instruction set was chosen. */
+  const char *reason;
+  /** Threads that a CPU call would use at most. */
+  int32_t threads;
+} gdn_selection;
+
+/** Reports backend, instruction set and threads for CPU operands under `exec` (may be NULL). */
+GDN_API gdn_status gdn_select(const gdn_exec *exec, gdn_selection *out);
+
+/* ------------------------------------------------------------------------------------------------
+ * The gated delta rule
+ * --------------------------------------------------------------------------------------------- */
+
+/**
+ * Arguments of gdn_chunk_gated_delta_rule (prefill) and gdn_fused_recurrent_gated_delta_rule
+ * (decode, speculative verify). Both compute the recurrence at the top of this file.
+ *
+ * State, one of three ways:
+ * - fresh: initial_state (optional) is read, final_state (optional) is written; both
+ *   [N, HV, DK, DV]. A fresh final_state is float32.
+ * - in place: initial_state and final_state are the same memory and type.
+ * - pool: state_indices is given; initial_state is the pool [slots, HV, DK, DV] and is updated in
+ *   place; final_state is NULL or the same memory. Sequence n uses slot state_indices[n]. A
+ *   negative index skips the sequence: its o is 0, no slot is touched. Duplicate slots are refused.
+ */
+typedef struct gdn_gated_delta_rule_args {
+  size_t struct_size;
+  /** gdn_flag: HAS_SCALE, USE_QK_L2NORM, USE_GATE, USE_BETA_SIGMOID, ALLOW_NEG_EIGVAL,
+   *  STATE_V_FIRST. */
+  uint32_t flags;
+  /** gdn_head_map. */
+  int32_t head_map;
+  /** Factor of o; finite; counts only with GDN_HAS_SCALE. */
+  double scale;
+  /** Chunk operation: 0 (default), 16, 32, 64 or 128; a hint that changes rounding at most.
+   *  Recurrent: must be 0. */
+  int32_t chunk_size;
+  /** Must be 0. */
+  int32_t reserved;
+  /** Chunk operation: tokens between checkpoints, a multiple of 64; 0 if checkpoints is NULL.
+   *  Recurrent: must be 0. */
+  int64_t checkpoint_every;
+  /** [B, T, HK, DK], float32, bfloat16 or float16. */
+  const DLTensor *q;
+  /** [B, T, HK, DK], type of q. */
+  const DLTensor *k;
+  /** [B, T, HV, DV], type of q. */
+  const DLTensor *v;
+  /** [B, T, HV], float32 or type of q: log decay (<= 0 in practice), natural logarithm; NULL: 0.
+   *  With GDN_USE_GATE: raw gates, required. */
+  const DLTensor *g;
+  /** [B, T, HV], float32 or type of q; NULL: 1. With GDN_USE_BETA_SIGMOID: logits, required. */
+  const DLTensor *beta;
+  /** [HV], float32 or type of q; required with GDN_USE_GATE, else NULL. */
+  const DLTensor *A_log;
+  /** [HV], float32 or type of q; optional with GDN_USE_GATE, else NULL. */
+  const DLTensor *dt_bias;
+  /** [N + 1], int32 or int64; NULL: B sequences of T tokens. */
+  const DLTensor *cu_seqlens;
+  /** See above; float32 or bfloat16; NULL: zeros. */
+  const DLTensor *initial_state;
+  /** See above; NULL: not wanted. */
+  const DLTensor *final_state;
+  /** [N], or for the recurrent operation also [N, M] with M >= the longest sequence; int32 or
+   *  int64. With [N, M] the state after token t of sequence n goes to slot state_indices[n, t]
+   *  (none if that is negative) and the initial state comes from slot
+   *  state_indices[n, num_accepted_tokens[n] - 1]. */
+  const DLTensor *state_indices;
+  /** [N], int32 or int64, each in 1..M; recurrent with state_indices [N, M] only; NULL: ones. */
+  const DLTensor *num_accepted_tokens;
+  /** Output, optional: the states after m, 2m, .. tokens of each sequence (m = checkpoint_every),
+   *  sequences in order: [sum of floor(L_n / m), HV, DK, DV], float32 or bfloat16. */
+  const DLTensor *checkpoints;
+  /** Output: [B, T, HV, DV], type of q. */
+  const DLTensor *o;
+} gdn_gated_delta_rule_args;
+
+/**
+ * Gated delta rule over whole sequences, in chunks: one fused pass that never stores W, U or V'.
+ * S. Yang, J. Kautz, A. Hatamizadeh, "Gated Delta Networks", ICLR 2025 (arXiv 2412.06464).
+ */
+GDN_API gdn_status gdn_chunk_gated_delta_rule(const gdn_gated_delta_rule_args *args,
+                                              const gdn_exec *exec);
+
+/** Bytes of workspace that gdn_chunk_gated_delta_rule needs; follows from shapes, types and
+ *  exec->threads alone. */
+GDN_API gdn_status gdn_chunk_gated_delta_rule_workspace_size(const gdn_gated_delta_rule_args *args,
+                                                             const gdn_exec *exec, size_t *bytes);
+
+/** Gated delta rule token by token: the state is read and written once per token or call. Needs no
+ *  workspace. */
+GDN_API gdn_status gdn_fused_recurrent_gated_delta_rule(const gdn_gated_delta_rule_args *args,
+                                                        const gdn_exec *exec);
+
+/* ------------------------------------------------------------------------------------------------
+ * The stages of the chunkwise algorithm, one by one
+ *
+ * A chunk of C tokens, c = inclusive cumulative sum of g inside it, S0 the state before it:
+ *
+ *     A[i,j] = beta_i exp(c_i - c_j) (k_i . k_j),  i > j        chunk_scaled_dot_kkt
+ *     T      = (I + A)^-1                                       solve_tril
+ *     u = T diag(beta) v,   w = T diag(beta exp(c)) k           recompute_w_u
+ *     v_new  = u - w S0                                         chunk_fwd_h
+ *     S1     = exp(c_last) S0 + (diag(exp(c_last - c)) k)^T v_new
+ *     o      = scale (diag(exp(c)) q S0 + tril(q k^T exp(c_i - c_j)) v_new)    chunk_fwd_o
+ *
+ * Chunks start at each sequence's first token; chunk_size is 0 (64), 16, 32, 64 or 128. NT is the
+ * number of chunks of all sequences together, sequences in order. "type" is float32, bfloat16 or
+ * float16; k, v, w, u, v_new, q, o of one call share it. Stages need no workspace.
+ * --------------------------------------------------------------------------------------------- */
+
+/** Arguments of gdn_chunk_local_cumsum. */
+typedef struct gdn_chunk_local_cumsum_args {
+  size_t struct_size;
+  uint32_t flags; /**< Must be 0. */
+  int32_t chunk_size;
+  const DLTensor *g;          /**< [B, T, HV], any type. */
+  const DLTensor *cu_seqlens; /**< [N + 1] or NULL. */
+  const DLTensor *g_cumsum;   /**< Output: [B, T, HV], float32. */
+} gdn_chunk_local_cumsum_args;
+
+/** g_cumsum = inclusive sum of g over each chunk. */
+GDN_API gdn_status gdn_chunk_local_cumsum(const gdn_chunk_local_cumsum_args *args,
+                                          const gdn_exec *exec);
+
+/** Arguments of gdn_chunk_scaled_dot_kkt. */
+typedef struct gdn_chunk_scaled_dot_kkt_args {
+  size_t struct_size;
+  uint32_t flags; /**< Must be 0. */
+  int32_t chunk_size;
+  int32_t head_map;           /**< gdn_head_map. */
+  int32_t reserved;           /**< Must be 0. */
+  const DLTensor *k;          /**< [B, T, HK, DK], type. */
+  const DLTensor *beta;       /**< [B, T, HV], float32 or type. */
+  const DLTensor *g_cumsum;   /**< [B, T, HV], float32; NULL: zeros. */
+  const DLTensor *cu_seqlens; /**< [N + 1] or NULL. */
+  const DLTensor *A;          /**< Output: [B, T, HV, C], float32; 0 on and above the diagonal and
+                                   past the end of a sequence. */
+} gdn_chunk_scaled_dot_kkt_args;
+
+/** A = strictly lower triangle of diag(beta) (K K^T) exp(c_i - c_j), chunk by chunk. */
+GDN_API gdn_status gdn_chunk_scaled_dot_kkt(const gdn_chunk_scaled_dot_kkt_args *args,
+                                            const gdn_exec *exec);
+
+/** Arguments of gdn_solve_tril. */
+typedef struct gdn_solve_tril_args {
+  size_t struct_size;
+  uint32_t flags; /**< Must be 0. */
+  int32_t chunk_size;
+  const DLTensor *A;          /**< [B, T, HV, C], float32; only i > j is read. */
+  const DLTensor *cu_seqlens; /**< [N + 1] or NULL. */
+  const DLTensor *T;          /**< Output: [B, T, HV, C], float32, bfloat16 or float16; 0 above the
+                                   diagonal and past the end of a sequence. */
+} gdn_solve_tril_args;
+
+/** T = (I + A)^-1, chunk by chunk, by forward substitution in float32. */
+GDN_API gdn_status gdn_solve_tril(const gdn_solve_tril_args *args, const gdn_exec *exec);
+
+/** Arguments of gdn_recompute_w_u. */
+typedef struct gdn_recompute_w_u_args {
+  size_t struct_size;
+  uint32_t flags; /**< Must be 0. */
+  int32_t chunk_size;
+  int32_t head_map;           /**< gdn_head_map. */
+  int32_t reserved;           /**< Must be 0. */
+  const DLTensor *k;          /**< [B, T, HK, DK], type. */
+  const DLTensor *v;          /**< [B, T, HV, DV], type. */
+  const DLTensor *beta;       /**< [B, T, HV], float32 or type. */
+  const DLTensor *g_cumsum;   /**< [B, T, HV], float32; NULL: zeros. */
+  const DLTensor *T;          /**< [B, T, HV, C], float32 or type. */
+  const DLTensor *cu_seqlens; /**< [N + 1] or NULL. */
+  const DLTensor *w;          /**< Output: [B, T, HV, DK], type. */
+  const DLTensor *u;          /**< Output: [B, T, HV, DV], type. */
+} gdn_recompute_w_u_args;
+
+/** w = T diag(beta exp(c)) k and u = T diag(beta) v, chunk by chunk. */
+GDN_API gdn_status gdn_recompute_w_u(const gdn_recompute_w_u_args *args, const gdn_exec *exec);
+
+/** Arguments of gdn_chunk_fwd_h. */
+typedef struct gdn_chunk_fwd_h_args {
+  size_t struct_size;
+  uint32_t flags; /**< GDN_STATE_V_FIRST or 0; concerns h and both states. */
+  int32_t chunk_size;
+  int32_t head_map;              /**< gdn_head_map. */
+  int32_t reserved;              /**< Must be 0. */
+  const DLTensor *k;             /**< [B, T, HK, DK], type. */
+  const DLTensor *w;             /**< [B, T, HV, DK], type. */
+  const DLTensor *u;             /**< [B, T, HV, DV], type. */
+  const DLTensor *g_cumsum;      /**< [B, T, HV], float32; NULL: zeros. */
+  const DLTensor *cu_seqlens;    /**< [N + 1] or NULL. */
+  const DLTensor *initial_state; /**< [N, HV, DK, DV], float32 or bfloat16; NULL: zeros. */
+  const DLTensor *h;             /**< Output: [NT, HV, DK, DV], float32 or type: the state before
+                                      each chunk. */
+  const DLTensor *v_new;         /**< Output: [B, T, HV, DV], type. */
+  const DLTensor *final_state;   /**< Output, optional: [N, HV, DK, DV], float32. */
+} gdn_chunk_fwd_h_args;
+
+/** The chain of states from chunk to chunk. */
+GDN_API gdn_status gdn_chunk_fwd_h(const gdn_chunk_fwd_h_args *args, const gdn_exec *exec);
+
+/** Arguments of gdn_chunk_fwd_o. */
+typedef struct gdn_chunk_fwd_o_args {
+  size_t struct_size;
+  uint32_t flags; /**< GDN_HAS_SCALE, GDN_STATE_V_FIRST (concerns h). */
+  int32_t chunk_size;
+  int32_t head_map;           /**< gdn_head_map. */
+  int32_t reserved;           /**< Must be 0. */
+  double scale;               /**< Counts only with GDN_HAS_SCALE; else DK^-0.5. */
+  const DLTensor *q;          /**< [B, T, HK, DK], type. */
+  const DLTensor *k;          /**< [B, T, HK, DK], type. */
+  const DLTensor *v_new;      /**< [B, T, HV, DV], type. */
+  const DLTensor *h;          /**< [NT, HV, DK, DV], float32 or type. */
+  const DLTensor *g_cumsum;   /**< [B, T, HV], float32; NULL: zeros. */
+  const DLTensor *cu_seqlens; /**< [N + 1] or NULL. */
+  const DLTensor *o;          /**< Output: [B, T, HV, DV], type. */
+} gdn_chunk_fwd_o_args;
+
+/** The output of each chunk from the state before it and its v_new. */
+GDN_API gdn_status gdn_chunk_fwd_o(const gdn_chunk_fwd_o_args *args, const gdn_exec *exec);
+
+/* ------------------------------------------------------------------------------------------------
+ * The rest of a GDN layer
+ * --------------------------------------------------------------------------------------------- */
+
+/**
+ * Arguments of gdn_causal_conv1d_fwd: y[c, t] = act(bias[c] + sum_w weight[c, w] x[c, t - W + 1 +
+ * w]) with x before a sequence's start taken from the convolution state, or 0.
+ */
+typedef struct gdn_causal_conv1d_fwd_args {
+  size_t struct_size;
+  uint32_t flags;                /**< GDN_SILU or 0. */
+  int32_t reserved;              /**< Must be 0. */
+  const DLTensor *x;             /**< [B, C, T], float32, bfloat16 or float16; any strides. */
+  const DLTensor *weight;        /**< [C, W], float32 or type of x; W = 2, 3 or 4; newest last. */
+  const DLTensor *bias;          /**< [C], float32 or type of x; NULL: 0. */
+  const DLTensor *cu_seqlens;    /**< [N + 1] (B == 1) or NULL (N = B). */
+  const DLTensor *conv_state;    /**< In/out, optional: [slots, C, L], L >= W - 1, type of x, any
+                                      strides: the last L inputs of each sequence, newest last. */
+  const DLTensor *state_indices; /**< [N], int32 or int64; NULL: slot n. Negative: y = 0 and no slot
+                                      is touched. */
+  const DLTensor *has_initial_state; /**< [N], bool, int8, uint8 or int32; NULL: all true if
+                                          conv_state is given. Where false the slot is only written,
+                                          as if it had held zeros. */
+  const DLTensor *y;                 /**< Output: [B, C, T], type of x; any strides. */
+} gdn_causal_conv1d_fwd_args;
+
+/** Depthwise causal convolution over whole sequences. */
+GDN_API gdn_status gdn_causal_conv1d_fwd(const gdn_causal_conv1d_fwd_args *args,
+                                         const gdn_exec *exec);
+
+/**
+ * Arguments of gdn_causal_conv1d_update: T new tokens of each of N sequences. With
+ * num_accepted_tokens a (speculative verify: the newest T entries of the slot are the tokens of the
+ * last call, of which the first a were accepted), the newest T - a entries are dropped first; then
+ * x is appended and the newest L entries stay.
+ */
+typedef struct gdn_causal_conv1d_update_args {
+  size_t struct_size;
+  uint32_t flags;                /**< GDN_SILU or 0. */
+  int32_t reserved;              /**< Must be 0. */
+  const DLTensor *x;             /**< [N, C, T], float32, bfloat16 or float16; any strides. */
+  const DLTensor *weight;        /**< [C, W], float32 or type of x; W = 2, 3 or 4. */
+  const DLTensor *bias;          /**< [C], float32 or type of x; NULL: 0. */
+  const DLTensor *conv_state;    /**< In/out: [slots, C, L], type of x, any strides; L >= W - 1, and
+                                      L >= W - 2 + T with num_accepted_tokens. */
+  const DLTensor *state_indices; /**< [N], int32 or int64; NULL: slot n. Negative: y = 0. */
+  const DLTensor *num_accepted_tokens; /**< [N], int32 or int64, each in 1..T; NULL: nothing is
+                                            dropped. */
+  const DLTensor *y;                   /**< Output: [N, C, T], type of x; any strides. */
+} gdn_causal_conv1d_update_args;
+
+/** Depthwise causal convolution for decode, the state kept in a pool. */
+GDN_API gdn_status gdn_causal_conv1d_update(const gdn_causal_conv1d_update_args *args,
+                                            const gdn_exec *exec);
+
+/** Arguments of gdn_fused_gdn_gating. */
+typedef struct gdn_fused_gdn_gating_args {
+  size_t struct_size;
+  uint32_t flags;          /**< GDN_ALLOW_NEG_EIGVAL or 0. */
+  int32_t reserved;        /**< Must be 0. */
+  const DLTensor *A_log;   /**< [HV], float32, bfloat16 or float16. */
+  const DLTensor *a;       /**< [B, T, HV], float32, bfloat16 or float16; any strides. */
+  const DLTensor *b;       /**< [B, T, HV], type of a; any strides. */
+  const DLTensor *dt_bias; /**< [HV], float32, bfloat16 or float16; NULL: 0. */
+  const DLTensor *g;       /**< Output: [B, T, HV], float32. */
+  const DLTensor *beta;    /**< Output: [B, T, HV], float32 or type of b. */
+} gdn_fused_gdn_gating_args;
+
+/** g = -exp(A_log) softplus(a + dt_bias) (threshold 20), beta = sigmoid(b), twice that with
+ *  GDN_ALLOW_NEG_EIGVAL. */
+GDN_API gdn_status gdn_fused_gdn_gating(const gdn_fused_gdn_gating_args *args,
+                                        const gdn_exec *exec);
+
+/** Arguments of gdn_l2norm. */
+typedef struct gdn_l2norm_args {
+  size_t struct_size;
+  uint32_t flags;    /**< GDN_HAS_EPS or 0. */
+  int32_t reserved;  /**< Must be 0. */
+  double eps;        /**< Counts only with GDN_HAS_EPS; >= 0; else 1e-6. */
+  const DLTensor *x; /**< [.., D], rank 1 to 5, float32, bfloat16 or float16; unit last stride. */
+  const DLTensor *y; /**< Output: shape and type of x; unit last stride. */
+} gdn_l2norm_args;
+
+/** y = x rsqrt(sum x^2 + eps) over the last dimension. */
+GDN_API gdn_status gdn_l2norm(const gdn_l2norm_args *args, const gdn_exec *exec);
+
+/** Arguments of gdn_rms_norm_gated. */
+typedef struct gdn_rms_norm_gated_args {
+  size_t struct_size;
+  uint32_t flags;    /**< GDN_HAS_EPS or 0. */
+  int32_t reserved;  /**< Must be 0. */
+  double eps;        /**< Counts only with GDN_HAS_EPS; >= 0; else 1e-6. */
+  const DLTensor *x; /**< [.., D], rank 1 to 5, float32, bfloat16 or float16; unit last stride. */
+  const DLTensor *z; /**< Gate: shape and type of x; NULL: no gate. */
+  const DLTensor *weight; /**< [D], float32 or type of x; NULL: ones. */
+  const DLTensor *y;      /**< Output: shape and type of x; unit last stride. */
+} gdn_rms_norm_gated_args;
+
+/** y = x rsqrt(mean x^2 + eps) * weight * silu(z), in float32, rounded once. */
+GDN_API gdn_status gdn_rms_norm_gated(const gdn_rms_norm_gated_args *args, const gdn_exec *exec);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* GDN_GDN_H_ */
