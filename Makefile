@@ -1,0 +1,83 @@
+# Short names for what people do here. Every target installs what it needs first (scripts/setup.sh).
+
+PYTHON := .venv/bin/python
+JOBS ?= $(shell nproc)
+export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
+
+# The wheel and the C++ tests share one build tree, so that nothing is compiled twice.
+WHEEL := $(PYTHON) -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps \
+         --force-reinstall -c constraints.txt -Cbuild-dir=build/release
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all bench lint format docs clean setup-% package package-test package-bench
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: setup-demo package  ## read a text with a small Qwen3.5 model: torch path against libgdn
+	@$(PYTHON) examples/demo/demo.py
+
+test: setup-test package-test  ## release build, every instruction set, Python, a sanitizer smoke
+	@echo "== C and C++ tests (release, every instruction set of this machine)"
+	@ctest --test-dir build/release -L quick --output-on-failure
+	@echo "== Python tests"
+	@$(PYTHON) -m pytest -q tests/python
+	@$(MAKE) --no-print-directory sanitizer-smoke
+
+.PHONY: sanitizer-smoke sanitizers mutation fuzz
+sanitizer-smoke: setup-test
+	@echo "== sanitizer smoke (AddressSanitizer, UndefinedBehaviorSanitizer)"
+	@cmake --preset asan >/dev/null
+	@cmake --build --preset asan
+	@ctest --test-dir build/asan -L sanitizer --output-on-failure
+
+test-all: setup-test-all test sanitizers mutation fuzz  ## also full sanitizers, mutations, fuzzing
+
+sanitizers: setup-test-all
+	@echo "== C and C++ tests, full"
+	@ctest --test-dir build/release -L full --output-on-failure
+	@echo "== AddressSanitizer and UndefinedBehaviorSanitizer, all quick tests"
+	@cmake --preset asan >/dev/null && cmake --build --preset asan
+	@ctest --test-dir build/asan -L quick --output-on-failure
+	@echo "== ThreadSanitizer"
+	@cmake --preset tsan >/dev/null && cmake --build --preset tsan
+	@ctest --test-dir build/tsan -L sanitizer --output-on-failure
+
+mutation: setup-test-all
+	@echo "== seeded bugs, each of which the tests must catch"
+	@$(PYTHON) tests/mutation/run.py
+
+fuzz: setup-test-all
+	@echo "== fuzzing the C interface"
+	@cmake --preset fuzz >/dev/null && cmake --build --preset fuzz
+	@tests/fuzz/run.sh build/fuzz
+
+bench: setup-bench package-bench  ## ratios to packaged peers and to the machine's own peak
+	@$(PYTHON) bench/run.py
+
+lint: setup-lint  ## formats, clang-tidy, ruff, house rules
+	@scripts/lint.sh
+
+format: setup-lint  ## rewrite sources in the house format
+	@scripts/lint.sh --fix
+
+docs: setup-docs  ## Doxygen pages in build/docs
+	@mkdir -p build/docs && doxygen docs/Doxyfile && echo "== build/docs/html/index.html"
+
+clean:  ## remove build trees (not .venv)
+	rm -rf build dist
+
+setup-%:
+	@scripts/setup.sh $*
+
+package:
+	@echo "== building libgdn and the Python package (the first build takes minutes)"
+	@$(WHEEL) .
+
+package-test:
+	@echo "== building libgdn, its tests and the Python package (the first build takes minutes)"
+	@$(WHEEL) -Ccmake.define.GDN_BUILD_TESTS=ON .
+
+package-bench:
+	@echo "== building libgdn, its benchmarks and the Python package"
+	@$(WHEEL) -Ccmake.define.GDN_BUILD_TESTS=ON -Ccmake.define.GDN_BUILD_BENCH=ON .

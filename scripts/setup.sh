@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Installs what a target needs: Debian packages (apt-get, with sudo unless root) and a virtual
+# environment in .venv with PyPI packages. Does nothing where all is there already.
+#
+#   scripts/setup.sh demo|test|test-all|lint|docs|bench
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+usage() {
+  echo "usage: scripts/setup.sh demo|test|test-all|lint|docs|bench" >&2
+  exit 2
+}
+[ $# -eq 1 ] || usage
+
+build="cmake ninja-build libdlpack-dev libcli11-dev libfmt-dev nlohmann-json3-dev"
+test="$build libgtest-dev"
+case "$1" in
+  demo) debian=$build pypi=demo ;;
+  test) debian=$test pypi=test ;;
+  test-all) debian="$test clang libclang-rt-14-dev" pypi=test ;;
+  lint) debian="$test clang-format clang-tidy" pypi=lint ;;
+  docs) debian="doxygen graphviz" pypi= ;;
+  bench) debian="$test libbenchmark-dev" pypi=test ;;
+  *) usage ;;
+esac
+
+say() { printf '== %s\n' "$*"; }
+
+install_debian() {
+  local missing=() package
+  for package in $debian; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
+      missing+=("$package")
+  done
+  # The interpreter's own venv module and headers: separate packages where Python is Debian's.
+  python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+  python3 -c 'import os, sysconfig, sys
+sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))' ||
+    missing+=(python3-dev)
+  [ ${#missing[@]} -gt 0 ] || return 0
+  say "installing Debian packages: ${missing[*]}"
+  local as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null; then
+      echo "Not root and no sudo. Install these packages, then run make again: ${missing[*]}" >&2
+      exit 1
+    fi
+    as_root=(sudo)
+  fi
+  if ! command -v apt-get >/dev/null; then
+    echo "No apt-get here. Install the equivalents of: ${missing[*]}" >&2
+    exit 1
+  fi
+  if ! { "${as_root[@]}" apt-get update -q &&
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+      apt-get install -y -q --no-install-recommends "${missing[@]}"; } >.setup.log 2>&1; then
+    tail -n 20 .setup.log >&2
+    echo "apt-get failed (log: .setup.log). These packages are missing: ${missing[*]}" >&2
+    exit 1
+  fi
+  rm -f .setup.log
+}
+
+install_pypi() {
+  [ -n "$pypi" ] || return 0
+  if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
+    echo "Python 3.10 or newer is needed, found $(python3 --version)." >&2
+    exit 1
+  fi
+  if [ ! -x .venv/bin/python ]; then
+    say "creating the virtual environment .venv"
+    python3 -m venv .venv
+  fi
+  local sum
+  sum=$(cat requirements/*.txt constraints.txt | cksum | tr ' ' -)
+  [ "$(cat ".venv/.setup-$pypi" 2>/dev/null)" = "$sum" ] && return 0
+  say "installing PyPI packages (requirements/$pypi.txt)"
+  if ! .venv/bin/python -m pip install -q --disable-pip-version-check \
+    -c constraints.txt -r "requirements/$pypi.txt" 2>.venv/pip.log; then
+    tail -n 20 .venv/pip.log >&2
+    echo "pip failed (log: .venv/pip.log) on requirements/$pypi.txt." >&2
+    exit 1
+  fi
+  echo "$sum" >".venv/.setup-$pypi"
+}
+
+install_debian
+install_pypi
