@@ -1,0 +1,131 @@
+#include <cmath>
+#include <vector>
+
+#include "reference/access.h"
+#include "reference/functions.h"
+#include "reference/operations.h"
+#include "reference/parallel.h"
+
+namespace gdn::reference {
+namespace {
+
+constexpr double kL2NormEps = 1e-6;
+
+/// One value head's operands at one token.
+struct Token {
+  std::vector<double> q, k, v;
+  double decay = 1.0;  // exp(g).
+  double beta = 1.0;
+};
+
+void load_token(const DeltaRule &p, int64_t b, int64_t t, int64_t h, Token *token) {
+  const int64_t hk = p.heads.key_head(h);
+  load_row(p.q, p.q.offset(b, t, hk), p.q.stride[3], p.key_dim, token->q.data());
+  load_row(p.k, p.k.offset(b, t, hk), p.k.stride[3], p.key_dim, token->k.data());
+  load_row(p.v, p.v.offset(b, t, h), p.v.stride[3], p.value_dim, token->v.data());
+  if (p.qk_l2norm) {
+    for (std::vector<double> *x : {&token->q, &token->k}) {
+      const double norm = std::sqrt(sum_of_squares(x->data(), p.key_dim) + kL2NormEps);
+      for (double &e : *x) e /= norm;
+    }
+  }
+  double g = load_or(p.g, p.g.offset(b, t, h), 0.0);
+  if (p.gate) {
+    g = decay_of_gate(g, load(p.A_log, p.A_log.offset(h)),
+                      load_or(p.dt_bias, p.dt_bias.offset(h), 0.0));
+  }
+  token->decay = std::exp(g);
+  token->beta = load_or(p.beta, p.beta.offset(b, t, h), 1.0);
+  if (p.beta_sigmoid) token->beta = sigmoid(token->beta);
+  if (p.neg_eigval) token->beta *= 2.0;
+}
+
+/// S <- exp(g) S;  v' = beta (v - S^T k);  S <- S + k v'^T;  o = S^T q.
+void step(const Token &token, int64_t key_dim, int64_t value_dim, double *state, double *predicted,
+          double *o) {
+  for (int64_t c = 0; c < value_dim; ++c) predicted[c] = o[c] = 0.0;
+  for (int64_t r = 0; r < key_dim; ++r) {
+    double *row = state + r * value_dim;
+    const double k = token.k[static_cast<size_t>(r)];
+    for (int64_t c = 0; c < value_dim; ++c) {
+      row[c] *= token.decay;
+      predicted[c] += row[c] * k;
+    }
+  }
+  for (int64_t c = 0; c < value_dim; ++c) {
+    predicted[c] = token.beta * (token.v[static_cast<size_t>(c)] - predicted[c]);
+  }
+  for (int64_t r = 0; r < key_dim; ++r) {
+    double *row = state + r * value_dim;
+    const double k = token.k[static_cast<size_t>(r)];
+    const double q = token.q[static_cast<size_t>(r)];
+    for (int64_t c = 0; c < value_dim; ++c) {
+      row[c] += k * predicted[c];
+      o[c] += row[c] * q;
+    }
+  }
+}
+
+/// Slot that holds the state before sequence n; negative: the sequence is skipped.
+int64_t initial_slot(const DeltaRule &p, int64_t n) {
+  if (!p.state_indices.present) return n;
+  if (!p.slot_per_token()) return p.state_indices.at(n);
+  return p.state_indices.at(n, p.num_accepted.present ? p.num_accepted.at(n) - 1 : 0);
+}
+
+void run_head(const DeltaRule &p, int64_t n, int64_t h, int64_t first_checkpoint) {
+  const SequenceSpan span = p.sequences.span(n);
+  const auto dk = static_cast<size_t>(p.key_dim);
+  const auto dv = static_cast<size_t>(p.value_dim);
+  std::vector<double> o(dv, 0.0);
+  const int64_t slot = initial_slot(p, n);
+  if (slot < 0) {
+    for (int64_t t = span.begin; t < span.begin + span.length; ++t) {
+      store_row(p.o, p.o.offset(span.batch, t, h), p.o.stride[3], p.value_dim, o.data());
+    }
+    return;
+  }
+  std::vector<double> state(dk * dv, 0.0);
+  std::vector<double> predicted(dv);
+  Token token;
+  token.q.resize(dk);
+  token.k.resize(dk);
+  token.v.resize(dv);
+  if (p.initial_state.present()) {
+    load_state(p.initial_state, slot, h, p.key_dim, p.value_dim, state.data());
+  }
+  for (int64_t i = 0; i < span.length; ++i) {
+    const int64_t t = span.begin + i;
+    load_token(p, span.batch, t, h, &token);
+    step(token, p.key_dim, p.value_dim, state.data(), predicted.data(), o.data());
+    for (double &e : o) e *= p.scale;
+    store_row(p.o, p.o.offset(span.batch, t, h), p.o.stride[3], p.value_dim, o.data());
+    if (p.checkpoint_every > 0 && (i + 1) % p.checkpoint_every == 0) {
+      store_state(p.checkpoints, first_checkpoint + i / p.checkpoint_every, h, p.key_dim,
+                  p.value_dim, state.data());
+    }
+    if (p.slot_per_token() && p.state_indices.at(n, i) >= 0) {
+      store_state(p.initial_state, p.state_indices.at(n, i), h, p.key_dim, p.value_dim,
+                  state.data());
+    }
+  }
+  if (p.slot_per_token()) return;
+  const Tensor &out = p.state_indices.present ? p.initial_state : p.final_state;
+  if (out.present()) store_state(out, slot, h, p.key_dim, p.value_dim, state.data());
+}
+
+}  // namespace
+
+void gated_delta_rule(const DeltaRule &p, int32_t threads) {
+  std::vector<int64_t> first_checkpoint(static_cast<size_t>(p.sequences.count) + 1, 0);
+  for (int64_t n = 0; p.checkpoint_every > 0 && n < p.sequences.count; ++n) {
+    const auto i = static_cast<size_t>(n);
+    first_checkpoint[i + 1] = first_checkpoint[i] + p.sequences.span(n).length / p.checkpoint_every;
+  }
+  parallel_for(p.sequences.count * p.heads.value_heads, threads, [&](int64_t item) {
+    const int64_t n = item / p.heads.value_heads;
+    run_head(p, n, item % p.heads.value_heads, first_checkpoint[static_cast<size_t>(n)]);
+  });
+}
+
+}  // namespace gdn::reference

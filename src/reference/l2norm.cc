@@ -1,0 +1,22 @@
+#include <cmath>
+#include <vector>
+
+#include "reference/access.h"
+#include "reference/functions.h"
+#include "reference/operations.h"
+#include "reference/rows.h"
+
+namespace gdn::reference {
+
+void l2norm(const L2Norm &p) {
+  const int64_t width = p.x.shape[4];
+  std::vector<double> row(static_cast<size_t>(width));
+  for_each_row(p.x, [&](int64_t i0, int64_t i1, int64_t i2, int64_t i3) {
+    load_row(p.x, p.x.offset(i0, i1, i2, i3), p.x.stride[4], width, row.data());
+    const double norm = std::sqrt(sum_of_squares(row.data(), width) + p.eps);
+    for (double &e : row) e /= norm;
+    store_row(p.y, p.y.offset(i0, i1, i2, i3), p.y.stride[4], width, row.data());
+  });
+}
+
+}  // namespace gdn::reference
