@@ -7,7 +7,9 @@
 #if defined(__CUDACC__)
 #define GDN_HOST_DEVICE __host__ __device__
 #else
-#define GDN_HOST_DEVICE
+// Kernels are compiled once per instruction set; a copy of such a function emitted by one of them
+// would be a weak symbol that the linker may pick for all.
+#define GDN_HOST_DEVICE __attribute__((always_inline))
 #endif
 
 namespace gdn {

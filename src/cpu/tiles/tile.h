@@ -1,0 +1,129 @@
+#ifndef GDN_CPU_TILES_TILE_H_
+#define GDN_CPU_TILES_TILE_H_
+
+// The vocabulary of kernels. A kernel includes GDN_TILE, which is tile_<set>.h; that defines the
+// primitives below and then includes this file for what is built from them.
+//
+// Primitives, one implementation per instruction set (namespace gdn::cpu::GDN_ISA, unnamed):
+//   kWidth                     f32 lanes of a Vec
+//   kTileRows                  rows of a register tile (mma.h)
+//   kHasBf16Dot                whether Bf16Operand exists (mma.h)
+//   Vec                        a register of kWidth floats; + - * / work on it
+//   zero(), set1(x)
+//   load(p), store(p, v)       p: float, Bf16 or F16, no alignment needed; storing rounds to
+//   nearest
+//                              even
+//   load_n(p, n), store_n      the first n lanes only (0 <= n; more than kWidth counts as kWidth);
+//                              the others load as 0 and memory past n is not touched
+//   fma(a, b, c)               a b + c        } fused where the set has it
+//   fnma(a, b, c)              c - a b        }
+//   select_gt(x, y, a, b)      x > y ? a : b
+//   max, min                   the second operand if either is NaN
+//   abs(a), round(a)           round: to nearest integer, |a| < 2^22
+//   scale2(a, n)               a 2^n for integral n in [-252, 254]
+//   rsqrt(a)                   1 / sqrt(a), both steps correctly rounded
+//   reduce_add, reduce_max     over the lanes, in an order fixed per set
+//   transpose_square(s, ss, t, ts)   t[j][i] = s[i][j] for 0 <= i, j < kWidth; elements are any 4
+//                              bytes, strides count elements, s and t do not overlap
+//   prefetch(p)                towards the second-level cache
+//
+// There are no unfused a * b + c in kernels: where rounding may depend on contraction, fma() says
+// what happens.
+
+#include "cpu/tiles/mma.h"
+
+namespace gdn::cpu::GDN_ISA {
+namespace {
+
+/// e^x, about 1 ulp: 0 below -103.98, infinity above 88.73, NaN for NaN.
+inline Vec exp(Vec x) {
+  x = max(set1(-104.0F), min(set1(89.0F), x));
+  const Vec n = round(x * set1(1.44269504F));
+  Vec r = fnma(n, set1(0.693145752F), x);  // ln 2 in two parts, the first with 9 trailing zeros
+  r = fnma(n, set1(1.42860677e-6F), r);
+  // The series of e^r; the first term left out is below 2^-27 for |r| <= ln(2) / 2.
+  Vec p = fma(r, set1(1.0F / 5040.0F), set1(1.0F / 720.0F));
+  p = fma(r, p, set1(1.0F / 120.0F));
+  p = fma(r, p, set1(1.0F / 24.0F));
+  p = fma(r, p, set1(1.0F / 6.0F));
+  p = fma(r, p, set1(0.5F));
+  p = fma(r * r, p, r);
+  return scale2(p + set1(1.0F), n);
+}
+
+/// ln(1 + y) for 0 <= y <= 1, about 2 ulp, also relative to tiny results.
+inline Vec log1p_unit(Vec y) {
+  // ln(1 + y) = 2 atanh(s), s = y / (2 + y) <= 1/3.
+  const Vec s = y / (y + set1(2.0F));
+  const Vec z = s * s;
+  Vec p = fma(z, set1(1.0F / 17.0F), set1(1.0F / 15.0F));
+  p = fma(z, p, set1(1.0F / 13.0F));
+  p = fma(z, p, set1(1.0F / 11.0F));
+  p = fma(z, p, set1(1.0F / 9.0F));
+  p = fma(z, p, set1(1.0F / 7.0F));
+  p = fma(z, p, set1(1.0F / 5.0F));
+  p = fma(z, p, set1(1.0F / 3.0F));
+  const Vec twice = s + s;
+  return fma(twice * z, p, twice);
+}
+
+/// ln(1 + e^x); x itself above 20.
+inline Vec softplus(Vec x) {
+  const Vec y = log1p_unit(exp(zero() - abs(x)));
+  return select_gt(x, set1(20.0F), x, max(zero(), x) + y);
+}
+
+inline Vec sigmoid(Vec x) { return set1(1.0F) / (set1(1.0F) + exp(zero() - x)); }
+
+inline Vec silu(Vec x) { return x / (set1(1.0F) + exp(zero() - x)); }
+
+inline float exp(float x) {
+  float y[kWidth];
+  store(y, exp(set1(x)));
+  return y[0];
+}
+inline float softplus(float x) {
+  float y[kWidth];
+  store(y, softplus(set1(x)));
+  return y[0];
+}
+inline float sigmoid(float x) {
+  float y[kWidth];
+  store(y, sigmoid(set1(x)));
+  return y[0];
+}
+
+/// Sum of x[i]^2 over n elements of any type, lane by lane and then over the lanes.
+template <class E>
+inline float sum_of_squares(const E *x, int64_t n) {
+  Vec sum = zero();
+  int64_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) {
+    const Vec v = load(x + i);
+    sum = fma(v, v, sum);
+  }
+  if (i < n) {
+    const Vec v = load_n(x + i, n - i);
+    sum = fma(v, v, sum);
+  }
+  return reduce_add(sum);
+}
+
+/// y[i] = x[i] for n elements, converting between any two element types.
+template <class X, class Y>
+inline void convert_row(const X *x, int64_t n, Y *y) {
+  int64_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) store(y + i, load(x + i));
+  if (i < n) store_n(y + i, load_n(x + i, n - i), n - i);
+}
+
+/// Calls f(offset, lanes) for vectors that cover n elements; lanes < kWidth only at the end.
+template <class F>
+inline void for_each_vec(int64_t n, F &&f) {
+  for (int64_t i = 0; i < n; i += kWidth) f(i, n - i < kWidth ? n - i : int64_t{kWidth});
+}
+
+}  // namespace
+}  // namespace gdn::cpu::GDN_ISA
+
+#endif  // GDN_CPU_TILES_TILE_H_

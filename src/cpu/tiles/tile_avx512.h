@@ -1,0 +1,134 @@
+#ifndef GDN_CPU_TILES_TILE_AVX512_H_
+#define GDN_CPU_TILES_TILE_AVX512_H_
+
+// The tile layer on AVX-512 F, BW, DQ and VL. tile.h describes the vocabulary.
+
+#include <immintrin.h>
+
+#include "cpu/tiles/elements.h"
+
+namespace gdn::cpu::GDN_ISA {
+namespace {
+
+constexpr int kWidth = 16;
+constexpr int kTileRows = 8;
+#if !defined(__AVX512BF16__)
+constexpr bool kHasBf16Dot = false;
+#endif
+
+using Vec = __m512;
+
+inline Vec zero() { return _mm512_setzero_ps(); }
+inline Vec set1(float x) { return _mm512_set1_ps(x); }
+
+inline __mmask16 lane_mask(int64_t n) {
+  return n >= 16 ? static_cast<__mmask16>(0xFFFF) : static_cast<__mmask16>((1U << n) - 1U);
+}
+
+inline Vec load(const float *p) { return _mm512_loadu_ps(p); }
+inline void store(float *p, Vec v) { _mm512_storeu_ps(p, v); }
+inline Vec load_n(const float *p, int64_t n) { return _mm512_maskz_loadu_ps(lane_mask(n), p); }
+inline void store_n(float *p, Vec v, int64_t n) { _mm512_mask_storeu_ps(p, lane_mask(n), v); }
+
+inline Vec widen(Bf16, __m256i x) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
+}
+inline Vec widen(F16, __m256i x) { return _mm512_cvtph_ps(x); }
+
+inline __m256i narrow(Bf16, Vec v) {
+  const __m512i u = _mm512_castps_si512(v);
+  const __m512i high = _mm512_srli_epi32(u, 16);
+  const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+  const __m512i bias = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF));
+  __m512i r = _mm512_srli_epi32(_mm512_add_epi32(u, bias), 16);
+  const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+  r = _mm512_mask_or_epi32(r, nan, high, _mm512_set1_epi32(0x40));
+  return _mm512_cvtepi32_epi16(r);
+}
+inline __m256i narrow(F16, Vec v) {
+  return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+inline __m256i load_half(const void *p) {
+  return _mm256_loadu_si256(static_cast<const __m256i *>(p));
+}
+inline Vec load(const Bf16 *p) { return widen(Bf16{}, load_half(p)); }
+inline Vec load(const F16 *p) { return widen(F16{}, load_half(p)); }
+inline void store(Bf16 *p, Vec v) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), narrow(Bf16{}, v));
+}
+inline void store(F16 *p, Vec v) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), narrow(F16{}, v));
+}
+template <class E>
+inline Vec load_n(const E *p, int64_t n) {
+  return widen(E{}, _mm256_maskz_loadu_epi16(lane_mask(n), p));
+}
+template <class E>
+inline void store_n(E *p, Vec v, int64_t n) {
+  _mm256_mask_storeu_epi16(p, lane_mask(n), narrow(E{}, v));
+}
+
+inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+inline Vec fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }
+
+inline Vec select_gt(Vec x, Vec y, Vec a, Vec b) {
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, y, _CMP_GT_OQ), b, a);
+}
+inline Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+inline Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
+inline Vec abs(Vec a) { return _mm512_abs_ps(a); }
+inline Vec round(Vec x) {
+  return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+inline Vec scale2(Vec x, Vec n) { return _mm512_scalef_ps(x, n); }
+inline Vec rsqrt(Vec x) { return _mm512_div_ps(_mm512_set1_ps(1.0F), _mm512_sqrt_ps(x)); }
+
+inline float reduce_add(Vec v) {
+  const __m256 low = _mm512_castps512_ps256(v);
+  const __m256 high = _mm512_extractf32x8_ps(v, 1);
+  const __m256 y = _mm256_add_ps(low, high);
+  __m128 x = _mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
+  x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+  return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
+}
+inline float reduce_max(Vec v) { return _mm512_reduce_max_ps(v); }
+
+inline void transpose_square(const void *source, int64_t source_stride, void *target,
+                             int64_t target_stride) {
+  const float *s = static_cast<const float *>(source);
+  float *t = static_cast<float *>(target);
+  Vec r[16], u[16];
+  for (int i = 0; i < 16; ++i) r[i] = load(s + i * source_stride);
+  for (int i = 0; i < 16; i += 2) {
+    u[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+    u[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+  }
+  // Now u[4 m + ..] holds 2 x 2 blocks; r[4 m + c] becomes column 4 lane + c of rows 4 m .. 4 m
+  // + 3.
+  for (int i = 0; i < 16; i += 4) {
+    r[i] = _mm512_shuffle_ps(u[i], u[i + 2], 0x44);
+    r[i + 1] = _mm512_shuffle_ps(u[i], u[i + 2], 0xEE);
+    r[i + 2] = _mm512_shuffle_ps(u[i + 1], u[i + 3], 0x44);
+    r[i + 3] = _mm512_shuffle_ps(u[i + 1], u[i + 3], 0xEE);
+  }
+  for (int c = 0; c < 4; ++c) {
+    const Vec even_low = _mm512_shuffle_f32x4(r[c], r[c + 4], 0x88);
+    const Vec odd_low = _mm512_shuffle_f32x4(r[c], r[c + 4], 0xDD);
+    const Vec even_high = _mm512_shuffle_f32x4(r[c + 8], r[c + 12], 0x88);
+    const Vec odd_high = _mm512_shuffle_f32x4(r[c + 8], r[c + 12], 0xDD);
+    store(t + c * target_stride, _mm512_shuffle_f32x4(even_low, even_high, 0x88));
+    store(t + (c + 4) * target_stride, _mm512_shuffle_f32x4(odd_low, odd_high, 0x88));
+    store(t + (c + 8) * target_stride, _mm512_shuffle_f32x4(even_low, even_high, 0xDD));
+    store(t + (c + 12) * target_stride, _mm512_shuffle_f32x4(odd_low, odd_high, 0xDD));
+  }
+}
+
+inline void prefetch(const void *p) { __builtin_prefetch(p, 0, 2); }
+
+}  // namespace
+}  // namespace gdn::cpu::GDN_ISA
+
+#include "cpu/tiles/tile.h"
+
+#endif  // GDN_CPU_TILES_TILE_AVX512_H_
