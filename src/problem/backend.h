@@ -38,6 +38,12 @@ struct Selection {
 
 enum class DeviceKind { cpu, cuda };
 
+/// Head widths (DK and DV) that a backend serves: multiples of `multiple` up to `maximum`.
+struct HeadDims {
+  int64_t multiple;
+  int64_t maximum;
+};
+
 /// One implementation of every operation. Backends are immutable singletons; calls may come from
 /// several threads at once. Operands have been checked: shapes agree, strides obey gdn.h, and on
 /// the CPU the contents of index arrays are valid. (On CUDA they may hold anything: kernels clamp.)
@@ -50,6 +56,8 @@ class Backend {
   virtual DeviceKind device() const = 0;
   /// Code paths, slowest first.
   virtual std::span<const Isa> isas() const = 0;
+  /// What the gated delta rule and its stages accept; the api refuses the rest.
+  virtual HeadDims head_dims() const { return {8, 256}; }
   /// Resolves isa == -1 and threads == 0.
   virtual Selection select(const Exec &exec) const = 0;
   /// Copies device memory of this backend to the host, after the stream's earlier work.

@@ -15,6 +15,7 @@ class ReferenceBackend final : public Backend {
   const char *name() const override { return "reference"; }
   DeviceKind device() const override { return DeviceKind::cpu; }
   std::span<const Isa> isas() const override { return kIsas; }
+  HeadDims head_dims() const override { return {1, INT64_MAX}; }
 
   Selection select(const Exec &exec) const override {
     return {0, "The reference has one code path, in float64.", thread_count(exec.threads)};

@@ -1,0 +1,206 @@
+#include "api/contents_check.h"
+#include "api/operation.h"
+#include "api/shapes.h"
+
+namespace gdn::api {
+namespace {
+
+using Args = gdn_gated_delta_rule_args;
+
+constexpr uint32_t kFlags = GDN_HAS_SCALE | GDN_USE_QK_L2NORM | GDN_USE_GATE |
+                            GDN_USE_BETA_SIGMOID | GDN_ALLOW_NEG_EIGVAL | GDN_STATE_V_FIRST;
+
+bool has(const Args &a, uint32_t flag) { return (a.flags & flag) != 0; }
+
+/// The same memory seen the same way.
+bool same_tensor(const Tensor &a, const Tensor &b) {
+  if (a.data != b.data || a.dtype != b.dtype) return false;
+  for (int32_t d = 0; d < a.rank; ++d) {
+    if (a.shape[d] != b.shape[d] || a.stride[d] != b.stride[d]) return false;
+  }
+  return true;
+}
+
+void read_operands(Call *call, const Args &a, Shapes *s, DeltaRule *p) {
+  p->q = call->tensor("q", a.q, Types::floats(), {&s->B, &s->T, &s->HK, &s->DK}, Layout::unit_last);
+  const Types as_q = Types::of(p->q, "q");
+  p->k = call->tensor("k", a.k, as_q, {&s->B, &s->T, &s->HK, &s->DK}, Layout::unit_last);
+  p->v = call->tensor("v", a.v, as_q, {&s->B, &s->T, &s->HV, &s->DV}, Layout::unit_last);
+  p->heads = read_heads(call, a.head_map, *s);
+  p->key_dim = s->DK.size;
+  p->value_dim = s->DV.size;
+  p->sequences = read_sequences(call, a.cu_seqlens, s, "q");
+}
+
+void read_gates(Call *call, const Args &a, Shapes *s, DeltaRule *p) {
+  const Types as_q = Types::f32_or(p->q, "q");
+  p->gate = has(a, GDN_USE_GATE);
+  p->beta_sigmoid = has(a, GDN_USE_BETA_SIGMOID);
+  p->neg_eigval = has(a, GDN_ALLOW_NEG_EIGVAL);
+  if (p->gate) {
+    call->require("g", a.g, "with GDN_USE_GATE");
+    call->require("A_log", a.A_log, "with GDN_USE_GATE");
+  } else {
+    call->refuse("A_log", a.A_log, "without GDN_USE_GATE");
+    call->refuse("dt_bias", a.dt_bias, "without GDN_USE_GATE");
+  }
+  if (p->beta_sigmoid) {
+    call->require("beta", a.beta, "with GDN_USE_BETA_SIGMOID");
+  } else if (p->neg_eigval) {
+    call->invalid("flags has GDN_ALLOW_NEG_EIGVAL, expected GDN_USE_BETA_SIGMOID with it.");
+  }
+  p->g = call->optional("g", a.g, as_q, {&s->B, &s->T, &s->HV}, Layout::any);
+  p->beta = call->optional("beta", a.beta, as_q, {&s->B, &s->T, &s->HV}, Layout::any);
+  p->A_log = call->optional("A_log", a.A_log, as_q, {&s->HV}, Layout::any);
+  p->dt_bias = call->optional("dt_bias", a.dt_bias, as_q, {&s->HV}, Layout::any);
+}
+
+/// True if both tensors start at the same element.
+bool share_start(const DLTensor *a, const DLTensor *b) {
+  return a != nullptr && b != nullptr && a->data != nullptr &&
+         static_cast<std::byte *>(a->data) + a->byte_offset ==
+             static_cast<std::byte *>(b->data) + b->byte_offset;
+}
+
+/// A final_state that must be the initial_state seen the same way.
+void read_alias(Call *call, const Args &a, Dim *rows, Shapes *s, DeltaRule *p, const char *why) {
+  const Tensor final_state = read_state(call, "final_state", a.final_state, Types::state(), rows, s,
+                                        has(a, GDN_STATE_V_FIRST), Use::input);
+  if (!call->ok()) return;
+  call->forget_last();
+  if (!same_tensor(p->initial_state, final_state)) {
+    call->invalid("final_state is not the same tensor as initial_state, expected ", why, ".");
+  }
+}
+
+void read_states(Call *call, const Args &a, Shapes *s, bool recurrent, DeltaRule *p) {
+  const bool v_first = has(a, GDN_STATE_V_FIRST);
+  Dim per_token{"M", 1};
+  const bool matrix = recurrent && a.state_indices != nullptr && a.state_indices->ndim == 2;
+  if (matrix) {
+    p->state_indices = call->indices("state_indices", a.state_indices, {&s->N, &per_token});
+    p->num_accepted = call->indices("num_accepted_tokens", a.num_accepted_tokens, {&s->N});
+  } else {
+    p->state_indices = call->indices("state_indices", a.state_indices, {&s->N});
+    call->refuse("num_accepted_tokens", a.num_accepted_tokens,
+                 "without a state_indices of shape [N, M] of the recurrent operation");
+  }
+  if (a.state_indices != nullptr) {
+    Dim slots{"slots"};
+    call->require("initial_state", a.initial_state, "with state_indices: it is the pool");
+    p->initial_state = read_state(call, "initial_state", a.initial_state, Types::state(), &slots, s,
+                                  v_first, Use::output);
+    if (a.final_state != nullptr) {
+      read_alias(call, a, &slots, s, p, "NULL or the same memory, type and strides with a pool");
+    }
+    p->final_state = p->initial_state;
+    return;
+  }
+  const bool in_place = share_start(a.initial_state, a.final_state);
+  p->initial_state = read_state(call, "initial_state", a.initial_state, Types::state(), &s->N, s,
+                                v_first, in_place ? Use::output : Use::input);
+  if (in_place) {
+    read_alias(call, a, &s->N, s, p, "the same type and strides (in place), or memory of its own");
+    p->final_state = p->initial_state;
+  } else {
+    p->final_state = read_state(call, "final_state", a.final_state, Types::only_f32(), &s->N, s,
+                                v_first, Use::output);
+  }
+}
+
+void check_checkpoint_rows(Call *call, const DeltaRule &p, const Sequences &sequences) {
+  check_rows(call, "checkpoints", p.checkpoints.shape[0],
+             measure(sequences, p.checkpoint_every, false).parts,
+             "floor(length / checkpoint_every) of each sequence");
+}
+
+void read_checkpoints(Call *call, const Args &a, Shapes *s, DeltaRule *p) {
+  const int64_t every = a.checkpoint_every;
+  if (a.checkpoints == nullptr) {
+    if (every != 0) {
+      call->invalid("checkpoint_every is ", every, ", expected 0 when checkpoints is NULL.");
+    }
+    return;
+  }
+  if (every <= 0 || every % GDN_CHUNK_SIZE != 0) {
+    call->invalid("checkpoint_every is ", every, ", expected a positive multiple of ",
+                  GDN_CHUNK_SIZE, " with checkpoints.");
+  }
+  Dim rows{"the number of checkpoints"};
+  p->checkpoint_every = every;
+  p->checkpoints = read_state(call, "checkpoints", a.checkpoints, Types::state(), &rows, s,
+                              has(a, GDN_STATE_V_FIRST), Use::output);
+  // The rows are known without reading memory.
+  if (call->ok() && !p->sequences.packed()) check_checkpoint_rows(call, *p, p->sequences);
+}
+
+void read_problem(Call *call, const Args &a, bool recurrent, DeltaRule *p) {
+  Shapes s;
+  call->check_flags(a.flags, kFlags);
+  call->check_zero("reserved", a.reserved);
+  read_operands(call, a, &s, p);
+  read_gates(call, a, &s, p);
+  read_states(call, a, &s, recurrent, p);
+  p->qk_l2norm = has(a, GDN_USE_QK_L2NORM);
+  p->scale = read_scale(call, a.flags, a.scale, s);
+  p->o = call->tensor("o", a.o, Types::of(p->q, "q"), {&s.B, &s.T, &s.HV, &s.DV}, Layout::unit_last,
+                      Use::output);
+  if (recurrent) {
+    call->check_zero("chunk_size", a.chunk_size);
+    call->check_zero("checkpoint_every", a.checkpoint_every);
+    call->refuse("checkpoints", a.checkpoints, "for the recurrent operation");
+  } else {
+    p->chunk_size = read_chunk_size(call, a.chunk_size);
+    read_checkpoints(call, a, &s, p);
+  }
+}
+
+void chunk_shapes(Call *call, const Args &a, DeltaRule *p) { read_problem(call, a, false, p); }
+void recurrent_shapes(Call *call, const Args &a, DeltaRule *p) { read_problem(call, a, true, p); }
+
+void check_contents(Call *call, const Target &target, const DeltaRule &p) {
+  const HostSequences sequences(call, target, p.sequences);
+  const HostIndices slots(call, target, p.state_indices);
+  const HostIndices accepted(call, target, p.num_accepted);
+  if (!call->ok()) return;
+  if (p.checkpoints.present()) check_checkpoint_rows(call, p, sequences.get());
+  if (!p.state_indices.present) return;
+  if (!p.slot_per_token()) {
+    check_slots(call, slots.array(), p.initial_state.shape[0]);
+    return;
+  }
+  const Lengths lengths = measure(sequences.get(), 1, false);
+  if (lengths.longest > p.state_indices.columns) {
+    call->invalid("state_indices has M = ", p.state_indices.columns, " columns, but sequence ",
+                  lengths.longest_at, " has ", lengths.longest,
+                  " tokens; expected a slot for each of them.");
+  }
+  check_accepted(call, accepted.array(), p.state_indices.columns, IndexArray());
+  check_slots_per_token(call, slots.array(), accepted.array(), sequences.get(),
+                        p.initial_state.shape[0]);
+}
+
+constexpr Operation<Args, DeltaRule> kChunk = {"gdn_chunk_gated_delta_rule", chunk_shapes,
+                                               check_contents, &Backend::chunk_gated_delta_rule,
+                                               &Backend::chunk_gated_delta_rule_workspace};
+constexpr Operation<Args, DeltaRule> kRecurrent = {"gdn_fused_recurrent_gated_delta_rule",
+                                                   recurrent_shapes, check_contents,
+                                                   &Backend::fused_recurrent_gated_delta_rule};
+
+}  // namespace
+}  // namespace gdn::api
+
+gdn_status gdn_chunk_gated_delta_rule(const gdn_gated_delta_rule_args *args, const gdn_exec *exec) {
+  return gdn::api::perform(gdn::api::kChunk, args, exec);
+}
+
+gdn_status gdn_chunk_gated_delta_rule_workspace_size(const gdn_gated_delta_rule_args *args,
+                                                     const gdn_exec *exec, size_t *bytes) {
+  return gdn::api::query_workspace(gdn::api::kChunk, "gdn_chunk_gated_delta_rule_workspace_size",
+                                   args, exec, bytes);
+}
+
+gdn_status gdn_fused_recurrent_gated_delta_rule(const gdn_gated_delta_rule_args *args,
+                                                const gdn_exec *exec) {
+  return gdn::api::perform(gdn::api::kRecurrent, args, exec);
+}

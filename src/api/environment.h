@@ -1,0 +1,20 @@
+#ifndef GDN_API_ENVIRONMENT_H_
+#define GDN_API_ENVIRONMENT_H_
+
+#include <string>
+
+namespace gdn::api {
+
+/// Environment variables that stand in for fields of gdn_exec. Read once, at the first call:
+/// getenv is not safe beside another thread's setenv.
+struct Environment {
+  std::string backend;  ///< GDN_BACKEND; empty: not set.
+  std::string isa;      ///< GDN_ISA; empty: not set.
+  bool check;           ///< GDN_CHECK=1.
+};
+
+const Environment &environment();
+
+}  // namespace gdn::api
+
+#endif  // GDN_API_ENVIRONMENT_H_

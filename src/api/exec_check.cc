@@ -1,0 +1,140 @@
+#include "api/exec_check.h"
+
+#include "api/args_struct.h"
+#include "api/environment.h"
+#include "api/last_error.h"
+#include "api/registry.h"
+
+namespace gdn::api {
+namespace {
+
+/// The backend asked for by name, in exec or GDN_BACKEND; nullptr if none was, or after a failure.
+const Backend *named_backend(Call *call, const char *in_exec) {
+  const bool from_exec = in_exec != nullptr;
+  const char *name = from_exec ? in_exec : environment().backend.c_str();
+  if (*name == '\0' && !from_exec) return nullptr;
+  const Backend *backend = find_backend(name);
+  if (backend == nullptr) {
+    call->invalid(from_exec ? "exec->backend" : "GDN_BACKEND", " is \"", name,
+                  "\", expected one of: ", backend_names(), ".");
+  }
+  return backend;
+}
+
+bool serves(const Backend &backend, const Device &device) {
+  return backend.device() == DeviceKind::cuda ? device.cuda() : device.host();
+}
+
+const Backend *choose_backend(Call *call, const char *in_exec, const Device &device) {
+  const Backend *named = named_backend(call, in_exec);
+  if (!call->ok()) return nullptr;
+  if (named != nullptr) {
+    if (serves(*named, device)) return named;
+    call->invalid(in_exec != nullptr ? "exec->backend" : "GDN_BACKEND", " is \"", named->name(),
+                  "\", which cannot read tensors on ", device_text(device.type, device.id), ".");
+    return nullptr;
+  }
+  const Backend *found = nullptr;
+  for (const Backend *b : backends()) {
+    if (serves(*b, device)) found = b;
+  }
+  if (found == nullptr) {
+    call->fail(Code::unsupported, "no backend of this build (", backend_names(),
+               ") serves tensors on ", device_text(device.type, device.id), ".");
+  }
+  return found;
+}
+
+/// True if some backend has an instruction set of that name.
+bool any_backend_has(const std::string &isa) {
+  for (const Backend *b : backends()) {
+    if (find_isa(*b, isa) >= 0) return true;
+  }
+  return false;
+}
+
+/// Index of the instruction set asked for; -1 if none was, or after a failure.
+int32_t choose_isa(Call *call, const char *in_exec, const Backend &backend) {
+  const bool from_exec = in_exec != nullptr;
+  const char *source = from_exec ? "exec->isa" : "GDN_ISA";
+  const std::string &in_environment = environment().isa;
+  if (!from_exec && in_environment.empty()) return -1;
+  const std::string_view name = from_exec ? std::string_view(in_exec) : in_environment;
+  const int32_t isa = find_isa(backend, name);
+  if (isa < 0) {
+    // GDN_ISA speaks to the backend that has that instruction set; the others run as usual.
+    if (!from_exec && any_backend_has(in_environment)) return -1;
+    call->invalid(source, " is \"", name, "\", expected one of: ", isa_names(backend), " (backend ",
+                  backend.name(), ").");
+    return -1;
+  }
+  if (!backend.isas()[static_cast<size_t>(isa)].supported) {
+    call->fail(Code::unsupported, source, " is \"", name, "\", which this machine cannot run.");
+  }
+  return isa;
+}
+
+}  // namespace
+
+void resolve(Call *call, const gdn_exec *exec, const Device &device, Target *target) {
+  constexpr uint32_t kFlags = GDN_EXEC_CHECK | GDN_EXEC_NO_SPLIT;
+  constexpr int32_t kMaxThreads = 1024;
+  gdn_exec e{};
+  if (exec != nullptr && !read_struct(call, "exec", exec, &e)) return;
+  if (!call->ok()) return;
+  if ((e.flags & ~kFlags) != 0) {
+    call->invalid("exec->flags is ", e.flags, ", expected only bits of ", kFlags, ".");
+  }
+  if (e.threads < 0 || e.threads > kMaxThreads) {
+    call->invalid("exec->threads is ", e.threads, ", expected 0 (default) to ", kMaxThreads, ".");
+  }
+  const Backend *backend = choose_backend(call, e.backend, device);
+  if (!call->ok()) return;
+  const bool on_cpu = backend->device() == DeviceKind::cpu;
+  if (on_cpu && e.stream != nullptr) {
+    call->invalid("exec->stream is not NULL, expected NULL for tensors on the CPU.");
+  }
+  const int32_t isa = choose_isa(call, e.isa, *backend);
+  if (!call->ok()) return;
+  target->backend = backend;
+  target->exec.stream = e.stream;
+  target->exec.threads = e.threads;
+  target->exec.no_split = (e.flags & GDN_EXEC_NO_SPLIT) != 0;
+  target->exec.workspace = e.workspace;
+  target->exec.workspace_size = e.workspace_size;
+  target->exec.isa = isa;
+  target->exec.device = on_cpu ? 0 : device.id;
+  target->check_contents = on_cpu || (e.flags & GDN_EXEC_CHECK) != 0 || environment().check;
+}
+
+void check_workspace(Call *call, const Target &target, size_t bytes) {
+  if (bytes == 0) return;
+  const Exec &e = target.exec;
+  if (e.workspace == nullptr) {
+    call->fail(Code::workspace_too_small, "exec->workspace is NULL, expected ", bytes, " bytes.");
+  } else if (reinterpret_cast<uintptr_t>(e.workspace) % GDN_WORKSPACE_ALIGNMENT != 0) {
+    call->fail(Code::workspace_too_small, "exec->workspace is ",
+               reinterpret_cast<uintptr_t>(e.workspace) % GDN_WORKSPACE_ALIGNMENT,
+               " past a multiple of ", GDN_WORKSPACE_ALIGNMENT, ", expected that alignment.");
+  } else if (e.workspace_size < bytes) {
+    call->fail(Code::workspace_too_small, "exec->workspace_size is ", e.workspace_size,
+               ", expected at least ", bytes, " bytes.");
+  }
+}
+
+}  // namespace gdn::api
+
+gdn_status gdn_select(const gdn_exec *exec, gdn_selection *out) {
+  using namespace gdn;  // NOLINT(google-build-using-namespace): an entry point outside it.
+  return api::guarded("gdn_select", [&]() -> Status {
+    api::Call call;
+    if (out == nullptr) call.invalid("out is NULL, expected a pointer to a gdn_selection.");
+    api::Target target;
+    api::resolve(&call, exec, api::Device(), &target);
+    if (!call.ok()) return call.take();
+    const Selection s = target.backend->select(target.exec);
+    *out = {target.backend->name(), target.backend->isas()[static_cast<size_t>(s.isa)].name,
+            s.reason, s.threads};
+    return {};
+  });
+}

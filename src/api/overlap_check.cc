@@ -1,0 +1,120 @@
+#include "api/overlap_check.h"
+
+namespace gdn::api {
+namespace {
+
+uintptr_t first_byte(const Region &r) { return r.address + static_cast<uintptr_t>(r.lowest); }
+uintptr_t past_byte(const Region &r) { return r.address + static_cast<uintptr_t>(r.end); }
+
+/// The bytes that a region touches, modulo a period: [begin, begin + width) on a circle.
+struct Window {
+  int64_t begin;
+  int64_t width;
+};
+
+/// Dimensions whose stride is a multiple of the period fall on the same place of the circle; the
+/// others span the window.
+Window window(const Region &r, int64_t period) {
+  int64_t width = r.item;
+  for (int32_t d = 0; d < r.rank; ++d) {
+    if (r.shape[d] <= 1) continue;
+    const int64_t step = r.stride[d] * r.item;  // Cannot overflow: Call has checked the span.
+    if (step % period == 0) continue;
+    width += (r.shape[d] - 1) * (step < 0 ? -step : step);
+  }
+  // The lowest byte: negative strides of outer dimensions change it by whole periods only.
+  const auto p = static_cast<uintptr_t>(period);
+  return {static_cast<int64_t>(first_byte(r) % p), width};
+}
+
+bool disjoint_on_circle(const Window &a, const Window &b, int64_t period) {
+  if (a.width > period || b.width > period) return false;
+  const int64_t a_to_b = (b.begin - a.begin + period) % period;
+  const int64_t b_to_a = (a.begin - b.begin + period) % period;
+  return a_to_b >= a.width && b_to_a >= b.width;
+}
+
+bool disjoint_by_strides_of(const Region &r, const Region &a, const Region &b) {
+  for (int32_t d = 0; d < r.rank; ++d) {
+    if (r.shape[d] <= 1) continue;
+    const int64_t step = r.stride[d] * r.item;
+    const int64_t period = step < 0 ? -step : step;
+    if (period <= r.item) continue;
+    if (disjoint_on_circle(window(a, period), window(b, period), period)) return true;
+  }
+  return false;
+}
+
+void check_pointer(Call *call, const Region &r) {
+  if (r.empty()) return;
+  if (r.null) {
+    call->invalid(r.name, " has a null data pointer, expected memory for shape ",
+                  shape_text(r.shape, r.rank), ".");
+  } else if (r.address % static_cast<uintptr_t>(r.item) != 0) {
+    call->invalid(r.name, " starts at an address (data + byte_offset) that is ",
+                  r.address % static_cast<uintptr_t>(r.item), " past a multiple of ", r.item,
+                  ", expected alignment to its ", r.item, "-byte elements.");
+  } else if (first_byte(r) > r.address || past_byte(r) < r.address) {
+    call->invalid(r.name, " with shape ", shape_text(r.shape, r.rank), " and strides ",
+                  shape_text(r.stride, r.rank), " reaches beyond the end of the address space.");
+  }
+}
+
+}  // namespace
+
+bool is_injective(const Region &r) {
+  // Nested blocks: in order of stride, each dimension must step over all the smaller ones.
+  if (r.empty()) return true;
+  const auto step = [&r](int32_t d) { return r.stride[d] < 0 ? -r.stride[d] : r.stride[d]; };
+  int64_t extent = 1;  // Elements that the dimensions so far span.
+  uint32_t done = 0;   // Bits of those dimensions.
+  while (true) {
+    int32_t next = -1;
+    for (int32_t d = 0; d < r.rank; ++d) {
+      if ((done >> d & 1) != 0 || r.shape[d] <= 1) continue;
+      if (next < 0 || step(d) < step(next)) next = d;
+    }
+    if (next < 0) return true;
+    if (step(next) < extent) return false;
+    extent += (r.shape[next] - 1) * step(next);
+    done |= 1U << next;
+  }
+}
+
+bool are_disjoint(const Region &a, const Region &b) {
+  if (a.empty() || b.empty()) return true;
+  if (past_byte(a) <= first_byte(b) || past_byte(b) <= first_byte(a)) return true;
+  return disjoint_by_strides_of(a, a, b) || disjoint_by_strides_of(b, a, b);
+}
+
+void check_memory(Call *call, const void *workspace, size_t workspace_size) {
+  const std::span<const Region> regions = call->regions();
+  for (const Region &r : regions) check_pointer(call, r);
+  if (!call->ok()) return;
+  Region scratch;
+  scratch.name = "exec->workspace";
+  scratch.address = reinterpret_cast<uintptr_t>(workspace);
+  scratch.end = workspace != nullptr ? static_cast<int64_t>(workspace_size) : 0;
+  for (size_t i = 0; i < regions.size(); ++i) {
+    const Region &r = regions[i];
+    if (!are_disjoint(scratch, r)) {
+      call->invalid(r.name, " overlaps exec->workspace, expected memory of its own.");
+    }
+    if (r.use != Use::output) continue;
+    if (!is_injective(r)) {
+      call->invalid(r.name, " has strides ", shape_text(r.stride, r.rank), " for shape ",
+                    shape_text(r.shape, r.rank),
+                    ", so that its elements overlap; expected an output without overlap.");
+    }
+    for (size_t j = 0; j < regions.size(); ++j) {
+      // A pair of outputs is met once.
+      if (j == i || (regions[j].use == Use::output && j < i)) continue;
+      if (!are_disjoint(r, regions[j])) {
+        call->invalid(r.name, " overlaps ", regions[j].name,
+                      " in memory, expected an output that shares no memory with other operands.");
+      }
+    }
+  }
+}
+
+}  // namespace gdn::api

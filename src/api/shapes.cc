@@ -1,0 +1,80 @@
+#include "api/shapes.h"
+
+#include <cmath>
+#include <utility>
+
+namespace gdn::api {
+
+Sequences read_sequences(Call *call, const DLTensor *cu_seqlens, Shapes *s, const char *batch_of) {
+  Sequences out;
+  out.batch = s->B.size;
+  out.tokens = s->T.size;
+  Dim entries{"N + 1", 1};
+  out.cu_seqlens = call->indices("cu_seqlens", cu_seqlens, {&entries});
+  if (!call->ok()) return out;
+  if (!out.packed()) {
+    s->N.bind(s->B.size, batch_of);
+  } else {
+    s->N.bind(entries.size - 1, "cu_seqlens");
+    if (s->B.size != 1) {
+      call->invalid(batch_of, " has B = ", s->B.size, ", expected B = 1 with cu_seqlens.");
+    }
+  }
+  out.count = s->N.size;
+  return out;
+}
+
+HeadMap read_heads(Call *call, int32_t head_map, const Shapes &s) {
+  HeadMap out;
+  if (head_map != GDN_HEAD_MAP_BLOCK && head_map != GDN_HEAD_MAP_INTERLEAVED) {
+    call->invalid("head_map is ", head_map,
+                  ", expected GDN_HEAD_MAP_BLOCK (0) or GDN_HEAD_MAP_INTERLEAVED (1).");
+  }
+  if (!call->ok()) return out;
+  if (s.HV.size % s.HK.size != 0) {
+    call->invalid(s.HV.from, " has HV = ", s.HV.size,
+                  " heads, expected a multiple of HK = ", s.HK.size, " (as in ", s.HK.from, ").");
+  }
+  out.key_heads = s.HK.size;
+  out.value_heads = s.HV.size;
+  out.interleaved = head_map == GDN_HEAD_MAP_INTERLEAVED;
+  return out;
+}
+
+int64_t read_chunk_size(Call *call, int32_t chunk_size) {
+  switch (chunk_size) {
+    case 0:
+      return GDN_CHUNK_SIZE;
+    case 16:
+    case 32:
+    case 64:
+    case 128:
+      return chunk_size;
+    default:
+      call->invalid("chunk_size is ", chunk_size, ", expected 0 (", GDN_CHUNK_SIZE,
+                    "), 16, 32, 64 or 128.");
+      return GDN_CHUNK_SIZE;
+  }
+}
+
+float read_scale(Call *call, uint32_t flags, double scale, const Shapes &s) {
+  if ((flags & GDN_HAS_SCALE) != 0) {
+    call->check_finite("scale", scale);
+    return static_cast<float>(scale);
+  }
+  return static_cast<float>(1.0 / std::sqrt(static_cast<double>(s.DK.size)));
+}
+
+Tensor read_state(Call *call, const char *name, const DLTensor *t, Types types, Dim *rows,
+                  Shapes *s, bool v_first, Use use) {
+  if (!v_first) {
+    return call->optional(name, t, types, {rows, &s->HV, &s->DK, &s->DV}, Layout::unit_last, use);
+  }
+  Tensor out =
+      call->optional(name, t, types, {rows, &s->HV, &s->DV, &s->DK}, Layout::unit_last, use);
+  std::swap(out.shape[2], out.shape[3]);
+  std::swap(out.stride[2], out.stride[3]);
+  return out;
+}
+
+}  // namespace gdn::api

@@ -1,0 +1,40 @@
+#ifndef GDN_API_SHAPES_H_
+#define GDN_API_SHAPES_H_
+
+#include "api/call.h"
+#include "problem/delta_rule.h"
+
+namespace gdn::api {
+
+/// The extents that operations share, bound as operands are read.
+struct Shapes {
+  Dim B{"B"};
+  Dim T{"T"};
+  Dim N{"N"};
+  Dim HK{"HK", 1};
+  Dim HV{"HV", 1};
+  Dim DK{"DK", 1};
+  Dim DV{"DV", 1};
+};
+
+/// Reads cu_seqlens (may be NULL) and binds N. B and T are bound; `batch_of` names the operand that
+/// bound them.
+Sequences read_sequences(Call *call, const DLTensor *cu_seqlens, Shapes *s, const char *batch_of);
+
+/// HV is a multiple of HK; both are bound.
+HeadMap read_heads(Call *call, int32_t head_map, const Shapes &s);
+
+/// A chunk_size of 0 (64), 16, 32, 64 or 128.
+int64_t read_chunk_size(Call *call, int32_t chunk_size);
+
+/// The factor of o: args.scale with GDN_HAS_SCALE, else DK^-0.5.
+float read_scale(Call *call, uint32_t flags, double scale, const Shapes &s);
+
+/// A state [rows, HV, DK, DV], or [rows, HV, DV, DK] with v_first; absent if t is NULL. Presented
+/// with DK before DV.
+Tensor read_state(Call *call, const char *name, const DLTensor *t, Types types, Dim *rows,
+                  Shapes *s, bool v_first, Use use);
+
+}  // namespace gdn::api
+
+#endif  // GDN_API_SHAPES_H_
