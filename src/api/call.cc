@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 namespace gdn::api {
 namespace {
@@ -286,8 +287,8 @@ void Call::check_zero(const char *name, int64_t value) {
 }
 
 void Call::check_finite(const char *name, double value) {
-  // Kernels compute with float.
-  if (!std::isfinite(static_cast<float>(value))) {
+  // Kernels compute with float. The comparison is false for NaN.
+  if (!(std::fabs(value) <= std::numeric_limits<float>::max())) {
     invalid(name, " is ", value, ", expected a finite float32 number.");
   }
 }

@@ -33,6 +33,8 @@ struct Dim {
 struct RowsShape {
   int32_t rank = 0;  ///< 0: not bound yet.
   Dim dims[Tensor::kMaxRank];
+
+  Dim &last() { return dims[Tensor::kMaxRank - 1]; }
 };
 
 /// Element types that an operand may have.

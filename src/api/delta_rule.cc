@@ -29,7 +29,7 @@ void read_operands(Call *call, const Args &a, Shapes *s, DeltaRule *p) {
   p->heads = read_heads(call, a.head_map, *s);
   p->key_dim = s->DK.size;
   p->value_dim = s->DV.size;
-  p->sequences = read_sequences(call, a.cu_seqlens, s, "q");
+  p->sequences = read_sequences(call, a.cu_seqlens, s->B, s->T, &s->N);
 }
 
 void read_gates(Call *call, const Args &a, Shapes *s, DeltaRule *p) {

@@ -5,22 +5,23 @@
 
 namespace gdn::api {
 
-Sequences read_sequences(Call *call, const DLTensor *cu_seqlens, Shapes *s, const char *batch_of) {
+Sequences read_sequences(Call *call, const DLTensor *cu_seqlens, const Dim &B, const Dim &T,
+                         Dim *N) {
   Sequences out;
-  out.batch = s->B.size;
-  out.tokens = s->T.size;
+  out.batch = B.size;
+  out.tokens = T.size;
   Dim entries{"N + 1", 1};
   out.cu_seqlens = call->indices("cu_seqlens", cu_seqlens, {&entries});
   if (!call->ok()) return out;
   if (!out.packed()) {
-    s->N.bind(s->B.size, batch_of);
+    N->bind(B.size, B.from);
   } else {
-    s->N.bind(entries.size - 1, "cu_seqlens");
-    if (s->B.size != 1) {
-      call->invalid(batch_of, " has B = ", s->B.size, ", expected B = 1 with cu_seqlens.");
+    N->bind(entries.size - 1, "cu_seqlens");
+    if (B.size != 1) {
+      call->invalid(B.from, " has batch B = ", B.size, ", expected B = 1 with cu_seqlens.");
     }
   }
-  out.count = s->N.size;
+  out.count = N->size;
   return out;
 }
 
@@ -60,7 +61,7 @@ int64_t read_chunk_size(Call *call, int32_t chunk_size) {
 float read_scale(Call *call, uint32_t flags, double scale, const Shapes &s) {
   if ((flags & GDN_HAS_SCALE) != 0) {
     call->check_finite("scale", scale);
-    return static_cast<float>(scale);
+    return call->ok() ? static_cast<float>(scale) : 0.0F;
   }
   return static_cast<float>(1.0 / std::sqrt(static_cast<double>(s.DK.size)));
 }

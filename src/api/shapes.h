@@ -17,9 +17,9 @@ struct Shapes {
   Dim DV{"DV", 1};
 };
 
-/// Reads cu_seqlens (may be NULL) and binds N. B and T are bound; `batch_of` names the operand that
-/// bound them.
-Sequences read_sequences(Call *call, const DLTensor *cu_seqlens, Shapes *s, const char *batch_of);
+/// Reads cu_seqlens (may be NULL) and binds N. B and T are bound.
+Sequences read_sequences(Call *call, const DLTensor *cu_seqlens, const Dim &B, const Dim &T,
+                         Dim *N);
 
 /// HV is a multiple of HK; both are bound.
 HeadMap read_heads(Call *call, int32_t head_map, const Shapes &s);

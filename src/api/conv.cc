@@ -1,0 +1,112 @@
+#include "api/contents_check.h"
+#include "api/operation.h"
+#include "api/shapes.h"
+
+namespace gdn::api {
+namespace {
+
+/// What both convolutions share: extents and the operands [C, W], [C], [slots, C, L].
+struct ConvShapes {
+  Dim rows;  ///< B or N.
+  Dim C{"C", 1};
+  Dim T{"T"};
+  Dim W{"W"};
+  Dim slots{"slots"};
+  Dim L{"L"};
+};
+
+template <class Args, class Problem>
+void read_filter(Call *call, const Args &a, ConvShapes *s, Problem *p) {
+  call->check_flags(a.flags, GDN_SILU);
+  call->check_zero("reserved", a.reserved);
+  p->silu = (a.flags & GDN_SILU) != 0;
+  p->x = call->tensor("x", a.x, Types::floats(), {&s->rows, &s->C, &s->T}, Layout::any);
+  const Types as_x = Types::f32_or(p->x, "x");
+  p->weight = call->tensor("weight", a.weight, as_x, {&s->C, &s->W}, Layout::any);
+  if (call->ok() && (s->W.size < 2 || s->W.size > 4)) {
+    call->invalid("weight has shape ", shape_text(p->weight.shape, p->weight.rank),
+                  ", expected [C, W] with a width W of 2, 3 or 4.");
+  }
+  p->bias = call->optional("bias", a.bias, as_x, {&s->C}, Layout::any);
+}
+
+/// Reads conv_state; its L is at least `least`, which `why` explains.
+template <class Args, class Problem>
+void read_conv_state(Call *call, const Args &a, int64_t least, const char *why, ConvShapes *s,
+                     Problem *p) {
+  p->conv_state = call->optional("conv_state", a.conv_state, Types::of(p->x, "x"),
+                                 {&s->slots, &s->C, &s->L}, Layout::any, Use::output);
+  if (!call->ok() || !p->conv_state.present()) return;
+  if (s->L.size < least) {
+    call->invalid("conv_state has shape ", shape_text(p->conv_state.shape, p->conv_state.rank),
+                  ", expected a last extent L of at least ", least, " (", why, ").");
+  }
+}
+
+/// Without state_indices sequence n uses slot n.
+void check_slot_count(Call *call, const IndexArray &indices, const ConvShapes &s, const Dim &n) {
+  if (!call->ok() || indices.present || !s.slots.bound() || s.slots.size >= n.size) return;
+  call->invalid("conv_state has ", s.slots.size, " slots, expected at least N = ", n.size,
+                " (as in ", n.from, ") without state_indices.");
+}
+
+void fwd_shapes(Call *call, const gdn_causal_conv1d_fwd_args &a, CausalConv1dFwd *p) {
+  ConvShapes s{.rows = {"B"}};
+  read_filter(call, a, &s, p);
+  Dim N{"N"};
+  p->sequences = read_sequences(call, a.cu_seqlens, s.rows, s.T, &N);
+  read_conv_state(call, a, s.W.size - 1, "W - 1", &s, p);
+  if (a.conv_state == nullptr) {
+    call->refuse("state_indices", a.state_indices, "without conv_state");
+    call->refuse("has_initial_state", a.has_initial_state, "without conv_state");
+  }
+  p->state_indices = call->indices("state_indices", a.state_indices, {&N});
+  p->has_initial_state = call->flags("has_initial_state", a.has_initial_state, &N);
+  check_slot_count(call, p->state_indices, s, N);
+  p->y =
+      call->tensor("y", a.y, Types::of(p->x, "x"), {&s.rows, &s.C, &s.T}, Layout::any, Use::output);
+}
+
+void update_shapes(Call *call, const gdn_causal_conv1d_update_args &a, CausalConv1dUpdate *p) {
+  ConvShapes s{.rows = {"N"}};
+  read_filter(call, a, &s, p);
+  const bool verify = a.num_accepted_tokens != nullptr;
+  call->require("conv_state", a.conv_state, "of shape [slots, C, L]");
+  read_conv_state(call, a, verify ? s.W.size - 2 + s.T.size : s.W.size - 1,
+                  verify ? "W - 2 + T, with num_accepted_tokens" : "W - 1", &s, p);
+  p->state_indices = call->indices("state_indices", a.state_indices, {&s.rows});
+  p->num_accepted = call->indices("num_accepted_tokens", a.num_accepted_tokens, {&s.rows});
+  check_slot_count(call, p->state_indices, s, s.rows);
+  p->y =
+      call->tensor("y", a.y, Types::of(p->x, "x"), {&s.rows, &s.C, &s.T}, Layout::any, Use::output);
+}
+
+void fwd_contents(Call *call, const Target &target, const CausalConv1dFwd &p) {
+  const HostSequences sequences(call, target, p.sequences);
+  const HostIndices slots(call, target, p.state_indices);
+  check_slots(call, slots.array(), p.conv_state.shape[0]);
+}
+
+void update_contents(Call *call, const Target &target, const CausalConv1dUpdate &p) {
+  const HostIndices slots(call, target, p.state_indices);
+  const HostIndices accepted(call, target, p.num_accepted);
+  check_slots(call, slots.array(), p.conv_state.shape[0]);
+  check_accepted(call, accepted.array(), p.x.shape[2], slots.array());
+}
+
+constexpr Operation<gdn_causal_conv1d_fwd_args, CausalConv1dFwd> kFwd = {
+    "gdn_causal_conv1d_fwd", fwd_shapes, fwd_contents, &Backend::causal_conv1d_fwd};
+constexpr Operation<gdn_causal_conv1d_update_args, CausalConv1dUpdate> kUpdate = {
+    "gdn_causal_conv1d_update", update_shapes, update_contents, &Backend::causal_conv1d_update};
+
+}  // namespace
+}  // namespace gdn::api
+
+gdn_status gdn_causal_conv1d_fwd(const gdn_causal_conv1d_fwd_args *args, const gdn_exec *exec) {
+  return gdn::api::perform(gdn::api::kFwd, args, exec);
+}
+
+gdn_status gdn_causal_conv1d_update(const gdn_causal_conv1d_update_args *args,
+                                    const gdn_exec *exec) {
+  return gdn::api::perform(gdn::api::kUpdate, args, exec);
+}

@@ -1,0 +1,71 @@
+#include "api/operation.h"
+
+namespace gdn::api {
+namespace {
+
+float read_eps(Call *call, uint32_t flags, double eps) {
+  if ((flags & GDN_HAS_EPS) == 0) return 1e-6F;
+  call->check_finite("eps", eps);
+  if (eps < 0) call->invalid("eps is ", eps, ", expected 0 or more.");
+  return call->ok() ? static_cast<float>(eps) : 0.0F;
+}
+
+void gating_shapes(Call *call, const gdn_fused_gdn_gating_args &a, GdnGating *p) {
+  Dim B{"B"};
+  Dim T{"T"};
+  Dim HV{"HV", 1};
+  call->check_flags(a.flags, GDN_ALLOW_NEG_EIGVAL);
+  call->check_zero("reserved", a.reserved);
+  p->neg_eigval = (a.flags & GDN_ALLOW_NEG_EIGVAL) != 0;
+  p->a = call->tensor("a", a.a, Types::floats(), {&B, &T, &HV}, Layout::any);
+  p->b = call->tensor("b", a.b, Types::of(p->a, "a"), {&B, &T, &HV}, Layout::any);
+  p->A_log = call->tensor("A_log", a.A_log, Types::floats(), {&HV}, Layout::any);
+  p->dt_bias = call->optional("dt_bias", a.dt_bias, Types::floats(), {&HV}, Layout::any);
+  p->g = call->tensor("g", a.g, Types::only_f32(), {&B, &T, &HV}, Layout::any, Use::output);
+  p->beta = call->tensor("beta", a.beta, Types::f32_or(p->b, "b"), {&B, &T, &HV}, Layout::any,
+                         Use::output);
+}
+
+void l2norm_shapes(Call *call, const gdn_l2norm_args &a, L2Norm *p) {
+  RowsShape shape;
+  call->check_flags(a.flags, GDN_HAS_EPS);
+  call->check_zero("reserved", a.reserved);
+  p->eps = read_eps(call, a.flags, a.eps);
+  p->x = call->rows("x", a.x, Types::floats(), &shape);
+  p->y = call->rows("y", a.y, Types::of(p->x, "x"), &shape, Use::output);
+}
+
+void rms_norm_shapes(Call *call, const gdn_rms_norm_gated_args &a, RmsNormGated *p) {
+  RowsShape shape;
+  call->check_flags(a.flags, GDN_HAS_EPS);
+  call->check_zero("reserved", a.reserved);
+  p->eps = read_eps(call, a.flags, a.eps);
+  p->x = call->rows("x", a.x, Types::floats(), &shape);
+  const Types as_x = Types::of(p->x, "x");
+  if (a.z != nullptr) p->z = call->rows("z", a.z, as_x, &shape);
+  p->weight =
+      call->optional("weight", a.weight, Types::f32_or(p->x, "x"), {&shape.last()}, Layout::any);
+  p->y = call->rows("y", a.y, as_x, &shape, Use::output);
+}
+
+constexpr Operation<gdn_fused_gdn_gating_args, GdnGating> kGating = {
+    "gdn_fused_gdn_gating", gating_shapes, nullptr, &Backend::fused_gdn_gating};
+constexpr Operation<gdn_l2norm_args, L2Norm> kL2Norm = {"gdn_l2norm", l2norm_shapes, nullptr,
+                                                        &Backend::l2norm};
+constexpr Operation<gdn_rms_norm_gated_args, RmsNormGated> kRmsNormGated = {
+    "gdn_rms_norm_gated", rms_norm_shapes, nullptr, &Backend::rms_norm_gated};
+
+}  // namespace
+}  // namespace gdn::api
+
+gdn_status gdn_fused_gdn_gating(const gdn_fused_gdn_gating_args *args, const gdn_exec *exec) {
+  return gdn::api::perform(gdn::api::kGating, args, exec);
+}
+
+gdn_status gdn_l2norm(const gdn_l2norm_args *args, const gdn_exec *exec) {
+  return gdn::api::perform(gdn::api::kL2Norm, args, exec);
+}
+
+gdn_status gdn_rms_norm_gated(const gdn_rms_norm_gated_args *args, const gdn_exec *exec) {
+  return gdn::api::perform(gdn::api::kRmsNormGated, args, exec);
+}
