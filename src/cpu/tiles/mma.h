@@ -95,6 +95,21 @@ struct Bf16Operand {
 
   /// Writes kWidth columns of one group of kPack rows of a panel, rounding to bf16.
   static inline void store_row_group(Bf16 *p, const Vec *rows) { store_pairs(p, rows[0], rows[1]); }
+
+  /// rows[i] -= what store_row_group() wrote for it.
+  static inline void subtract_row_group(const Bf16 *p, Vec *rows) {
+    const __m512i pairs = _mm512_loadu_si512(p);
+    const __m512i high = _mm512_and_si512(pairs, _mm512_set1_epi32(-65536));
+    rows[0] = rows[0] - _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+    rows[1] = rows[1] - _mm512_castsi512_ps(high);
+  }
+
+  /// From a panel [rows / 2][32][2] the plain matrix [rows][32].
+  static inline void split_panel(const Bf16 *panel, int64_t rows, Bf16 *matrix) {
+    for (int64_t i = 0; i < rows; i += 2) {
+      split_pairs(panel + i * 32, matrix + i * 32, matrix + (i + 1) * 32);
+    }
+  }
 };
 #endif
 

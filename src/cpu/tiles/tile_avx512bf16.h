@@ -30,6 +30,18 @@ inline void store_pairs(Bf16 *p, __m512 x, __m512 y) {
   _mm512_storeu_si512(p, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
 }
 
+/// Splits 32 pairs into their first and their second elements.
+inline void split_pairs(const Bf16 *pairs, Bf16 *first, Bf16 *second) {
+  const __m512i a = _mm512_loadu_si512(pairs);
+  const __m512i b = _mm512_loadu_si512(pairs + 32);
+  const __m256i low_a = _mm512_cvtepi32_epi16(a);
+  const __m256i low_b = _mm512_cvtepi32_epi16(b);
+  const __m256i high_a = _mm512_cvtepi32_epi16(_mm512_srli_epi32(a, 16));
+  const __m256i high_b = _mm512_cvtepi32_epi16(_mm512_srli_epi32(b, 16));
+  _mm512_storeu_si512(first, _mm512_inserti64x4(_mm512_castsi256_si512(low_a), low_b, 1));
+  _mm512_storeu_si512(second, _mm512_inserti64x4(_mm512_castsi256_si512(high_a), high_b, 1));
+}
+
 }  // namespace
 }  // namespace gdn::cpu::GDN_ISA
 

@@ -1,0 +1,116 @@
+#ifndef GDN_CPU_KERNELS_CHUNK_OPERANDS_H_
+#define GDN_CPU_KERNELS_CHUNK_OPERANDS_H_
+
+// What the value heads of a key head share in one chunk: q and k packed as matrix operands, k
+// transposed, and the triangles of K K^T and Q K^T. Include GDN_TILE first.
+
+#include "cpu/kernels/scratch.h"
+
+namespace gdn::cpu::GDN_ISA {
+namespace {
+
+/// Tokens of a chunk. 64 costs more for the triangles than it saves in passes over the state
+/// (docs/performance.md).
+constexpr int64_t kChunk = 32;
+
+/// Elements of a packed row: DK up to a multiple of what a transposition takes; the rest is 0.
+inline int64_t padded_key_dim(int64_t key_dim) { return (key_dim + 31) / 32 * 32; }
+
+/// The operand type that multiplies inputs of type E.
+template <class E>
+struct OperandOf {
+  using type = F32Operand;
+};
+#if defined(__AVX512BF16__)
+template <>
+struct OperandOf<Bf16> {
+  using type = Bf16Operand;
+};
+#endif
+
+template <class E>
+inline void pack_row(const E *x, int64_t n, float *y) {
+  convert_row(x, n, y);
+}
+inline void pack_row(const Bf16 *x, int64_t n, Bf16 *y) {
+  std::memcpy(y, x, static_cast<size_t>(n) * sizeof *y);
+}
+
+template <class Operand>
+struct ChunkOperands {
+  using Element = typename Operand::Element;
+  static constexpr int64_t kPack = Operand::kPack;
+
+  int64_t key_dim;
+  int64_t row;        ///< Elements of a row of q and k.
+  Element *q;         ///< [kChunk][row].
+  Element *k;         ///< [kChunk][row].
+  Element *k_panel;   ///< [row / kPack][kChunk][kPack]: tokens as columns.
+  Element *k_turned;  ///< [row][kChunk]: keys as rows; with kPack 1 the same as k_panel.
+  float *kk;          ///< [kChunk][kChunk], K K^T on and below the diagonal.
+  float *qk;          ///< [kChunk][kChunk], Q K^T on and below the diagonal.
+  float *q_norm;      ///< [kChunk], factor of each row of q: l2norm and scale.
+  float *k_norm;      ///< [kChunk], factor of each row of k: l2norm.
+
+  ChunkOperands(Arena &arena, int64_t key_dim_) : key_dim(key_dim_), row(padded_key_dim(key_dim_)) {
+    q = arena.take<Element>(kChunk * row);
+    k = arena.take<Element>(kChunk * row);
+    k_panel = arena.take<Element>(kChunk * row);
+    k_turned = kPack == 1 ? k_panel : arena.take<Element>(kChunk * row);
+    kk = arena.take<float>(kChunk * kChunk);
+    qk = arena.take<float>(kChunk * kChunk);
+    q_norm = arena.take<float>(kChunk);
+    k_norm = arena.take<float>(kChunk);
+  }
+
+  /// Packs n tokens; rows past n become 0 and their memory is not read.
+  template <class E>
+  void pack(const DeltaRule &p, int64_t batch, int64_t token, int64_t head, int64_t n) {
+    for (int64_t i = 0; i < kChunk; ++i) {
+      Element *q_row = q + i * row;
+      Element *k_row = k + i * row;
+      if (i >= n) {
+        std::memset(static_cast<void *>(q_row), 0, static_cast<size_t>(row) * sizeof(Element));
+        std::memset(static_cast<void *>(k_row), 0, static_cast<size_t>(row) * sizeof(Element));
+        q_norm[i] = k_norm[i] = 0.0F;
+        continue;
+      }
+      const size_t tail = static_cast<size_t>(row - key_dim) * sizeof(Element);
+      pack_row(p.q.at<E>(batch, token + i, head), key_dim, q_row);
+      pack_row(p.k.at<E>(batch, token + i, head), key_dim, k_row);
+      std::memset(static_cast<void *>(q_row + key_dim), 0, tail);
+      std::memset(static_cast<void *>(k_row + key_dim), 0, tail);
+      q_norm[i] = p.qk_l2norm ? p.scale * l2norm_factor(q_row, key_dim) : p.scale;
+      k_norm[i] = p.qk_l2norm ? l2norm_factor(k_row, key_dim) : 1.0F;
+    }
+    for (int64_t i = 0; i < kChunk; i += kWidth) {
+      for (int64_t d = 0; d < row; d += kWidth * kPack) {
+        transpose_square(k + i * row + d, row / kPack, k_panel + d * kChunk + i * kPack, kChunk);
+      }
+    }
+    if constexpr (kPack == 2) Operand::split_panel(k_panel, row, k_turned);
+  }
+
+  /// kk and qk for the first n rows.
+  void multiply(int64_t n) {
+    for (int64_t i = 0; i < n; i += kTileRows) {
+      for (int64_t j = 0; j < i + kTileRows; j += kTileColumns) {
+        triangle_tile(k, kk, i, j);
+        triangle_tile(q, qk, i, j);
+      }
+    }
+  }
+
+ private:
+  void triangle_tile(const Element *a, float *target, int64_t i, int64_t j) {
+    Tile<kTileRows> c;
+    clear(c);
+    mma<Operand>(c, a + i * row, row, k_panel + j * kPack, kChunk * kPack, key_dim);
+    store_tile(c, target + i * kChunk + j, kChunk);
+  }
+};
+
+}  // namespace
+}  // namespace gdn::cpu::GDN_ISA
+
+#endif  // GDN_CPU_KERNELS_CHUNK_OPERANDS_H_

@@ -1,0 +1,178 @@
+#ifndef GDN_CPU_KERNELS_CHUNK_PANEL_H_
+#define GDN_CPU_KERNELS_CHUNK_PANEL_H_
+
+// One chunk over one panel of the state. Include GDN_TILE, chunk_operands.h and chunk_decays.h
+// first.
+
+namespace gdn::cpu::GDN_ISA {
+namespace {
+
+/// A panel's state and the operands made of it. Buffers are the caller's; v2, v2_low are shared by
+/// all panels of a thread.
+template <class Operand>
+struct ChunkPanel {
+  using Element = typename Operand::Element;
+  static constexpr int64_t kPack = Operand::kPack;
+  /// A 16-bit V' is multiplied into the state as high + low part: with one part alone a key that
+  /// repeats loses three bits of the state.
+  static constexpr bool kSplit = kPack == 2;
+
+  const ChunkOperands<Operand> &shared;
+  const ChunkDecays &decays;
+  float *state;      ///< [DK][kTileColumns].
+  Element *operand;  ///< [DK / kPack][kTileColumns][kPack], the state as B; with kPack 1 the state.
+  float *v;          ///< [kChunk][kTileColumns], V'.
+  Element *write;    ///< [kChunk / kPack][kTileColumns][kPack], diag(write) V' as B.
+  Element *write_low;  ///< What rounding `write` left, with kSplit.
+
+  /// Writes a tile of rows into a B operand, and its rounding remainder into `low`.
+  static void store_operand(const Tile<kTileRows> &t, Element *high, Element *low) {
+    for (int m = 0; m < kTileRows; m += kPack) {
+      for (int side = 0; side < 2; ++side) {
+        Vec rows[kPack];
+        for (int i = 0; i < kPack; ++i) rows[i] = t.v[m + i][side];
+        const int64_t at = (m * 2 + side * kPack) * kWidth;
+        Operand::store_row_group(high + at, rows);
+        if constexpr (kPack == 2) {
+          if (low != nullptr) {
+            Operand::subtract_row_group(high + at, rows);
+            Operand::store_row_group(low + at, rows);
+          }
+        }
+      }
+    }
+  }
+
+  /// Refreshes `operand` from `state`.
+  void convert_state() {
+    if constexpr (kPack == 2) {
+      for (int64_t d = 0; d < shared.key_dim; d += kTileRows) {
+        Tile<kTileRows> s;
+        load_tile(s, state + d * kTileColumns, kTileColumns);
+        store_operand(s, operand + d * kTileColumns, nullptr);
+      }
+    }
+  }
+
+  /// Rows [i, i + kTileRows) of V' from the rows above them: V' = (I + A)^-1 diag(beta) (V -
+  /// diag(exp c) K S), by forward substitution. `source` holds these rows of V.
+  template <class E>
+  [[gnu::always_inline]] void solve_rows(int64_t i, const E *source, int64_t stride) {
+    Tile<kTileRows> r;
+    clear(r);
+    mma<Operand>(r, shared.k + i * shared.row, shared.row, operand, kTileColumns * kPack,
+                 shared.key_dim);
+#pragma GCC unroll 16
+    for (int m = 0; m < kTileRows; ++m) {
+      const Vec beta = set1(decays.beta[i + m]);
+      const Vec read = set1(decays.read_k[i + m]);
+      for (int side = 0; side < 2; ++side) {
+        const Vec x = load(source + m * stride + side * kWidth);
+        r.v[m][side] = fnma(read, r.v[m][side], beta * x);
+      }
+    }
+    mma<F32Operand>(r, decays.a + i * kChunk, kChunk, v, kTileColumns, i);
+    const float *a = decays.a + i * kChunk + i;
+#pragma GCC unroll 16
+    for (int j = 0; j < kTileRows; ++j) {
+#pragma GCC unroll 16
+      for (int m = j + 1; m < kTileRows; ++m) {
+        const Vec x = set1(a[m * kChunk + j]);
+        r.v[m][0] = fma(x, r.v[j][0], r.v[m][0]);
+        r.v[m][1] = fma(x, r.v[j][1], r.v[m][1]);
+      }
+    }
+    store_tile(r, v + i * kTileColumns, kTileColumns);
+#pragma GCC unroll 16
+    for (int m = 0; m < kTileRows; ++m) {
+      const Vec w = set1(decays.write[i + m]);
+      r.v[m][0] = r.v[m][0] * w;
+      r.v[m][1] = r.v[m][1] * w;
+    }
+    store_operand(r, write + i * kTileColumns, kSplit ? write_low + i * kTileColumns : nullptr);
+  }
+
+  /// Rows [i, i + kTileRows) of O = scale (diag(exp c) Q S + tril(..) V').
+  template <class E>
+  [[gnu::always_inline]] void output_rows(int64_t i, E *target, int64_t stride) {
+    Tile<kTileRows> o;
+    clear(o);
+    mma<Operand>(o, shared.q + i * shared.row, shared.row, operand, kTileColumns * kPack,
+                 shared.key_dim);
+#pragma GCC unroll 16
+    for (int m = 0; m < kTileRows; ++m) {
+      const Vec read = set1(decays.read_q[i + m]);
+      o.v[m][0] = o.v[m][0] * read;
+      o.v[m][1] = o.v[m][1] * read;
+    }
+    mma<F32Operand>(o, decays.p + i * kChunk, kChunk, v, kTileColumns, i + kTileRows);
+#pragma GCC unroll 16
+    for (int m = 0; m < kTileRows; ++m) {
+      store(target + m * stride, o.v[m][0]);
+      store(target + m * stride + kWidth, o.v[m][1]);
+    }
+  }
+
+  /// S <- exp(c_last) S + K^T diag(write) V', over the first `rows` tokens (whole tiles).
+  void update_state(int64_t rows) {
+    const Vec decay = set1(decays.state_decay);
+    for (int64_t d = 0; d < shared.key_dim; d += kTileRows) {
+      Tile<kTileRows> s;
+      load_tile(s, state + d * kTileColumns, kTileColumns);
+#pragma GCC unroll 16
+      for (int m = 0; m < kTileRows; ++m) {
+        s.v[m][0] = s.v[m][0] * decay;
+        s.v[m][1] = s.v[m][1] * decay;
+      }
+      const Element *k = shared.k_turned + d * kChunk;
+      mma<Operand>(s, k, kChunk, write, kTileColumns * kPack, rows);
+      if constexpr (kSplit) mma<Operand>(s, k, kChunk, write_low, kTileColumns * kPack, rows);
+      store_tile(s, state + d * kTileColumns, kTileColumns);
+      if constexpr (kPack == 2) store_operand(s, operand + d * kTileColumns, nullptr);
+    }
+  }
+
+  /// The whole chunk of n tokens. `source` and `target` are rows of V and O at the panel's first
+  /// column, of which `columns` exist.
+  template <class E>
+  void run(int64_t n, int64_t columns, const E *source, int64_t source_stride, E *target,
+           int64_t target_stride) {
+    const int64_t tiles = (n + kTileRows - 1) / kTileRows;
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      const int64_t i = tile * kTileRows;
+      if (columns >= kTileColumns && i + kTileRows <= n) {
+        solve_rows(i, source + i * source_stride, source_stride);
+        output_rows(i, target + i * target_stride, target_stride);
+      } else {
+        edge_rows(i, n - i, columns, source + i * source_stride, source_stride,
+                  target + i * target_stride, target_stride);
+      }
+    }
+    update_state(tiles * kTileRows);
+  }
+
+ private:
+  /// A tile that sticks out of V: only existing elements are read and written.
+  template <class E>
+  [[gnu::noinline]] void edge_rows(int64_t i, int64_t n, int64_t columns, const E *source,
+                                   int64_t source_stride, E *target, int64_t target_stride) {
+    alignas(64) E block[kTileRows * kTileColumns];
+    const int64_t rows = n < kTileRows ? n : kTileRows;
+    const int64_t width = columns < kTileColumns ? columns : kTileColumns;
+    const size_t bytes = static_cast<size_t>(width) * sizeof(E);
+    std::memset(static_cast<void *>(block), 0, sizeof block);
+    for (int64_t m = 0; m < rows; ++m) {
+      std::memcpy(block + m * kTileColumns, source + m * source_stride, bytes);
+    }
+    solve_rows(i, block, kTileColumns);
+    output_rows(i, block, kTileColumns);
+    for (int64_t m = 0; m < rows; ++m) {
+      std::memcpy(target + m * target_stride, block + m * kTileColumns, bytes);
+    }
+  }
+};
+
+}  // namespace
+}  // namespace gdn::cpu::GDN_ISA
+
+#endif  // GDN_CPU_KERNELS_CHUNK_PANEL_H_

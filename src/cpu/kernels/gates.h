@@ -1,0 +1,67 @@
+#ifndef GDN_CPU_KERNELS_GATES_H_
+#define GDN_CPU_KERNELS_GATES_H_
+
+// Decays and betas of one value head, with the in-kernel gate and sigmoid applied. Include GDN_TILE
+// first.
+
+namespace gdn::cpu::GDN_ISA {
+namespace {
+
+/// Tokens that one call of load_gates() covers at most.
+constexpr int64_t kGateTokens = 32;
+
+/// Gathers t[batch, token + i, head] for i < n into y and zeros the rest of y.
+inline void gather_tokens(const Tensor &t, int64_t batch, int64_t token, int64_t head, int64_t n,
+                          float *y) {
+  for (int64_t i = n; i < kGateTokens; ++i) y[i] = 0.0F;
+  const int64_t first = t.offset(batch, token, head);
+  const int64_t step = t.stride[1];
+  with_element(t.dtype, [&](auto element) {
+    const auto *x = static_cast<const decltype(element) *>(t.data) + first;
+    for (int64_t i = 0; i < n; ++i) y[i] = to_f32(x[i * step]);
+  });
+}
+
+/// Writes the log decays g[i] and betas[i] of tokens token + i, i < n <= kGateTokens, of one value
+/// head; both are 0 from n to kGateTokens, so that such tokens change nothing.
+inline void load_gates(const DeltaRule &p, int64_t batch, int64_t token, int64_t head, int64_t n,
+                       float *g, float *beta) {
+  if (p.g.present()) {
+    gather_tokens(p.g, batch, token, head, n, g);
+    if (p.gate) {
+      const Vec rate = zero() - exp(set1(load_scalar(p.A_log, p.A_log.offset(head))));
+      const bool biased = p.dt_bias.present();
+      const Vec bias = set1(biased ? load_scalar(p.dt_bias, p.dt_bias.offset(head)) : 0.0F);
+      for (int64_t i = 0; i < n; i += kWidth) {
+        store(g + i, rate * softplus(load(g + i) + bias));
+      }
+    }
+    // Below -745 a decay is 0 in double precision already; the bound keeps sums and differences of
+    // logarithms finite.
+    for (int64_t i = 0; i < n; i += kWidth) store(g + i, max(set1(-1e4F), load(g + i)));
+    for (int64_t i = n; i < kGateTokens; ++i) g[i] = 0.0F;
+  } else {
+    for (int64_t i = 0; i < kGateTokens; ++i) g[i] = 0.0F;
+  }
+  if (p.beta.present()) {
+    gather_tokens(p.beta, batch, token, head, n, beta);
+    if (p.beta_sigmoid) {
+      const Vec top = set1(p.neg_eigval ? 2.0F : 1.0F);
+      for (int64_t i = 0; i < n; i += kWidth) store(beta + i, top * sigmoid(load(beta + i)));
+    }
+    for (int64_t i = n; i < kGateTokens; ++i) beta[i] = 0.0F;
+  } else {
+    for (int64_t i = 0; i < kGateTokens; ++i) beta[i] = i < n ? 1.0F : 0.0F;
+  }
+}
+
+/// Factor that l2norm multiplies a row of q or k by.
+template <class E>
+inline float l2norm_factor(const E *x, int64_t n) {
+  return 1.0F / __builtin_sqrtf(sum_of_squares(x, n) + 1e-6F);
+}
+
+}  // namespace
+}  // namespace gdn::cpu::GDN_ISA
+
+#endif  // GDN_CPU_KERNELS_GATES_H_
