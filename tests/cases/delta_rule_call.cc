@@ -1,0 +1,157 @@
+#include "cases/delta_rule_call.h"
+
+#include "cases/random.h"
+#include "cases/workspace.h"
+
+namespace gdn::testing {
+namespace {
+
+using Field = std::optional<Array> DeltaRuleCall::*;
+
+constexpr Field kInputs[] = {
+    &DeltaRuleCall::q,
+    &DeltaRuleCall::k,
+    &DeltaRuleCall::v,
+    &DeltaRuleCall::g,
+    &DeltaRuleCall::beta,
+    &DeltaRuleCall::A_log,
+    &DeltaRuleCall::dt_bias,
+    &DeltaRuleCall::cu_seqlens,
+    &DeltaRuleCall::state_indices,
+    &DeltaRuleCall::num_accepted_tokens,
+};
+constexpr Field kOutputs[] = {&DeltaRuleCall::o, &DeltaRuleCall::final_state,
+                              &DeltaRuleCall::checkpoints};
+
+const DLTensor *tensor_of(const std::optional<Array> &array) {
+  return array ? array->tensor() : nullptr;
+}
+
+bool is_float(Element type) {
+  return type == Element::f32 || type == Element::bf16 || type == Element::f16;
+}
+
+uint64_t hash_of_array(const Array &array) {
+  const std::vector<unsigned char> bytes = array.bytes();
+  return hash_of({reinterpret_cast<const char *>(bytes.data()), bytes.size()});
+}
+
+std::optional<Array> widen(const std::optional<Array> &array) {
+  if (!array) return std::nullopt;
+  if (!is_float(array->type())) return array;
+  Array wide(Element::f32, array->shape());
+  wide.assign(array->values());
+  return wide;
+}
+
+}  // namespace
+
+const Array *DeltaRuleCall::state_out() const {
+  if (final_state) return &*final_state;
+  return in_place || state_indices ? &*initial_state : nullptr;
+}
+
+gdn_gated_delta_rule_args DeltaRuleCall::args() const {
+  gdn_gated_delta_rule_args a = {};
+  a.struct_size = sizeof(a);
+  a.flags = flags;
+  a.head_map = head_map;
+  a.scale = scale;
+  a.chunk_size = chunk_size;
+  a.checkpoint_every = checkpoint_every;
+  a.q = tensor_of(q);
+  a.k = tensor_of(k);
+  a.v = tensor_of(v);
+  a.g = tensor_of(g);
+  a.beta = tensor_of(beta);
+  a.A_log = tensor_of(A_log);
+  a.dt_bias = tensor_of(dt_bias);
+  a.cu_seqlens = tensor_of(cu_seqlens);
+  a.initial_state = tensor_of(initial_state);
+  a.final_state = in_place ? tensor_of(initial_state) : tensor_of(final_state);
+  a.state_indices = tensor_of(state_indices);
+  a.num_accepted_tokens = tensor_of(num_accepted_tokens);
+  a.checkpoints = tensor_of(checkpoints);
+  a.o = tensor_of(o);
+  return a;
+}
+
+void DeltaRuleCall::reset() {
+  for (const Field field : kOutputs) {
+    if (this->*field) (this->*field)->poison();
+  }
+  if (initial_state) initial_state->assign(initial_values);
+}
+
+std::string DeltaRuleCall::damage() const {
+  const auto check = [](const std::optional<Array> &array, const char *name) {
+    const std::string found = array ? array->damage() : "";
+    return found.empty() ? found : std::string(name) + ": " + found + ". ";
+  };
+  std::string all = check(initial_state, "state") + check(o, "o") +
+                    check(final_state, "final_state") + check(checkpoints, "checkpoints");
+  for (const Field field : kInputs) all += check(this->*field, "an input");
+  return all;
+}
+
+uint64_t DeltaRuleCall::input_hash() const {
+  uint64_t hash = 0;
+  for (const Field field : kInputs) {
+    if (this->*field) hash = 31 * hash + hash_of_array(*(this->*field));
+  }
+  if (initial_state && state_out() != &*initial_state) {
+    hash = 31 * hash + hash_of_array(*initial_state);
+  }
+  return hash;
+}
+
+DeltaRuleCall DeltaRuleCall::widened() const {
+  DeltaRuleCall wide(*this);
+  for (const Field field : kInputs) wide.*field = widen(this->*field);
+  for (const Field field : kOutputs) wide.*field = widen(this->*field);
+  wide.initial_state = widen(initial_state);
+  return wide;
+}
+
+std::vector<bool> DeltaRuleCall::touched_slots() const {
+  const Array *state = state_out();
+  if (state == nullptr) return {};
+  if (!state_indices) return std::vector<bool>(static_cast<size_t>(state->shape()[0]), true);
+  std::vector<bool> touched(static_cast<size_t>(state->shape()[0]), false);
+  const std::vector<int64_t> index = state_indices->integers();
+  const size_t columns = index.size() / (lengths.empty() ? 1 : lengths.size());
+  for (size_t n = 0; n < lengths.size(); ++n) {
+    if (columns == 1) {
+      if (index[n] >= 0) touched[static_cast<size_t>(index[n])] = true;
+      continue;
+    }
+    const size_t accepted =
+        num_accepted_tokens ? static_cast<size_t>(num_accepted_tokens->integers()[n]) : 1;
+    if (index[n * columns + accepted - 1] < 0) continue;
+    for (size_t t = 0; t < static_cast<size_t>(lengths[n]); ++t) {
+      const int64_t slot = index[n * columns + t];
+      if (slot >= 0) touched[static_cast<size_t>(slot)] = true;
+    }
+  }
+  return touched;
+}
+
+std::string run(Operation operation, const DeltaRuleCall &call, const Target &target, int threads,
+                uint32_t exec_flags) {
+  const gdn_gated_delta_rule_args args = call.args();
+  gdn_exec exec = exec_for(target, threads, exec_flags);
+  if (operation == Operation::recurrent) {
+    return describe(gdn_fused_recurrent_gated_delta_rule(&args, &exec));
+  }
+  size_t bytes = 0;
+  const gdn_status status = gdn_chunk_gated_delta_rule_workspace_size(&args, &exec, &bytes);
+  if (status != GDN_OK) return "workspace size: " + describe(status);
+  const Workspace workspace(bytes);
+  exec.workspace = workspace.data();
+  exec.workspace_size = bytes;
+  const std::string failure = describe(gdn_chunk_gated_delta_rule(&args, &exec));
+  if (!failure.empty()) return failure;
+  return workspace.intact() ? "" : "bytes outside the workspace were written";
+}
+
+}  // namespace gdn::testing

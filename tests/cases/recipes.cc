@@ -1,0 +1,270 @@
+// Draws the operands of a case.
+
+#include <cmath>
+#include <numeric>
+
+#include "cases/delta_rule_call.h"
+#include "cases/random.h"
+
+namespace gdn::testing {
+namespace {
+
+using Values = std::vector<float>;
+
+class Drawing {
+ public:
+  Drawing(const Case &c, Element type, uint64_t seed)
+      : case_(c), type_(type), seed_(seed ^ hash_of(c.name)) {}
+
+  DeltaRuleCall draw() {
+    describe_call();
+    draw_keys();
+    draw_values();
+    draw_gates();
+    draw_states();
+    if (case_.packed) draw_cu_seqlens();
+    call_.reset();
+    return std::move(call_);
+  }
+
+ private:
+  int64_t sequences() const { return static_cast<int64_t>(case_.lengths.size()); }
+  Element gate_type() const { return case_.has(kGatesSameType) ? type_ : Element::f32; }
+  Element index_type() const { return case_.has(kIndex64) ? Element::i64 : Element::i32; }
+
+  Values normals(int64_t n, const char *stream, float factor = 1.0F) const {
+    Random random(seed_, stream);
+    Values x(static_cast<size_t>(n));
+    for (float &e : x) e = factor * random.normal();
+    return x;
+  }
+
+  // Strides of a [B, T, H, D] operand. `repeat` is the dimension that broadcasts.
+  Layout layout(const Shape &shape, size_t repeat) const {
+    Layout result;
+    if (case_.has(kStrided)) {
+      result.strides = padded_strides(shape, {0, 1, 2, 3}, 24);
+      result.spare = 1;
+    } else if (case_.has(kHeadFirst)) {
+      result.strides = padded_strides(shape, {0, 2, 1, 3}, 0);
+    } else if (case_.has(kBroadcast) && repeat < shape.size()) {
+      result.strides = padded_strides(shape, {0, 1, 2, 3}, 0);
+      result.strides[repeat] = 0;
+    }
+    return result;
+  }
+
+  // Strides of a [B, T, HV] operand.
+  Layout gate_layout(const Shape &shape) const {
+    Layout result;
+    if (case_.has(kStrided)) result.strides = padded_strides(shape, {1, 0, 2}, 5);
+    if (case_.has(kHeadFirst)) result.strides = padded_strides(shape, {0, 2, 1}, 0);
+    if (case_.has(kBroadcast)) {
+      result.strides = padded_strides(shape, {0, 1, 2}, 0);
+      result.strides[0] = 0;
+    }
+    return result;
+  }
+
+  Array make(const Shape &shape, const Values &values, size_t repeat) const {
+    Array array(type_, shape, layout(shape, repeat));
+    array.assign(values);
+    return array;
+  }
+
+  void describe_call() {
+    const auto flag = [&](Option option, gdn_flag bit) {
+      if (case_.has(option)) call_.flags |= static_cast<uint32_t>(bit);
+    };
+    flag(kVFirst, GDN_STATE_V_FIRST);
+    flag(kQkL2Norm, GDN_USE_QK_L2NORM);
+    flag(kGate, GDN_USE_GATE);
+    flag(kBetaSigmoid, GDN_USE_BETA_SIGMOID);
+    flag(kNegEigval, GDN_ALLOW_NEG_EIGVAL);
+    if (case_.has_scale) call_.flags |= GDN_HAS_SCALE;
+    call_.scale = case_.scale;
+    call_.head_map = case_.has(kInterleaved) ? GDN_HEAD_MAP_INTERLEAVED : GDN_HEAD_MAP_BLOCK;
+    call_.chunk_size = case_.chunk_size;
+    call_.checkpoint_every = case_.checkpoint_every;
+    call_.in_place = case_.has(kInPlace);
+    call_.lengths.assign(case_.lengths.begin(), case_.lengths.end());
+  }
+
+  // Rows of q and k: normal, scaled to length `norm` (0: left as drawn).
+  Values rows(const char *stream, float norm) const {
+    Values x = normals(case_.batch * case_.tokens * case_.hk * case_.dk, stream);
+    const auto width = static_cast<size_t>(case_.dk);
+    for (size_t row = 0; norm > 0.0F && row < x.size(); row += width) {
+      double sum = 0.0;
+      for (size_t d = 0; d < width; ++d) sum += static_cast<double>(x[row + d]) * x[row + d];
+      const auto factor = static_cast<float>(norm / std::sqrt(sum));
+      for (size_t d = 0; d < width; ++d) x[row + d] *= factor;
+    }
+    return x;
+  }
+
+  void draw_keys() {
+    const Shape shape = {case_.batch, case_.tokens, case_.hk, case_.dk};
+    const float norm = case_.recipe == Recipe::raw          ? 0.0F
+                       : case_.recipe == Recipe::small_keys ? 0.5F
+                                                            : 1.0F;
+    Values q = rows("q", norm);
+    Values k = rows("k", norm);
+    const auto width = static_cast<size_t>(case_.dk);
+    if (case_.recipe == Recipe::repeated_key) {
+      const auto token = static_cast<size_t>(case_.hk) * width;
+      for (size_t i = token; i < k.size(); ++i) k[i] = k[i % token];
+    }
+    if (case_.recipe == Recipe::zero_rows) {
+      for (size_t row = 0; row < k.size() / width; row += 3) {
+        std::fill_n((row % 2 == 0 ? k : q).begin() + static_cast<int64_t>(row * width), width,
+                    0.0F);
+      }
+    }
+    call_.q = make(shape, q, 2);
+    call_.k = make(shape, k, 2);
+  }
+
+  void draw_values() {
+    const Shape shape = {case_.batch, case_.tokens, case_.hv, case_.dv};
+    const float huge = type_ == Element::f16 ? 1e3F : 1e20F;
+    call_.v = make(shape,
+                   normals(case_.batch * case_.tokens * case_.hv * case_.dv, "v",
+                           case_.recipe == Recipe::huge_v ? huge : 1.0F),
+                   0);
+    call_.o = Array(type_, shape, layout(shape, shape.size()));
+  }
+
+  float draw_g(Random &random, int64_t token) const {
+    const float x = random.normal();
+    switch (case_.recipe) {
+      case Recipe::repeated_key:
+        return -1e-6F;
+      case Recipe::strong_decay:
+        return -80.0F * random.uniform();
+      case Recipe::decay_spikes:
+        return token % 19 == 7 ? -80.0F : token % 3 == 0 ? 0.0F : -0.01F * random.uniform();
+      case Recipe::gate_extremes:
+        return token % 4 == 0 ? 40.0F * x : x;
+      default:
+        break;
+    }
+    if (case_.has(kGate)) return x;
+    return -std::log1p(std::exp(-x));
+  }
+
+  float draw_beta(Random &random) const {
+    if (case_.has(kBetaSigmoid)) {
+      return (case_.recipe == Recipe::gate_extremes ? 30.0F : 1.0F) * random.normal();
+    }
+    if (case_.recipe == Recipe::repeated_key) return 1.0F;
+    if (case_.recipe == Recipe::beta_levels) return static_cast<float>(random.below(3));
+    return random.uniform();
+  }
+
+  void draw_gates() {
+    const Shape shape = {case_.batch, case_.tokens, case_.hv};
+    Random g_random(seed_, "g");
+    Random beta_random(seed_, "beta");
+    Values g(static_cast<size_t>(case_.batch * case_.tokens * case_.hv));
+    Values beta(g.size());
+    for (size_t i = 0; i < g.size(); ++i) {
+      g[i] = draw_g(g_random, static_cast<int64_t>(i) / case_.hv);
+      beta[i] = draw_beta(beta_random);
+    }
+    if (!case_.has(kNoG)) {
+      call_.g = Array(gate_type(), shape, gate_layout(shape));
+      call_.g->assign(g);
+    }
+    if (!case_.has(kNoBeta)) {
+      call_.beta = Array(gate_type(), shape, gate_layout(shape));
+      call_.beta->assign(beta);
+    }
+    if (!case_.has(kGate)) return;
+    Random random(seed_, "A_log");
+    Values A_log(static_cast<size_t>(case_.hv));
+    for (float &e : A_log) e = std::log(1.0F + 15.0F * random.uniform()) - 2.0F;
+    call_.A_log = Array(gate_type(), {case_.hv});
+    call_.A_log->assign(A_log);
+    if (case_.has(kNoDtBias)) return;
+    call_.dt_bias = Array(gate_type(), {case_.hv});
+    call_.dt_bias->assign(normals(case_.hv, "dt_bias"));
+  }
+
+  Array state_array(Element type, int64_t entries, bool strided) const {
+    const Shape shape = case_.has(kVFirst) ? Shape{entries, case_.hv, case_.dv, case_.dk}
+                                           : Shape{entries, case_.hv, case_.dk, case_.dv};
+    return {type, shape, strided ? Layout{padded_strides(shape, {0, 1, 2, 3}, 8), 0} : Layout{}};
+  }
+
+  void draw_states() {
+    const Element type = case_.has(kStateBf16) ? Element::bf16 : Element::f32;
+    const bool strided = case_.has(kStridedState);
+    const bool pool = case_.has(kPool) || case_.has(kSlotPerToken);
+    const int64_t entries = pool ? draw_indices() : sequences();
+    if (pool || case_.has(kInitialState)) {
+      call_.initial_state = state_array(type, entries, strided);
+      call_.initial_state->assign(normals(call_.initial_state->size(), "state"));
+      call_.initial_values = call_.initial_state->values();
+    }
+    if (!pool && !case_.has(kInPlace) && !case_.has(kNoFinalState)) {
+      call_.final_state = state_array(Element::f32, sequences(), strided);
+    }
+    if (case_.checkpoint_every > 0) {
+      int64_t count = 0;
+      for (const int64_t length : case_.lengths) count += length / case_.checkpoint_every;
+      call_.checkpoints =
+          state_array(case_.has(kCheckpointsBf16) ? Element::bf16 : Element::f32, count, false);
+    }
+  }
+
+  // Draws state_indices and num_accepted_tokens; returns the number of slots.
+  int64_t draw_indices() {
+    int64_t columns = 1;
+    if (case_.has(kSlotPerToken)) {
+      columns = case_.packed ? 3 : 2;
+      for (const int64_t length : case_.lengths) columns = std::max(columns, length);
+    }
+    const int64_t slots = sequences() * columns + 3;
+    Random random(seed_, "indices");
+    std::vector<int64_t> free(static_cast<size_t>(slots));
+    std::iota(free.begin(), free.end(), 0);
+    for (size_t i = free.size(); i > 1; --i) {
+      std::swap(free[i - 1], free[static_cast<size_t>(random.below(static_cast<int64_t>(i)))]);
+    }
+    free.resize(static_cast<size_t>(sequences() * columns));
+    if (case_.has(kNegativeIndex)) {
+      for (size_t i = 1; i < free.size(); i += 3) free[i] = i % 2 == 0 ? -1 : -7;
+    }
+    call_.state_indices =
+        Array(index_type(), columns > 1 ? Shape{sequences(), columns} : Shape{sequences()});
+    call_.state_indices->assign(free);
+    if (case_.has(kNumAccepted)) {
+      std::vector<int64_t> accepted(static_cast<size_t>(sequences()));
+      for (int64_t &a : accepted) a = 1 + random.below(columns);
+      call_.num_accepted_tokens = Array(index_type(), {sequences()});
+      call_.num_accepted_tokens->assign(accepted);
+    }
+    return slots;
+  }
+
+  void draw_cu_seqlens() {
+    std::vector<int64_t> starts = {0};
+    for (const int64_t length : case_.lengths) starts.push_back(starts.back() + length);
+    call_.cu_seqlens = Array(index_type(), {sequences() + 1});
+    call_.cu_seqlens->assign(starts);
+  }
+
+  const Case &case_;
+  Element type_;
+  uint64_t seed_;
+  DeltaRuleCall call_;
+};
+
+}  // namespace
+
+DeltaRuleCall make_call(const Case &c, Element type, uint64_t seed) {
+  return Drawing(c, type, seed).draw();
+}
+
+}  // namespace gdn::testing
