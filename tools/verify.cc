@@ -1,0 +1,181 @@
+// gdn verify: every named case against the float64 reference, on every code path of this machine.
+
+#include <fmt/color.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <stdexcept>
+
+#include "cases/case_run.h"
+#include "cases/cases.h"
+#include "tools/commands.h"
+
+namespace gdn::tools {
+namespace {
+
+using testing::Case;
+using testing::Element;
+using testing::Operation;
+using testing::Target;
+using testing::Verdict;
+
+struct VerifyOptions {
+  std::string backend = "cpu";
+  std::string isa;
+  std::string dtype;
+  std::string filter;
+  std::string operation = "chunk";
+  uint64_t seed = 0;
+  bool full = false;
+  bool list = false;
+  bool json = false;
+};
+
+std::vector<Target> wanted_targets(const VerifyOptions &options) {
+  std::vector<Target> targets = testing::targets_of(options.backend);
+  if (targets.empty()) {
+    std::string names;
+    for (int b = 0; b < gdn_backend_count(); ++b) names += fmt::format(" {}", gdn_backend_name(b));
+    throw std::runtime_error(
+        fmt::format("unknown backend \"{}\"; this build has:{}", options.backend, names));
+  }
+  if (options.isa.empty()) return targets;
+  const auto found = std::find_if(targets.begin(), targets.end(),
+                                  [&](const Target &t) { return t.isa == options.isa; });
+  if (found == targets.end()) {
+    std::string names;
+    for (const Target &t : targets) names += " " + t.isa;
+    throw std::runtime_error(fmt::format("backend {} has no instruction set \"{}\"; it has:{}",
+                                         options.backend, options.isa, names));
+  }
+  return {*found};
+}
+
+bool wanted(const Case &c, const VerifyOptions &options) {
+  if (!options.filter.empty() && c.name.find(options.filter) == std::string_view::npos) {
+    return false;
+  }
+  const bool recurrent_only = c.has(testing::kSlotPerToken);
+  const bool chunk_only = c.checkpoint_every != 0 || c.chunk_size != 0;
+  if (options.operation == "chunk" ? recurrent_only : chunk_only) return false;
+  return options.full || !options.filter.empty() || c.tagged(testing::kQuick);
+}
+
+/// Prints one line per result, or collects them for JSON.
+class Report {
+ public:
+  explicit Report(bool json) : json_(json), color_(!json && isatty(STDOUT_FILENO) == 1) {
+    if (!json_) {
+      fmt::print("{:<38} {:<5} {:<16} {:>9} {:>9}\n", "case", "type", "path", "o", "state");
+    }
+  }
+
+  void skip(const Target &target) {
+    ++skipped_;
+    if (!json_) fmt::print("{} is not on this machine: skipped\n", target.name());
+    skips_.push_back(target.name());
+  }
+
+  void add(const Case &c, Element type, const Target &target, const Verdict &verdict) {
+    const bool ok = verdict.failure.empty();
+    ++(ok ? passed_ : failed_);
+    if (json_) {
+      rows_.push_back({{"case", c.name},
+                       {"dtype", testing::name_of(type)},
+                       {"backend", target.backend},
+                       {"isa", target.isa},
+                       {"o", verdict.o.total},
+                       {"state", verdict.state.total},
+                       {"passed", ok},
+                       {"failure", verdict.failure}});
+      return;
+    }
+    const std::string word = ok ? "ok" : "FAILED";
+    fmt::print(
+        "{:<38} {:<5} {:<16} {:>9.2e} {:>9.2e}  {}\n", c.name, testing::name_of(type),
+        target.name(), verdict.o.total, verdict.state.total,
+        color_ ? fmt::format(fg(ok ? fmt::color::green : fmt::color::red), "{}", word) : word);
+    if (!ok) fmt::print("    {}\n", verdict.failure);
+  }
+
+  /// Returns the exit code.
+  int finish() const {
+    if (json_) {
+      const nlohmann::json out = {
+          {"passed", passed_}, {"failed", failed_}, {"skipped_paths", skips_}, {"results", rows_}};
+      fmt::print("{}\n", out.dump(1));
+    } else {
+      fmt::print("{} passed, {} failed, {} code path(s) skipped\n", passed_, failed_, skipped_);
+    }
+    if (passed_ + failed_ == 0) {
+      fmt::print(stderr, "gdn: nothing was verified; gdn verify --list shows the cases\n");
+      return 2;
+    }
+    return failed_ == 0 ? 0 : 1;
+  }
+
+ private:
+  bool json_;
+  bool color_;
+  int passed_ = 0;
+  int failed_ = 0;
+  int skipped_ = 0;
+  nlohmann::json skips_ = nlohmann::json::array();
+  nlohmann::json rows_ = nlohmann::json::array();
+};
+
+int verify(const VerifyOptions &options) {
+  if (options.list) {
+    for (const Case &c : testing::cases()) fmt::print("{}\n", c.name);
+    return 0;
+  }
+  std::vector<Target> targets = wanted_targets(options);
+  Report report(options.json);
+  for (const Target &target : targets) {
+    if (!target.supported) report.skip(target);
+  }
+  std::erase_if(targets, [](const Target &t) { return !t.supported; });
+  const Operation operation =
+      options.operation == "chunk" ? Operation::chunk : Operation::recurrent;
+  // Targets innermost: the reference result of a case is computed once and serves all.
+  for (const Case &c : testing::cases()) {
+    if (!wanted(c, options)) continue;
+    for (const Element type : testing::types_of(c)) {
+      if (!options.dtype.empty() && options.dtype != testing::name_of(type)) continue;
+      for (const Target &target : targets) {
+        report.add(c, type, target, testing::run_case(operation, c, type, target, options.seed));
+      }
+    }
+  }
+  return report.finish();
+}
+
+}  // namespace
+
+void add_verify(CLI::App &app) {
+  CLI::App *verify_command = app.add_subcommand(
+      "verify",
+      "Errors (relative RMS) of the named cases against the float64 reference, on every code path");
+  const auto o = std::make_shared<VerifyOptions>();
+  verify_command->add_option("--backend", o->backend, "See gdn info")->capture_default_str();
+  verify_command->add_option("--isa", o->isa, "One instruction set; default: all");
+  verify_command->add_option("--dtype", o->dtype, "f32, bf16 or f16; default: those of the case")
+      ->check(CLI::IsMember({"f32", "bf16", "f16"}));
+  verify_command->add_option("--case", o->filter, "Only cases whose name contains this");
+  verify_command->add_option("--op", o->operation, "chunk or recurrent")
+      ->check(CLI::IsMember({"chunk", "recurrent"}))
+      ->capture_default_str();
+  verify_command->add_option("--seed", o->seed, "Draws other inputs")->capture_default_str();
+  verify_command->add_flag("--full", o->full, "All cases (minutes) instead of the quick ones");
+  verify_command->add_flag("--list", o->list, "Print the names of all cases");
+  verify_command->add_flag("--json", o->json, "Print JSON");
+  verify_command->callback([o] {
+    if (const int code = verify(*o); code != 0) throw CLI::RuntimeError(code);
+  });
+}
+
+}  // namespace gdn::tools
