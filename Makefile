@@ -9,7 +9,7 @@ WHEEL := $(PYTHON) -m pip install -q --disable-pip-version-check --no-build-isol
          --force-reinstall -c constraints.txt -Cbuild-dir=build/release
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench lint format docs clean setup-% package package-test package-bench
+.PHONY: help demo test test-all bench lint format docs clean setup-% package package-test
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,7 +52,7 @@ fuzz: setup-test-all
 	@cmake --preset fuzz >/dev/null && cmake --build --preset fuzz
 	@tests/fuzz/run.sh build/fuzz
 
-bench: setup-bench package-bench  ## ratios to packaged peers and to the machine's own peak
+bench: setup-bench package  ## ratios to packaged peers and to the machine's own peak
 	@$(PYTHON) bench/run.py
 
 lint: setup-lint  ## formats, clang-tidy, ruff, house rules
@@ -77,7 +77,3 @@ package:
 package-test:
 	@echo "== building libgdn, its tests and the Python package (the first build takes minutes)"
 	@$(WHEEL) -Ccmake.define.GDN_BUILD_TESTS=ON .
-
-package-bench:
-	@echo "== building libgdn, its benchmarks and the Python package"
-	@$(WHEEL) -Ccmake.define.GDN_BUILD_TESTS=ON -Ccmake.define.GDN_BUILD_BENCH=ON .
