@@ -35,9 +35,9 @@
  * - Every function returns a status. After a failure gdn_last_error() says in a sentence which
  *   argument was wrong, what was found and what was expected; no output has been written. (A
  *   GDN_DEVICE_ERROR may come too late for that.)
- * - The contents of cu_seqlens, state_indices and num_accepted_tokens are checked on the CPU always,
- *   on CUDA only with GDN_EXEC_CHECK or GDN_CHECK=1, which synchronise. Unchecked, wrong contents
- *   give undefined results, never an access out of bounds.
+ * - The contents of cu_seqlens, state_indices and num_accepted_tokens are always checked on the
+ *   CPU, on CUDA only with GDN_EXEC_CHECK or GDN_CHECK=1, which synchronise. Unchecked, wrong
+ *   contents give undefined results, never an access out of bounds.
  * - Args structs: zero the struct, set struct_size = sizeof, set the required tensors. Zero means
  *   the default everywhere. A shorter struct (older caller) reads as zero-extended; a longer one
  *   whose tail is not zero is refused.
