@@ -205,6 +205,13 @@ std::vector<unsigned char> Array::bytes() const {
   return out;
 }
 
+Array Array::widened() const {
+  if (type_ != Element::f32 && type_ != Element::bf16 && type_ != Element::f16) return *this;
+  Array wide(Element::f32, shape_);
+  wide.assign(values());
+  return wide;
+}
+
 std::string Array::damage() const {
   const Memory &m = *memory_;
   const auto intact = [](const unsigned char *from, const unsigned char *to) {

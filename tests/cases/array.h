@@ -53,6 +53,9 @@ class Array {
   /// The elements' bytes in row-major order.
   std::vector<unsigned char> bytes() const;
 
+  /// A compact float32 array of the same values; an integer array itself.
+  Array widened() const;
+
   /// Empty if all bytes that are not elements hold their pattern, else a sentence.
   std::string damage() const;
 

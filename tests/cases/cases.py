@@ -114,9 +114,10 @@ def _expand(entry):
         yield case
 
 
-def load(path=pathlib.Path(__file__).with_name("cases.json")):
-    """Returns all cases in the order of the file."""
-    cases = [case for entry in json.loads(path.read_text())["cases"] for case in _expand(entry)]
+def load():
+    """Returns all cases in the order of cases.json."""
+    table = json.loads(pathlib.Path(__file__).with_name("cases.json").read_text())
+    cases = [case for entry in table["cases"] for case in _expand(entry)]
     names = [case.name for case in cases]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:

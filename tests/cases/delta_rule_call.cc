@@ -27,21 +27,9 @@ const DLTensor *tensor_of(const std::optional<Array> &array) {
   return array ? array->tensor() : nullptr;
 }
 
-bool is_float(Element type) {
-  return type == Element::f32 || type == Element::bf16 || type == Element::f16;
-}
-
 uint64_t hash_of_array(const Array &array) {
   const std::vector<unsigned char> bytes = array.bytes();
   return hash_of({reinterpret_cast<const char *>(bytes.data()), bytes.size()});
-}
-
-std::optional<Array> widen(const std::optional<Array> &array) {
-  if (!array) return std::nullopt;
-  if (!is_float(array->type())) return array;
-  Array wide(Element::f32, array->shape());
-  wide.assign(array->values());
-  return wide;
 }
 
 }  // namespace
@@ -107,28 +95,33 @@ uint64_t DeltaRuleCall::input_hash() const {
 
 DeltaRuleCall DeltaRuleCall::widened() const {
   DeltaRuleCall wide(*this);
-  for (const Field field : kInputs) wide.*field = widen(this->*field);
-  for (const Field field : kOutputs) wide.*field = widen(this->*field);
-  wide.initial_state = widen(initial_state);
+  const auto widen = [](std::optional<Array> &array) {
+    if (array) array = array->widened();
+  };
+  for (const Field field : kInputs) widen(wide.*field);
+  for (const Field field : kOutputs) widen(wide.*field);
+  widen(wide.initial_state);
   return wide;
+}
+
+bool DeltaRuleCall::skips(size_t n) const {
+  if (!state_indices) return false;
+  const size_t columns = slot_per_token() ? static_cast<size_t>(state_indices->shape()[1]) : 1;
+  const int64_t accepted = num_accepted_tokens ? num_accepted_tokens->integers()[n] : 1;
+  return state_indices->integers()[n * columns + static_cast<size_t>(accepted) - 1] < 0;
 }
 
 std::vector<bool> DeltaRuleCall::touched_slots() const {
   const Array *state = state_out();
   if (state == nullptr) return {};
-  if (!state_indices) return std::vector<bool>(static_cast<size_t>(state->shape()[0]), true);
-  std::vector<bool> touched(static_cast<size_t>(state->shape()[0]), false);
+  std::vector<bool> touched(static_cast<size_t>(state->shape()[0]), !state_indices);
+  if (!state_indices) return touched;
   const std::vector<int64_t> index = state_indices->integers();
-  const size_t columns = index.size() / (lengths.empty() ? 1 : lengths.size());
+  const size_t columns = slot_per_token() ? static_cast<size_t>(state_indices->shape()[1]) : 1;
   for (size_t n = 0; n < lengths.size(); ++n) {
-    if (columns == 1) {
-      if (index[n] >= 0) touched[static_cast<size_t>(index[n])] = true;
-      continue;
-    }
-    const size_t accepted =
-        num_accepted_tokens ? static_cast<size_t>(num_accepted_tokens->integers()[n]) : 1;
-    if (index[n * columns + accepted - 1] < 0) continue;
-    for (size_t t = 0; t < static_cast<size_t>(lengths[n]); ++t) {
+    if (skips(n)) continue;
+    const size_t written = slot_per_token() ? static_cast<size_t>(lengths[n]) : 1;
+    for (size_t t = 0; t < written; ++t) {
       const int64_t slot = index[n * columns + t];
       if (slot >= 0) touched[static_cast<size_t>(slot)] = true;
     }

@@ -48,6 +48,8 @@ struct DeltaRuleCall {
   uint64_t input_hash() const;
   /// The same call with the same values, in compact float32.
   DeltaRuleCall widened() const;
+  /// Whether sequence n is skipped by a negative index.
+  bool skips(size_t n) const;
   /// For each entry of the state (N or slots) whether the call may write it.
   std::vector<bool> touched_slots() const;
 };

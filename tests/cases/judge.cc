@@ -1,6 +1,8 @@
 #include "cases/judge.h"
 
+#include <algorithm>
 #include <cstdio>
+#include <cstring>
 
 namespace gdn::testing {
 namespace {
@@ -72,28 +74,38 @@ Verdict judge(const Case &c, const DeltaRuleCall &call, const Expected &expected
   verdict.o = compare(call.o->values(), expected.o, c.dv, blocks_of_o(call), call.o->type());
   verdict.failure += complaint("o", verdict.o, tolerance_of(c, inputs, call.o->type()));
 
-  const auto judge_states = [&](const Array &states, const std::vector<float> &values,
-                                const char *what, Error *error) {
-    *error = compare(states.values(), values, states.shape()[3], blocks_of_state(states.shape()),
-                     states.type());
+  const auto judge_states = [&](const Array &states, std::vector<float> actual,
+                                const std::vector<bool> &written, const std::vector<float> &before,
+                                const std::vector<float> &values, const char *what, Error *error) {
+    // What may not be written has kept its bits, and counts no more.
+    const size_t size = written.empty() ? 0 : actual.size() / written.size();
+    std::vector<float> wanted = values;
+    for (size_t entry = 0; entry < written.size(); ++entry) {
+      if (written[entry]) continue;
+      if (std::memcmp(&actual[entry * size], &before[entry * size], size * sizeof(float)) != 0) {
+        verdict.failure += std::string(what) + " " + std::to_string(entry) + " was written. ";
+      }
+      std::fill_n(actual.begin() + static_cast<int64_t>(entry * size), size, 0.0F);
+      std::fill_n(wanted.begin() + static_cast<int64_t>(entry * size), size, 0.0F);
+    }
+    *error =
+        compare(actual, wanted, states.shape()[3], blocks_of_state(states.shape()), states.type());
     verdict.failure += complaint(what, *error, tolerance_of(c, inputs, states.type()));
   };
   if (call.state_out() != nullptr) {
-    judge_states(*call.state_out(), expected.state, "state", &verdict.state);
-    const std::vector<bool> touched = call.touched_slots();
-    const std::vector<float> actual = call.state_out()->values();
-    const size_t size = touched.empty() ? 0 : actual.size() / touched.size();
-    for (size_t slot = 0; slot < touched.size(); ++slot) {
-      if (touched[slot]) continue;
-      for (size_t i = slot * size; i < (slot + 1) * size; ++i) {
-        if (actual[i] == call.initial_values[i]) continue;
-        verdict.failure += "slot " + std::to_string(slot) + " was written. ";
-        break;
-      }
-    }
+    judge_states(*call.state_out(), call.state_out()->values(), call.touched_slots(),
+                 call.initial_values, expected.state, "state", &verdict.state);
   }
   if (call.checkpoints) {
-    judge_states(*call.checkpoints, expected.checkpoints, "checkpoints", &verdict.checkpoints);
+    Array poisoned(call.checkpoints->type(), call.checkpoints->shape());
+    poisoned.poison();
+    std::vector<bool> written;
+    for (size_t n = 0; n < call.lengths.size(); ++n) {
+      written.insert(written.end(), static_cast<size_t>(call.lengths[n] / call.checkpoint_every),
+                     !call.skips(n));
+    }
+    judge_states(*call.checkpoints, call.checkpoints->values(), written, poisoned.values(),
+                 expected.checkpoints, "checkpoints", &verdict.checkpoints);
   }
   verdict.failure += call.damage();
   return verdict;

@@ -1,5 +1,7 @@
 #include "cases/target.h"
 
+#include <cstdlib>
+
 namespace gdn::testing {
 
 std::vector<Target> targets_of(std::string_view backend) {
@@ -10,6 +12,11 @@ std::vector<Target> targets_of(std::string_view backend) {
         {name, gdn_isa_name(name.c_str(), i), gdn_isa_supported(name.c_str(), i) != 0});
   }
   return targets;
+}
+
+std::vector<Target> tested_targets() {
+  const char *backend = std::getenv("GDN_TEST_BACKEND");
+  return targets_of(backend != nullptr ? backend : "cpu");
 }
 
 Target reference_target() { return {"reference", "f64", true}; }

@@ -21,6 +21,9 @@ struct Target {
 /// The code paths of a backend, slowest first.
 std::vector<Target> targets_of(std::string_view backend);
 
+/// The code paths under test: those of the backend that GDN_TEST_BACKEND names, else of "cpu".
+std::vector<Target> tested_targets();
+
 /// The float64 reference.
 Target reference_target();
 

@@ -1,1 +1,0 @@
-"""Adapters that put libgdn under other libraries' Gated DeltaNet layers."""

@@ -1,0 +1,78 @@
+#include "layer_calls.h"
+
+namespace gdn::testing {
+namespace {
+
+const DLTensor *tensor_of(const Operand &operand) { return operand ? operand->tensor() : nullptr; }
+
+template <class Args>
+Args zeroed(uint32_t flags) {
+  Args args = {};
+  args.struct_size = sizeof(args);
+  args.flags = flags;
+  return args;
+}
+
+}  // namespace
+
+std::vector<Operand *> ConvCall::inputs() {
+  return {
+      &x, &weight, &bias, &cu_seqlens, &state_indices, &has_initial_state, &num_accepted_tokens};
+}
+
+std::string ConvCall::run(const Target &target, int threads) const {
+  const gdn_exec exec = exec_for(target, threads);
+  if (update) {
+    auto a = zeroed<gdn_causal_conv1d_update_args>(flags);
+    a.x = tensor_of(x);
+    a.weight = tensor_of(weight);
+    a.bias = tensor_of(bias);
+    a.conv_state = tensor_of(conv_state);
+    a.state_indices = tensor_of(state_indices);
+    a.num_accepted_tokens = tensor_of(num_accepted_tokens);
+    a.y = tensor_of(y);
+    return describe(gdn_causal_conv1d_update(&a, &exec));
+  }
+  auto a = zeroed<gdn_causal_conv1d_fwd_args>(flags);
+  a.x = tensor_of(x);
+  a.weight = tensor_of(weight);
+  a.bias = tensor_of(bias);
+  a.cu_seqlens = tensor_of(cu_seqlens);
+  a.conv_state = tensor_of(conv_state);
+  a.state_indices = tensor_of(state_indices);
+  a.has_initial_state = tensor_of(has_initial_state);
+  a.y = tensor_of(y);
+  return describe(gdn_causal_conv1d_fwd(&a, &exec));
+}
+
+std::string GatingCall::run(const Target &target, int threads) const {
+  const gdn_exec exec = exec_for(target, threads);
+  auto args = zeroed<gdn_fused_gdn_gating_args>(flags);
+  args.A_log = tensor_of(A_log);
+  args.a = tensor_of(a);
+  args.b = tensor_of(b);
+  args.dt_bias = tensor_of(dt_bias);
+  args.g = tensor_of(g);
+  args.beta = tensor_of(beta);
+  return describe(gdn_fused_gdn_gating(&args, &exec));
+}
+
+std::string NormCall::run(const Target &target, int threads) const {
+  const gdn_exec exec = exec_for(target, threads);
+  if (rms) {
+    auto a = zeroed<gdn_rms_norm_gated_args>(flags);
+    a.eps = eps;
+    a.x = tensor_of(x);
+    a.z = tensor_of(z);
+    a.weight = tensor_of(weight);
+    a.y = tensor_of(y);
+    return describe(gdn_rms_norm_gated(&a, &exec));
+  }
+  auto a = zeroed<gdn_l2norm_args>(flags);
+  a.eps = eps;
+  a.x = tensor_of(x);
+  a.y = tensor_of(y);
+  return describe(gdn_l2norm(&a, &exec));
+}
+
+}  // namespace gdn::testing

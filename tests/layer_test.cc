@@ -1,0 +1,340 @@
+// The operations around the delta rule (convolution, gating, norms) on every instruction set:
+// against the float64 reference on the same inputs, in every type, with strides, pools and flags.
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <numeric>
+
+#include "case_test.h"
+#include "cases/random.h"
+#include "layer_calls.h"
+
+namespace gdn::testing {
+namespace {
+
+constexpr Element kTypes[] = {Element::f32, Element::bf16, Element::f16};
+
+std::vector<float> normals(int64_t n, const std::string &stream, float factor = 1.0F) {
+  Random random(7, stream);
+  std::vector<float> x(static_cast<size_t>(n));
+  for (float &e : x) e = factor * random.normal();
+  return x;
+}
+
+Array drawn(Element type, const Shape &shape, const std::string &stream, Layout layout = {},
+            float factor = 1.0F) {
+  Array array(type, shape, std::move(layout));
+  array.assign(normals(array.size(), stream, factor));
+  return array;
+}
+
+Array integers(Element type, const Shape &shape, const std::vector<int64_t> &values) {
+  Array array(type, shape);
+  array.assign(values);
+  return array;
+}
+
+// Each entry of dimension 0 is a block.
+void expect_close(const Array &actual, const Array &expected, Element inputs, const char *what) {
+  const Shape &shape = actual.shape();
+  const int64_t rows = actual.size() / shape.back();
+  std::vector<int64_t> blocks(static_cast<size_t>(rows));
+  for (int64_t r = 0; r < rows; ++r) blocks[static_cast<size_t>(r)] = r * shape[0] / rows;
+  const Error error =
+      compare(actual.values(), expected.values(), shape.back(), blocks, actual.type());
+  const bool exact = inputs == Element::f32 && actual.type() == Element::f32;
+  EXPECT_TRUE(error.finite) << what;
+  EXPECT_LE(error.total, exact ? 2e-6 : 6e-3) << what;
+  EXPECT_LE(error.worst_block, exact ? 5e-5 : 2e-2) << what << ", block " << error.block;
+}
+
+class LayerTest : public ::testing::TestWithParam<Target> {
+ protected:
+  void SetUp() override {
+    if (!GetParam().supported) GTEST_SKIP() << GetParam().name() << " cannot run on this machine";
+  }
+
+  // Runs a call on the target and compares all its outputs with the reference's.
+  template <class Call>
+  void check(Call call) {
+    Call expected = widened(call);
+    ASSERT_EQ(expected.run(reference_target()), "");
+    const std::vector<unsigned char> before = input_bytes(call);
+    std::vector<std::vector<unsigned char>> first;
+    for (const int threads : {1, 3, 8}) {
+      reset(call);
+      ASSERT_EQ(call.run(GetParam(), threads), "");
+      EXPECT_EQ(damage(call), "");
+      EXPECT_EQ(input_bytes(call), before) << "an input was modified";
+      const std::vector<Operand *> outputs = call.outputs();
+      for (size_t i = 0; i < outputs.size(); ++i) {
+        if (!*outputs[i]) continue;
+        const std::vector<unsigned char> bytes = (*outputs[i])->bytes();
+        if (threads == 1) {
+          first.push_back(bytes);
+          if (bytes.empty()) continue;
+          expect_close(**outputs[i], **expected.outputs()[i], (*call.inputs()[0])->type(),
+                       i == 0 ? "output 0" : "output 1");
+        } else {
+          EXPECT_EQ(bytes, first[first.size() > 1 ? i : 0]) << threads << " threads";
+        }
+      }
+    }
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Cpu, LayerTest, ::testing::ValuesIn(tested_targets()),
+                         [](const auto &target) { return target.param.name(); });
+
+// Channels last in memory, as a model has them: [B, C, T] with unit stride over C.
+Layout channels_last(const Shape &shape, int64_t gap) {
+  return {padded_strides(shape, {0, 2, 1}, gap), 0};
+}
+
+ConvCall conv(Element type, const Shape &shape, int64_t width, bool last) {
+  ConvCall call;
+  const Layout layout = last ? channels_last(shape, 3) : Layout{};
+  call.x = drawn(type, shape, "x", layout);
+  call.y = Array(type, shape, layout);
+  call.weight = drawn(type, {shape[1], width}, "weight");
+  return call;
+}
+
+void give_state(ConvCall *call, int64_t slots, int64_t length, bool last) {
+  const Shape shape = {slots, call->x->shape()[1], length};
+  call->conv_state =
+      drawn(call->x->type(), shape, "state", last ? channels_last(shape, 0) : Layout{});
+  call->state_values = call->conv_state->values();
+}
+
+TEST_P(LayerTest, ConvForward) {
+  for (const Element type : kTypes) {
+    for (const int64_t width : {2, 3, 4}) {
+      for (const bool last : {false, true}) {
+        for (const uint32_t flags : {0U, static_cast<uint32_t>(GDN_SILU)}) {
+          ConvCall call = conv(type, {2, 37, 53}, width, last);
+          call.flags = flags;
+          check(call);
+          call.bias = drawn(Element::f32, {37}, "bias");
+          give_state(&call, 2, width - 1, last);
+          check(call);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(LayerTest, ConvForwardPacked) {
+  for (const Element type : kTypes) {
+    for (const bool last : {false, true}) {
+      ConvCall call = conv(type, {1, 70, 90}, 4, last);
+      call.flags = GDN_SILU;
+      call.cu_seqlens = integers(Element::i32, {8}, {0, 1, 1, 3, 40, 44, 44, 90});
+      check(call);
+      call.bias = drawn(type, {70}, "bias");
+      call.weight = drawn(Element::f32, {70, 4}, "weight");
+      for (const int64_t length : {3, 4, 9}) {
+        give_state(&call, 7, length, last);
+        check(call);
+        ConvCall pool = call;
+        give_state(&pool, 11, length, last);
+        pool.state_indices = integers(Element::i64, {7}, {9, 0, 3, -1, 10, 5, 1});
+        check(pool);
+        pool.has_initial_state = integers(Element::boolean, {7}, {1, 0, 1, 1, 0, 1, 0});
+        check(pool);
+        pool.has_initial_state = integers(Element::i32, {7}, {0, 1, 0, 0, 1, 0, 256});
+        check(pool);
+      }
+    }
+  }
+}
+
+TEST_P(LayerTest, ConvForwardOfNothing) {
+  ConvCall call = conv(Element::bf16, {1, 16, 0}, 4, false);
+  call.cu_seqlens = integers(Element::i32, {3}, {0, 0, 0});
+  give_state(&call, 2, 3, false);
+  call.has_initial_state = integers(Element::u8, {2}, {1, 0});
+  check(call);
+  check(conv(Element::f32, {0, 16, 5}, 3, false));
+}
+
+TEST_P(LayerTest, ConvUpdate) {
+  for (const Element type : kTypes) {
+    for (const bool last : {false, true}) {
+      for (const int64_t width : {2, 3, 4}) {
+        for (const int64_t tokens : {1, 2, 5}) {
+          ConvCall call = conv(type, {5, 43, tokens}, width, last);
+          call.update = true;
+          call.flags = GDN_SILU;
+          give_state(&call, 5, width - 1, last);
+          check(call);
+          call.bias = drawn(type, {43}, "bias");
+          call.flags = 0;
+          give_state(&call, 8, width + 2, last);
+          call.state_indices = integers(Element::i32, {5}, {7, -1, 2, 0, 4});
+          check(call);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(LayerTest, ConvUpdateAfterRejectedDrafts) {
+  for (const Element type : kTypes) {
+    ConvCall call = conv(type, {4, 29, 3}, 4, true);
+    call.update = true;
+    call.flags = GDN_SILU;
+    call.state_indices = integers(Element::i32, {4}, {2, 5, -3, 0});
+    call.num_accepted_tokens = integers(Element::i32, {4}, {1, 2, 1, 3});
+    for (const int64_t length : {5, 6, 9}) {
+      give_state(&call, 6, length, true);
+      check(call);
+    }
+  }
+}
+
+// A sequence given at once, and in pieces through the state, is bitwise the same.
+TEST_P(LayerTest, ConvInPieces) {
+  for (const Element type : kTypes) {
+    ConvCall whole = conv(type, {1, 40, 30}, 4, true);
+    whole.flags = GDN_SILU;
+    reset(whole);
+    ASSERT_EQ(whole.run(GetParam()), "");
+    const std::vector<float> expected = whole.y->values();
+    const std::vector<float> x = whole.x->values();
+    Array state(type, {1, 40, 3});
+    state.assign(std::vector<float>(120, 0.0F));
+    int64_t begin = 0;
+    for (const int64_t count : {1, 9, 2, 1, 17}) {
+      ConvCall piece = whole;
+      piece.update = count < 3;
+      piece.x = Array(type, {1, 40, count});
+      piece.y = Array(type, {1, 40, count});
+      piece.conv_state = state;
+      std::vector<float> values;
+      for (int64_t c = 0; c < 40; ++c) {
+        const auto from = x.begin() + c * 30 + begin;
+        values.insert(values.end(), from, from + count);
+      }
+      piece.x->assign(values);
+      ASSERT_EQ(piece.run(GetParam()), "");
+      const std::vector<float> y = piece.y->values();
+      for (int64_t c = 0; c < 40; ++c) {
+        for (int64_t t = 0; t < count; ++t) {
+          ASSERT_EQ(y[static_cast<size_t>(c * count + t)],
+                    expected[static_cast<size_t>(c * 30 + begin + t)]);
+        }
+      }
+      begin += count;
+    }
+  }
+}
+
+TEST_P(LayerTest, Gating) {
+  const Shape shape = {2, 9, 21};
+  for (const Element type : kTypes) {
+    for (const Element beta : {Element::f32, type}) {
+      for (const Element parameters : {Element::f32, type}) {
+        GatingCall call;
+        call.A_log = drawn(parameters, {21}, "A_log");
+        call.a = drawn(type, shape, "a", {}, 15.0F);
+        call.b = drawn(type, shape, "b", {}, 5.0F);
+        call.g = Array(Element::f32, shape);
+        call.beta = Array(beta, shape);
+        check(call);
+        call.dt_bias = drawn(parameters, {21}, "dt_bias");
+        call.flags = GDN_ALLOW_NEG_EIGVAL;
+        call.a = drawn(type, shape, "a", {padded_strides(shape, {2, 1, 0}, 2), 0}, 15.0F);
+        call.b = drawn(type, shape, "b", {padded_strides(shape, {0, 1, 2}, 4), 1}, 5.0F);
+        call.g = Array(Element::f32, shape, {padded_strides(shape, {0, 2, 1}, 1), 0});
+        check(call);
+      }
+    }
+  }
+}
+
+TEST_P(LayerTest, GatingExtremes) {
+  GatingCall call;
+  call.A_log = Array(Element::f32, {1});
+  call.A_log->assign(std::vector<float>{0.5F});
+  const std::vector<float> values = {-200, -90, -30, -20, -1e-6F, 0, 1e-6F, 19.9F, 20, 20.1F, 90};
+  const Shape shape = {1, static_cast<int64_t>(values.size()), 1};
+  call.a = Array(Element::f32, shape);
+  call.a->assign(values);
+  call.b = Array(Element::f32, shape);
+  call.b->assign(values);
+  call.g = Array(Element::f32, shape);
+  call.beta = Array(Element::f32, shape);
+  GatingCall expected = widened(call);
+  ASSERT_EQ(expected.run(reference_target()), "");
+  reset(call);
+  ASSERT_EQ(call.run(GetParam()), "");
+  // Each element by itself: small results count as much as large ones.
+  for (size_t i = 0; i < values.size(); ++i) {
+    const float g = expected.g->values()[i];
+    EXPECT_NEAR(call.g->values()[i], g, std::abs(g) * 5e-5 + 1e-37) << values[i];
+    const float beta = expected.beta->values()[i];
+    EXPECT_NEAR(call.beta->values()[i], beta, std::abs(beta) * 5e-5 + 1e-37) << values[i];
+  }
+}
+
+TEST_P(LayerTest, L2Norm) {
+  for (const Element type : kTypes) {
+    for (const int64_t width : {1, 7, 8, 16, 33, 128, 200, 256, 1000}) {
+      NormCall call;
+      const Shape shape = {3, 5, width};
+      call.x = drawn(type, shape, "x", {padded_strides(shape, {1, 0, 2}, 3), 0}, 3.0F);
+      call.y = Array(type, shape, {padded_strides(shape, {0, 1, 2}, 1), 0});
+      check(call);
+      call.flags = GDN_HAS_EPS;
+      call.eps = 0.25;
+      check(call);
+    }
+  }
+}
+
+TEST_P(LayerTest, RmsNormGated) {
+  for (const Element type : kTypes) {
+    for (const int64_t width : {1, 7, 8, 16, 33, 128, 200, 256, 1000}) {
+      NormCall call;
+      call.rms = true;
+      const Shape shape = {2, 3, 4, width};
+      call.x = drawn(type, shape, "x", {}, 3.0F);
+      call.y = Array(type, shape);
+      check(call);
+      call.weight = drawn(Element::f32, {width}, "weight");
+      call.z = drawn(type, shape, "z", {padded_strides(shape, {0, 2, 1, 3}, 5), 0}, 4.0F);
+      check(call);
+      call.weight = drawn(type, {width}, "weight");
+      call.flags = GDN_HAS_EPS;
+      call.eps = 0.5;
+      check(call);
+    }
+  }
+}
+
+TEST_P(LayerTest, NormsOfRankOneAndFive) {
+  for (const bool rms : {false, true}) {
+    for (const Shape &shape : {Shape{24}, Shape{2, 1, 3, 2, 24}, Shape{0, 24}}) {
+      NormCall call;
+      call.rms = rms;
+      call.x = drawn(Element::bf16, shape, "x");
+      call.y = Array(Element::bf16, shape);
+      check(call);
+    }
+  }
+}
+
+TEST_P(LayerTest, NormOfZeros) {
+  NormCall call;
+  call.x = Array(Element::f32, {2, 16});
+  call.x->assign(std::vector<float>(32, 0.0F));
+  call.y = Array(Element::f32, {2, 16});
+  check(call);
+  call.rms = true;
+  check(call);
+}
+
+}  // namespace
+}  // namespace gdn::testing
