@@ -16,21 +16,36 @@
  * Conventions that hold for every function here:
  *
  * - Tensors are DLPack `DLTensor`s. `byte_offset` is honoured; `strides == NULL` means compact row
- *   major; strides count elements. A null data pointer is legal for an empty tensor.
+ *   major; strides count elements. An element's address is a multiple of its size; nothing more is
+ *   asked of alignment. A null data pointer is legal for an empty tensor.
+ * - All tensors of a call lie on one device. The CPU reads kDLCPU and kDLCUDAHost memory, CUDA
+ *   kDLCUDA and kDLCUDAManaged.
  * - B: batch, T: tokens, N: sequences, HK: query/key heads, HV: value heads, DK/DV: head widths,
- *   C: chunk length or channels. HV is a multiple of HK.
- * - q, k, v, o and states have a unit last stride; their other strides are free (0 is allowed on
- *   inputs). g, beta and everything else that is not [.., D] may have any strides.
+ *   C: chunk length or channels. HV is a multiple of HK. B, T and N may be 0; all else is 1 or
+ *   more. DK and DV: multiples of 8 up to 256 on the CPU, of 16 up to 256 on CUDA, anything in the
+ *   reference; else GDN_UNSUPPORTED.
+ * - q, k, v, w, u, v_new, o, A, T, h and states have a unit last stride; so have the operands of
+ *   the norms. Everything else may have any strides. Other strides are free: negative or, on
+ *   inputs, 0. (An extent of 1 makes its stride irrelevant.)
  * - Packed variable length: B == 1 and cu_seqlens [N + 1], int32 or int64, from 0 to T, not
  *   decreasing. Without cu_seqlens each of the B rows is a sequence: N == B.
- * - Outputs never overlap inputs or each other, the in-place state excepted.
+ * - Outputs never overlap inputs, each other or themselves, the in-place state excepted. Operands
+ *   that interleave in one buffer without sharing a byte (slices of a projection, pools in common
+ *   pages) do not overlap.
  * - Every function returns a status. After a failure gdn_last_error() says in a sentence which
- *   argument was wrong, what was found and what was expected; no output has been written.
+ *   argument was wrong, what was found and what was expected; no output has been written. (A
+ *   GDN_DEVICE_ERROR may come too late for that.)
+ * - The contents of cu_seqlens, state_indices and num_accepted_tokens are always checked on the
+ *   CPU, on CUDA only with GDN_EXEC_CHECK or GDN_CHECK=1, which synchronise. Unchecked, wrong
+ *   contents give undefined results, never an access out of bounds.
  * - Args structs: zero the struct, set struct_size = sizeof, set the required tensors. Zero means
  *   the default everywhere. A shorter struct (older caller) reads as zero-extended; a longer one
  *   whose tail is not zero is refused.
  * - Results are bitwise the same from run to run, for any number of threads, and for a sequence
  *   alone or packed with others.
+ * - Several threads may call at once on different outputs.
+ * - GDN_BACKEND, GDN_ISA, GDN_CHECK and GDN_NUM_THREADS are read from the environment once, at the
+ *   first call that needs them.
  */
 
 #include <dlpack/dlpack.h>
@@ -118,7 +133,7 @@ typedef struct gdn_exec {
   size_t struct_size;
   /** cudaStream_t on CUDA; must be NULL on the CPU. NULL on CUDA: the default stream. */
   void *stream;
-  /** Threads on the CPU; 0: GDN_NUM_THREADS, else what the process may use. */
+  /** Threads on the CPU, up to 1024; 0: GDN_NUM_THREADS, else what the process may use. */
   int32_t threads;
   /** gdn_exec_flag bits. */
   uint32_t flags;
@@ -129,7 +144,8 @@ typedef struct gdn_exec {
   size_t workspace_size;
   /** Name of a backend; NULL: GDN_BACKEND, else the operands' device decides. */
   const char *backend;
-  /** Name of one of that backend's instruction sets; NULL: GDN_ISA, else the fastest. */
+  /** Name of one of that backend's instruction sets; NULL: GDN_ISA if that backend has it (a name
+   *  that no backend has is refused), else the fastest. */
   const char *isa;
 } gdn_exec;
 
@@ -172,7 +188,8 @@ typedef struct gdn_selection {
   int32_t threads;
 } gdn_selection;
 
-/** Reports backend, instruction set and threads for CPU operands under `exec` (may be NULL). */
+/** Reports backend, instruction set and threads under `exec` (may be NULL) for operands on the CPU,
+ *  or on CUDA where exec->backend or GDN_BACKEND says so. */
 GDN_API gdn_status gdn_select(const gdn_exec *exec, gdn_selection *out);
 
 /* ------------------------------------------------------------------------------------------------
@@ -186,10 +203,10 @@ GDN_API gdn_status gdn_select(const gdn_exec *exec, gdn_selection *out);
  * State, one of three ways:
  * - fresh: initial_state (optional) is read, final_state (optional) is written; both
  *   [N, HV, DK, DV]. A fresh final_state is float32.
- * - in place: initial_state and final_state are the same memory and type.
+ * - in place: initial_state and final_state are the same memory, type and strides.
  * - pool: state_indices is given; initial_state is the pool [slots, HV, DK, DV] and is updated in
- *   place; final_state is NULL or the same memory. Sequence n uses slot state_indices[n]. A
- *   negative index skips the sequence: its o is 0, no slot and none of its checkpoints is written.
+ *   place; final_state is NULL or the same memory, type and strides. Sequence n uses slot
+ *   state_indices[n]. A negative index skips the sequence: its o is 0, no slot is touched.
  *   Duplicate slots are refused.
  */
 typedef struct gdn_gated_delta_rule_args {
@@ -233,7 +250,8 @@ typedef struct gdn_gated_delta_rule_args {
   /** [N], or for the recurrent operation also [N, M] with M >= the longest sequence; int32 or
    *  int64. With [N, M] the state after token t of sequence n goes to slot state_indices[n, t]
    *  (none if that is negative) and the initial state comes from slot
-   *  state_indices[n, num_accepted_tokens[n] - 1]. */
+   *  state_indices[n, num_accepted_tokens[n] - 1] (the sequence is skipped if that is negative).
+   *  Entries that this does not name may hold anything. [N, 1] means [N]. */
   const DLTensor *state_indices;
   /** [N], int32 or int64, each in 1..M; recurrent with state_indices [N, M] only; NULL: ones. */
   const DLTensor *num_accepted_tokens;
@@ -251,8 +269,9 @@ typedef struct gdn_gated_delta_rule_args {
 GDN_API gdn_status gdn_chunk_gated_delta_rule(const gdn_gated_delta_rule_args *args,
                                               const gdn_exec *exec);
 
-/** Bytes of workspace that gdn_chunk_gated_delta_rule needs; follows from shapes, types and
- *  exec->threads alone. */
+/** Bytes of workspace that gdn_chunk_gated_delta_rule needs; follows from shapes, types and the
+ *  threads, backend and instruction set that `exec` asks for. Reads no tensor's memory: data
+ *  pointers may still be null, and exec->workspace is not looked at. */
 GDN_API gdn_status gdn_chunk_gated_delta_rule_workspace_size(const gdn_gated_delta_rule_args *args,
                                                              const gdn_exec *exec, size_t *bytes);
 
@@ -406,7 +425,7 @@ typedef struct gdn_causal_conv1d_fwd_args {
   const DLTensor *conv_state;    /**< In/out, optional: [slots, C, L], L >= W - 1, type of x, any
                                       strides: the last L inputs of each sequence, newest last. */
   const DLTensor *state_indices; /**< [N], int32 or int64; NULL: slot n. Negative: y = 0 and no slot
-                                      is touched. */
+                                      is touched. Needs conv_state; duplicates are refused. */
   const DLTensor *has_initial_state; /**< [N], bool, int8, uint8 or int32; NULL: all true if
                                           conv_state is given. Where false the slot is only written,
                                           as if it had held zeros. */
@@ -432,9 +451,10 @@ typedef struct gdn_causal_conv1d_update_args {
   const DLTensor *bias;          /**< [C], float32 or type of x; NULL: 0. */
   const DLTensor *conv_state;    /**< In/out: [slots, C, L], type of x, any strides; L >= W - 1, and
                                       L >= W - 2 + T with num_accepted_tokens. */
-  const DLTensor *state_indices; /**< [N], int32 or int64; NULL: slot n. Negative: y = 0. */
-  const DLTensor *num_accepted_tokens; /**< [N], int32 or int64, each in 1..T; NULL: nothing is
-                                            dropped. */
+  const DLTensor *state_indices; /**< [N], int32 or int64; NULL: slot n. Negative: y = 0 and no slot
+                                      is touched. Duplicates are refused. */
+  const DLTensor *num_accepted_tokens; /**< [N], int32 or int64, each in 1..T (where the slot is
+                                            negative: anything); NULL: nothing is dropped. */
   const DLTensor *y;                   /**< Output: [N, C, T], type of x; any strides. */
 } gdn_causal_conv1d_update_args;
 

@@ -4,6 +4,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+
+#include "cpu/amx/permission.h"
 #endif
 
 namespace gdn::cpu {
@@ -21,6 +23,9 @@ namespace avx512 {
 extern const KernelTable kTable;
 }
 namespace avx512bf16 {
+extern const KernelTable kTable;
+}
+namespace amx {
 extern const KernelTable kTable;
 }
 
@@ -66,10 +71,10 @@ const Features &features() {
   return f;
 }
 
-enum Row : int32_t { kGeneric, kAvx2, kAvx512, kAvx512Bf16 };
+enum Row : int32_t { kGeneric, kAvx2, kAvx512, kAvx512Bf16, kAmx };
 
 const KernelTable *const kTables[] = {&generic::kTable, &avx2::kTable, &avx512::kTable,
-                                      &avx512bf16::kTable};
+                                      &avx512bf16::kTable, &amx::kTable};
 
 }  // namespace
 
@@ -77,13 +82,19 @@ std::span<const Isa> isas() {
   static const Isa rows[] = {{"generic", true},
                              {"avx2", features().avx2},
                              {"avx512", features().avx512},
-                             {"avx512bf16", features().avx512bf16}};
+                             {"avx512bf16", features().avx512bf16},
+                             {"amx", amx::amx_available()}};
   static_assert(std::size(rows) == std::size(kTables));
   return rows;
 }
 
 IsaChoice choose_isa() {
   const Features &f = features();
+  if (amx::amx_available()) {
+    return {kAmx,
+            "The processor has AMX and the system grants it; its bf16 tile product was measured at "
+            "fifteen times the rate of the float32 multiply-add."};
+  }
   if (f.avx512bf16 && f.amd) {
     return {kAvx512Bf16,
             "The processor is an AMD one with AVX512-BF16, whose bf16 dot product was measured at "
@@ -91,7 +102,8 @@ IsaChoice choose_isa() {
   }
   if (f.avx512bf16) {
     return {kAvx512,
-            "The processor has AVX512-BF16 but is not an AMD one; on Intel servers the bf16 dot "
+            "The processor has AVX512-BF16 without AMX and is not an AMD one; on Intel servers the "
+            "bf16 dot "
             "product was measured at half the rate of the float32 multiply-add, so AVX-512 in "
             "float32 is faster."};
   }

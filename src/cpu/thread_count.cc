@@ -9,6 +9,7 @@
 #include <cstring>
 #include <fstream>
 #include <string>
+#include <string_view>
 
 namespace gdn::cpu {
 namespace {
@@ -51,8 +52,14 @@ int32_t tightest(std::string group, Read read) {
   }
 }
 
-bool lists_controller(const std::string &controllers, const char *name) {
-  return ("," + controllers + ",").find("," + std::string(name) + ",") != std::string::npos;
+/// Whether a comma-separated list has an entry.
+bool lists(std::string_view entries, std::string_view entry) {
+  while (true) {
+    const size_t comma = entries.find(',');
+    if (entries.substr(0, comma) == entry) return true;
+    if (comma == std::string_view::npos) return false;
+    entries.remove_prefix(comma + 1);
+  }
 }
 
 int32_t affinity_cpus() {
@@ -105,7 +112,7 @@ int32_t cgroup_cpu_limit(const char *membership, const char *mount) {
       limit = std::min(limit, tightest(group, [&](const std::string &g) {
                          return read_cpu_max(mount + g + "/cpu.max");
                        }));
-    } else if (lists_controller(controllers, "cpu")) {
+    } else if (lists(controllers, "cpu")) {
       for (const char *name : {"/cpu", "/cpu,cpuacct"}) {
         limit = std::min(limit, tightest(group, [&](const std::string &g) {
                            return read_cfs_quota(std::string(mount) + name + g);

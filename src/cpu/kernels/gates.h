@@ -55,6 +55,23 @@ inline void load_gates(const DeltaRule &p, int64_t batch, int64_t token, int64_t
   }
 }
 
+/// exp(g) as high + low. A decay near 1, rounded to f32 and applied to a state thousands of times,
+/// is off by as many half ulps; the low part takes that away.
+struct Decay {
+  float high;
+  float low;
+};
+
+inline Decay decay_of(float g) {
+  const float high = exp(g);
+  if (!(g > -0.5F && g <= 0.0F)) return {high, 0.0F};
+  // exp(g) - 1 by its series, in double precision.
+  const double x = static_cast<double>(g);
+  double p = 1.0;
+  for (int i = 10; i > 1; --i) p = 1.0 + p * x / i;
+  return {high, static_cast<float>(x * p - (static_cast<double>(high) - 1.0))};
+}
+
 /// Factor that l2norm multiplies a row of q or k by.
 template <class E>
 inline float l2norm_factor(const E *x, int64_t n) {

@@ -1,0 +1,209 @@
+"""The gated delta rule: whole sequences, and token by token."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from gdn import _C, _hints, _options
+from gdn._routing import dispatched, traced
+
+Array = TypeVar("Array")
+
+
+def chunk_gated_delta_rule(
+    q: Array,
+    k: Array,
+    v: Array,
+    g: Array | None,
+    beta: Array | None,
+    scale: float | None = None,
+    initial_state: Array | None = None,
+    output_final_state: bool = False,
+    use_qk_l2norm_in_kernel: bool = False,
+    use_beta_sigmoid_in_kernel: bool = False,
+    allow_neg_eigval: bool = False,
+    state_v_first: bool = False,
+    cu_seqlens: Array | None = None,
+    cu_seqlens_cpu: Array | None = None,
+    chunk_indices: Array | None = None,
+    cp_context: None = None,
+    *,
+    use_gate_in_kernel: bool = False,
+    A_log: Array | None = None,
+    dt_bias: Array | None = None,
+    chunk_size: int | None = None,
+    transpose_state_layout: bool | None = None,
+    out: Array | None = None,
+    state_indices: Array | None = None,
+    checkpoint_every: int | None = None,
+    head_map: str = "block",
+) -> tuple[Any, ...]:
+    """Gated delta rule over whole sequences (prefill), in one fused pass.
+
+    For each value head, with a state S of shape [DK, DV]::
+
+        S   <- exp(g_t) S
+        S   <- S + k_t (beta_t (v_t - S^T k_t))^T
+        o_t  = scale S^T q_t
+
+    Args:
+        q: [B, T, HK, DK], float32, bfloat16 or float16. Arrays whose last stride is not 1 are
+            copied; other strides are free.
+        k: [B, T, HK, DK], type of q.
+        v: [B, T, HV, DV], type of q; HV is a multiple of HK.
+        g: [B, T, HV], float32 or type of q: natural logarithm of the decay; None for 0.
+        beta: [B, T, HV], float32 or type of q; None for 1.
+        scale: finite factor of the output; None for DK ** -0.5.
+        initial_state: [N, HV, DK, DV], float32 or bfloat16; None for zeros. N is B, or the number
+            of sequences in cu_seqlens. Not modified, unless state_indices makes it a pool.
+        output_final_state: return the state after each sequence.
+        use_qk_l2norm_in_kernel: multiply q and k by rsqrt(sum x^2 + 1e-6) first.
+        use_beta_sigmoid_in_kernel: beta holds logits.
+        allow_neg_eigval: beta is doubled after the sigmoid; needs use_beta_sigmoid_in_kernel.
+        state_v_first: states are [.., HV, DV, DK].
+        cu_seqlens: [N + 1], int32 or int64: offsets of sequences packed in one row (B == 1), from 0
+            to T, not decreasing.
+        cu_seqlens_cpu: a copy of cu_seqlens on the CPU. Not needed; refused if it differs.
+        chunk_indices: the [NT, 2] pairs (sequence, chunk) of cu_seqlens. Not needed; refused if
+            they are not those. (While torch traces, shapes alone of both hints are checked.)
+        cp_context: context parallelism does not exist here; must be None.
+        use_gate_in_kernel: g holds raw gates a; the decay is
+            -exp(A_log) softplus(a + dt_bias).
+        A_log: [HV], float32 or type of q; with use_gate_in_kernel only.
+        dt_bias: [HV], float32 or type of q, optional; with use_gate_in_kernel only.
+        chunk_size: None, 16, 32, 64 or 128; a hint that changes rounding at most.
+        transpose_state_layout: another name of state_v_first.
+        out: [B, T, HV, DV], type of q: where to write o. It may not share memory with an input.
+        state_indices: [N], int32 or int64. initial_state is then a pool [slots, HV, DK, DV] that
+            is updated in place; sequence n uses slot state_indices[n]. A negative index skips the
+            sequence: its o is 0.
+        checkpoint_every: m, a multiple of 64: also return the states after m, 2m, .. tokens.
+        head_map: "block": value head h reads key head h // (HV // HK); "interleaved": h % HK.
+
+    Returns:
+        (o, final_state), or (o, final_state, checkpoints) with checkpoint_every. o is
+        [B, T, HV, DV] in the type of q; final_state is [N, HV, DK, DV] float32, the pool itself
+        with state_indices, or None; checkpoints is [sum of L_n // m, HV, DK, DV] float32, packed
+        in the order of the sequences.
+
+    Raises:
+        TypeError: an argument is no array, or of another kind than q; unknown keyword.
+        ValueError: a rank, shape, type, stride, device or value is wrong; the message names the
+            argument, what was found and what was expected. Nothing has been written.
+        NotImplementedError: a gradient is needed, or no backend serves the call.
+    """
+    if cp_context is not None:
+        _options.refuse("cp_context", cp_context, "context parallelism is not supported")
+    flags = _options.delta_rule_flags(
+        use_qk_l2norm_in_kernel,
+        use_gate_in_kernel,
+        use_beta_sigmoid_in_kernel,
+        allow_neg_eigval,
+        state_v_first,
+        transpose_state_layout,
+    )
+    chunk = _options.chunk_size_code(chunk_size)
+    every = _options.positive("checkpoint_every", checkpoint_every)
+    in_trace = traced()
+    if cu_seqlens_cpu is not None or chunk_indices is not None:
+        _hints.check_hints(cu_seqlens, cu_seqlens_cpu, chunk_indices, chunk, in_trace)
+    kernels = dispatched if in_trace else _C
+    o, final_state, checkpoints = kernels.chunk_gated_delta_rule(
+        q,
+        k,
+        v,
+        g,
+        beta,
+        A_log,
+        dt_bias,
+        cu_seqlens,
+        initial_state,
+        state_indices,
+        out,
+        flags,
+        _options.head_map_code(head_map),
+        scale,
+        bool(output_final_state),
+        chunk,
+        every,
+    )
+    return (o, final_state) if checkpoint_every is None else (o, final_state, checkpoints)
+
+
+def fused_recurrent_gated_delta_rule(
+    q: Array,
+    k: Array,
+    v: Array,
+    g: Array | None = None,
+    gk: None = None,
+    gv: None = None,
+    beta: Array | None = None,
+    scale: float | None = None,
+    initial_state: Array | None = None,
+    output_final_state: bool = False,
+    use_qk_l2norm_in_kernel: bool = False,
+    use_gate_in_kernel: bool = False,
+    A_log: Array | None = None,
+    dt_bias: Array | None = None,
+    use_beta_sigmoid_in_kernel: bool = False,
+    allow_neg_eigval: bool = False,
+    state_v_first: bool = False,
+    cu_seqlens: Array | None = None,
+    *,
+    transpose_state_layout: bool | None = None,
+    out: Array | None = None,
+    state_indices: Array | None = None,
+    num_accepted_tokens: Array | None = None,
+    head_map: str = "block",
+) -> tuple[Any, Any]:
+    """Gated delta rule token by token (decode, speculative verify).
+
+    Arguments, results and errors are those of chunk_gated_delta_rule, and further:
+
+    Args:
+        q, k, v, g, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel,
+            use_gate_in_kernel, A_log, dt_bias, use_beta_sigmoid_in_kernel, allow_neg_eigval,
+            state_v_first, cu_seqlens, transpose_state_layout, out, head_map: see there.
+        gk, gv: decays per key or value channel do not exist here; must be None.
+        state_indices: [N] as there, or [N, M] with M at least the longest sequence (verify): the
+            state after token t of sequence n goes to slot state_indices[n, t] (nowhere if that is
+            negative), and the initial state comes from slot
+            state_indices[n, num_accepted_tokens[n] - 1].
+        num_accepted_tokens: [N], int32 or int64, each in 1..M; with state_indices [N, M] only;
+            None for ones.
+
+    Returns:
+        (o, final_state): [B, T, HV, DV] in the type of q; and [N, HV, DK, DV] float32, the pool
+        itself with state_indices, or None.
+    """
+    if gk is not None:
+        _options.refuse("gk", gk, "decays per key channel are not supported")
+    if gv is not None:
+        _options.refuse("gv", gv, "decays per value channel are not supported")
+    flags = _options.delta_rule_flags(
+        use_qk_l2norm_in_kernel,
+        use_gate_in_kernel,
+        use_beta_sigmoid_in_kernel,
+        allow_neg_eigval,
+        state_v_first,
+        transpose_state_layout,
+    )
+    kernels = dispatched if traced() else _C
+    return kernels.fused_recurrent_gated_delta_rule(
+        q,
+        k,
+        v,
+        g,
+        beta,
+        A_log,
+        dt_bias,
+        cu_seqlens,
+        initial_state,
+        state_indices,
+        out,
+        flags,
+        _options.head_map_code(head_map),
+        scale,
+        bool(output_final_state),
+        num_accepted_tokens,
+    )

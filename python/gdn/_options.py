@@ -1,0 +1,101 @@
+"""Checks of options that the C library does not see under their Python names."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+HAS_SCALE = 1 << 0
+USE_QK_L2NORM = 1 << 1
+USE_GATE = 1 << 2
+USE_BETA_SIGMOID = 1 << 3
+ALLOW_NEG_EIGVAL = 1 << 4
+STATE_V_FIRST = 1 << 5
+SILU = 1 << 7
+
+_HEAD_MAPS = {"block": 0, "interleaved": 1}
+_ACTIVATIONS = {None: 0, "silu": SILU, "swish": SILU}
+_CHUNK_SIZES = (16, 32, 64, 128)
+
+
+def head_map_code(head_map: Any) -> int:
+    """Return the C enum of a head map's name."""
+    try:
+        return _HEAD_MAPS[head_map]
+    except (KeyError, TypeError):
+        raise ValueError(
+            f"head_map: expected 'block' or 'interleaved', found {head_map!r}."
+        ) from None
+
+
+def activation_flag(activation: Any) -> int:
+    """Return the flag of an activation's name."""
+    try:
+        return _ACTIVATIONS[activation]
+    except (KeyError, TypeError):
+        raise ValueError(
+            f"activation: expected None, 'silu' or 'swish', found {activation!r}."
+        ) from None
+
+
+def chunk_size_code(chunk_size: Any) -> int:
+    """Return the chunk size as an integer; 0 for None."""
+    if chunk_size is None:
+        return 0
+    if chunk_size not in _CHUNK_SIZES:
+        raise ValueError(f"chunk_size: expected None, 16, 32, 64 or 128, found {chunk_size!r}.")
+    return int(chunk_size)
+
+
+def positive(name: str, value: Any) -> int:
+    """Return a positive integer option; 0 for None."""
+    if value is None:
+        return 0
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"{name}: expected an integer or None, got {type(value).__name__}."
+        ) from None
+    if number <= 0 or number >= 1 << 62:
+        raise ValueError(f"{name}: expected a positive integer, found {number}.")
+    return number
+
+
+def delta_rule_flags(
+    use_qk_l2norm_in_kernel: Any,
+    use_gate_in_kernel: Any,
+    use_beta_sigmoid_in_kernel: Any,
+    allow_neg_eigval: Any,
+    state_v_first: Any,
+    transpose_state_layout: Any,
+) -> int:
+    """Return the C flags of the gated delta rule's switches."""
+    flags = 0
+    if use_qk_l2norm_in_kernel:
+        flags |= USE_QK_L2NORM
+    if use_gate_in_kernel:
+        flags |= USE_GATE
+    if use_beta_sigmoid_in_kernel:
+        flags |= USE_BETA_SIGMOID
+    if allow_neg_eigval:
+        if not use_beta_sigmoid_in_kernel:
+            raise ValueError(
+                "allow_neg_eigval: needs use_beta_sigmoid_in_kernel=True; found False, with which "
+                "beta is taken as given."
+            )
+        flags |= ALLOW_NEG_EIGVAL
+    if transpose_state_layout is not None and not transpose_state_layout and state_v_first:
+        raise ValueError(
+            "transpose_state_layout: another name of state_v_first; found False beside "
+            "state_v_first=True."
+        )
+    if state_v_first or transpose_state_layout:
+        flags |= STATE_V_FIRST
+    return flags
+
+
+def refuse(name: str, value: Any, why: str) -> None:
+    """Raise ValueError unless the argument is absent."""
+    if value is not None:
+        raise ValueError(f"{name}: {why}; expected None.")

@@ -1,0 +1,35 @@
+"""Whether a call goes straight to the library or through torch's dispatcher.
+
+A direct call costs some microseconds less than a custom op, and is what runs in eager mode. While
+torch traces (torch.compile, torch.export, FakeTensorMode, torch.jit.trace) the custom op has to be
+called instead, so that the trace holds it and the fake kernel answers.
+
+``traced()`` tells which; ``dispatched`` is the module with the same functions as the extension
+module ``_C`` that go through the dispatcher.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+dispatched: Any = None
+
+if importlib.util.find_spec("torch") is None:
+
+    def traced() -> bool:
+        """Return False: without torch nothing traces."""
+        return False
+
+else:
+    import torch
+
+    from gdn import _torch
+
+    dispatched = _torch
+    _dispatch_modes = torch._C._len_torch_dispatch_stack
+    _jit_state = torch._C._get_tracing_state
+
+    def traced() -> bool:
+        """Return True while torch traces calls of this thread."""
+        return torch.compiler.is_compiling() or _dispatch_modes() > 0 or _jit_state() is not None

@@ -1,0 +1,103 @@
+"""Threads, backends and instruction sets."""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+from gdn import _C
+
+version: str = _C.version()
+
+
+def _thread_count(name: str, n: Any) -> int:
+    try:
+        count = operator.index(n)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {type(n).__name__}.") from None
+    if not 0 <= count <= 65536:
+        raise ValueError(f"{name}: expected 0 (the default) to 65536, found {count}.")
+    return count
+
+
+def set_num_threads(num_threads: int) -> None:
+    """Set the number of threads of CPU calls, for the whole process.
+
+    Args:
+        num_threads: at least 1; 0 restores the default (the environment variable GDN_NUM_THREADS,
+            else the processors that the process may use). No result depends on it.
+
+    Raises:
+        TypeError, ValueError: not an integer, or negative.
+    """
+    _C.set_process_threads(_thread_count("num_threads", num_threads))
+
+
+def get_num_threads() -> int:
+    """Return the number of threads that a CPU call of this thread uses at most."""
+    return _C.max_threads()
+
+
+def info() -> dict[str, Any]:
+    """Describe the library and what a CPU call of this thread would run on.
+
+    Returns:
+        A dictionary with ``version``; ``backends``, a list of ``{"name", "isas": [{"name",
+        "supported"}]}``, instruction sets slowest first; and the choice: ``backend``, ``isa``,
+        ``reason`` (a sentence) and ``threads``.
+    """
+    return _C.describe()
+
+
+@contextlib.contextmanager
+def use(
+    backend: str | None = None,
+    isa: str | None = None,
+    *,
+    threads: int | None = None,
+    no_split: bool | None = None,
+) -> Iterator[None]:
+    """Force how calls of this thread run, inside a ``with`` block.
+
+    Args:
+        backend: name of a backend (see ``info()``), for example "reference" or "cpu".
+        isa: name of one of its instruction sets.
+        threads: number of threads of CPU calls; 0 for the default.
+        no_split: never split one sequence for parallelism, so that a prefill cut at multiples of
+            64 tokens and resumed from its state is bitwise the same on every backend.
+            What is None stays as it was. Blocks nest.
+
+    Raises:
+        ValueError: no such backend or instruction set, or this machine cannot run it.
+    """
+    before = _C.get_settings()
+    now = list(before)
+    for name, value in (("backend", backend), ("isa", isa)):
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"{name}: expected a string or None, got {type(value).__name__}.")
+    if backend is not None:
+        now[0], now[1] = backend, ""
+    if isa is not None:
+        now[1] = isa
+    if threads is not None:
+        now[2] = _thread_count("threads", threads)
+    if no_split is not None:
+        now[3] = bool(no_split)
+    _C.set_settings(*now)
+    try:
+        yield
+    finally:
+        _C.set_settings(*before)
+
+
+def get_include() -> str:
+    """Return the folder of the C headers that came with the package (gdn/, dlpack/)."""
+    return str(pathlib.Path(__file__).parent / "include")
+
+
+def get_library_dir() -> str:
+    """Return the folder of the shared library that the package uses, for C programs."""
+    return str(pathlib.Path(__file__).parent / "lib")

@@ -1,0 +1,74 @@
+"""What the fake kernels and the routes of all ops share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gdn._options import STATE_V_FIRST
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def absent(like: Tensor) -> Tensor:
+    """Stand-in for a result that was not asked for."""
+    return like.new_empty(0, dtype=torch.float32)
+
+
+def check_together(**tensors: Tensor | None) -> None:
+    """Refuse tensors on different devices, by name."""
+    first_name, first = next((n, t) for n, t in tensors.items() if t is not None)
+    for name, tensor in tensors.items():
+        if tensor is not None and tensor.device != first.device:
+            raise ValueError(
+                f"{name}: found device {tensor.device}, expected that of {first_name}, "
+                f"{first.device}."
+            )
+
+
+def check_rank(name: str, tensor: Tensor, rank: int) -> None:
+    """Refuse a tensor of another rank, by name."""
+    if tensor.dim() != rank:
+        raise ValueError(f"{name}: found rank {tensor.dim()}, expected {rank}.")
+
+
+def state_shape(q: Tensor, v: Tensor, flags: int) -> tuple[int, int, int]:
+    """Shape of one sequence's states."""
+    dk, dv = q.shape[3], v.shape[3]
+    return (v.shape[2], dv, dk) if flags & STATE_V_FIRST else (v.shape[2], dk, dv)
+
+
+def sequence_count(q: Tensor, cu_seqlens: Tensor | None) -> int:
+    """N."""
+    return q.shape[0] if cu_seqlens is None else cu_seqlens.shape[0] - 1
+
+
+def piece_count(q: Tensor, cu_seqlens: Tensor | None, step: int, round_up: bool) -> int:
+    """Number of pieces of `step` tokens: an unknown size where it depends on cu_seqlens."""
+    if cu_seqlens is None:
+        return q.shape[0] * ((q.shape[1] + (step - 1 if round_up else 0)) // step)
+    return torch.library.get_ctx().new_dynamic_size()
+
+
+def refuse_gradients(**tensors: Tensor | None) -> None:
+    """Raise where a gradient would silently be lost."""
+    if not torch.is_grad_enabled():
+        return
+    for name, tensor in tensors.items():
+        if tensor is not None and tensor.requires_grad:
+            raise NotImplementedError(
+                f"{name}: requires a gradient, but gdn has no backward pass yet; call it under "
+                "torch.no_grad(), or detach the tensor."
+            )
+
+
+def fill(out: Tensor | None, result: Tensor) -> Tensor:
+    """Return the result, through `out` where the caller gave one."""
+    if out is None:
+        return result
+    if out.shape != result.shape or out.dtype != result.dtype:
+        raise ValueError(
+            f"out: found {tuple(out.shape)} {out.dtype}, expected {tuple(result.shape)} "
+            f"{result.dtype}."
+        )
+    return out.copy_(result)

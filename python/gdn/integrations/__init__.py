@@ -1,0 +1,1 @@
+"""Adapters that put libgdn under other libraries' Gated DeltaNet layers."""

@@ -1,0 +1,189 @@
+"""Runs the GDN layers of Qwen3.5 and Qwen3-Next in Hugging Face transformers on libgdn.
+
+    import gdn.integrations.transformers as g
+    g.enable()            # from here on, every such model in this process
+    ...
+    g.disable()           # transformers' own code again
+
+    with g.enabled():     # or for a while
+        ...
+
+docs/integrations.md says what is hooked, for which versions, and what is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import importlib.util
+import inspect
+import re
+import threading
+
+from ._transformers_layer import ForwardPass, current_pass, gated_delta_net_forward
+from ._transformers_packing import from_arguments, from_position_ids
+
+__all__ = ["SUPPORTED", "disable", "enable", "enabled", "is_enabled"]
+
+SUPPORTED = (((4, 57), (4, 57)), ((5, 2), (5, 23)))
+"""Ranges of transformers releases (major, minor), both ends included, that the tests cover."""
+
+# module of transformers.models: (GDN layer, text model)
+_FAMILIES = {
+    "qwen3_next": ("Qwen3NextGatedDeltaNet", "Qwen3NextModel"),
+    "qwen3_5": ("Qwen3_5GatedDeltaNet", "Qwen3_5TextModel"),
+    "qwen3_5_moe": ("Qwen3_5MoeGatedDeltaNet", "Qwen3_5MoeTextModel"),
+}
+
+_lock = threading.Lock()
+_originals: list[tuple[type, object]] = []
+
+
+def enable() -> None:
+    """Routes the GDN layers of all Qwen3.5 and Qwen3-Next models in this process through libgdn.
+
+    Existing and future models alike. Calling it again changes nothing.
+
+    Raises:
+        ImportError: transformers is missing, or its version is not in SUPPORTED.
+    """
+    with _lock:
+        if _originals:
+            return
+        _check_version()
+        for layer_class, model_class in _classes():
+            _replace(layer_class, _layer_forward(layer_class.forward))
+            _replace(model_class, _model_forward(model_class.forward))
+
+
+def disable() -> None:
+    """Gives transformers its own code back. Calling it again changes nothing."""
+    with _lock:
+        while _originals:
+            owner, original = _originals.pop()
+            owner.forward = original
+
+
+def is_enabled() -> bool:
+    """Whether GDN layers run on libgdn now."""
+    return bool(_originals)
+
+
+@contextlib.contextmanager
+def enabled():
+    """A context in which GDN layers run on libgdn; leaves things as it found them."""
+    before = is_enabled()
+    enable()
+    try:
+        yield
+    finally:
+        if not before:
+            disable()
+
+
+def _check_version() -> None:
+    if importlib.util.find_spec("transformers") is None:
+        raise ImportError("transformers is not installed")
+    import transformers
+
+    found = tuple(int(n) for n in re.findall(r"\d+", transformers.__version__)[:2])
+    if not any(first <= found <= last for first, last in SUPPORTED):
+        ranges = " and ".join(
+            ".".join(map(str, first)) + " to " + ".".join(map(str, last))
+            for first, last in SUPPORTED
+        )
+        raise ImportError(
+            f"transformers {transformers.__version__} is not supported by this libgdn "
+            f"(supported: {ranges}); nothing was changed"
+        )
+
+
+def _classes() -> list[tuple[type, type]]:
+    """(GDN layer class, text model class) of each family that this transformers has."""
+    found = []
+    for family, names in _FAMILIES.items():
+        path = f"transformers.models.{family}"
+        if importlib.util.find_spec(path) is not None:
+            module = importlib.import_module(f"{path}.modeling_{family}")
+            found.append(tuple(getattr(module, name) for name in names))
+    return found
+
+
+def _replace(owner: type, forward) -> None:
+    _originals.append((owner, owner.forward))
+    owner.forward = forward
+
+
+def _layer_forward(original):
+    """libgdn's forward under the parameter order of the original, which differs by version."""
+    names = list(inspect.signature(original).parameters)[1:]
+
+    @functools.wraps(original)
+    def forward(self, *args, **kwargs):
+        kwargs.update(zip(names, args, strict=False))
+        with _materialised(self.conv1d):
+            return gated_delta_net_forward(self, **kwargs)
+
+    return forward
+
+
+@contextlib.contextmanager
+def _materialised(module):
+    """Runs accelerate's hook of a module whose weights are read without calling it."""
+    hook = getattr(module, "_hf_hook", None)
+    if hook is not None:
+        hook.pre_forward(module)
+    try:
+        yield
+    finally:
+        if hook is not None:
+            hook.post_forward(module, ())
+
+
+def _model_forward(original):
+    """The text model's forward, with packed sequences found and the GDN layers counted."""
+    signature = inspect.signature(original)
+
+    @functools.wraps(original)
+    def forward(self, *args, **kwargs):
+        given = signature.bind(self, *args, **kwargs).arguments
+        this_pass = ForwardPass(cu_seqlens=_packing(self, given))
+        token = current_pass.set(this_pass)
+        try:
+            output = original(self, *args, **kwargs)
+        finally:
+            current_pass.reset(token)
+        expected = sum(hasattr(layer, "linear_attn") for layer in self.layers)
+        if this_pass.calls != expected:
+            raise RuntimeError(
+                f"libgdn computed {this_pass.calls} of {expected} GDN layers: the forward of the "
+                "others was replaced on the module itself (an accelerate hook set before enable(), "
+                "or a kernel from the hub); call enable() before the model is loaded"
+            )
+        return output
+
+    return forward
+
+
+def _packing(model, given: dict):
+    """cu_seqlens of a pass, or None: from explicit arguments, else from position ids that start
+    again. The latter by transformers' own rule, only without a mask and without a cache (its
+    attention layers separate the sequences in that case alone)."""
+    tokens = given.get("input_ids")
+    if tokens is None:
+        tokens = given.get("inputs_embeds")
+    if tokens is None:
+        return None  # the original raises
+    batch, length = tokens.shape[:2]
+    extra = given.get("kwargs", {})
+    packed = from_arguments(extra.get("cu_seq_lens_q"), extra.get("seq_idx"), batch, length)
+    if packed is not None:
+        return packed
+    use_cache = given.get("use_cache")
+    if use_cache is None:
+        use_cache = getattr(model.config, "use_cache", False)
+    masked = given.get("attention_mask") is not None
+    if masked or use_cache or given.get("past_key_values") is not None:
+        return None
+    return from_position_ids(given.get("position_ids"), batch)

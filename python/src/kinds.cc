@@ -1,0 +1,334 @@
+#include "kinds.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace gdn::python {
+
+namespace {
+
+/// What is known of a Python type.
+struct KnownType {
+  PyTypeObject *type;
+  Kind kind;
+  bool plain;  ///< Not a subclass that keeps its data elsewhere.
+};
+
+/// Objects of torch that calls need, looked up once.
+struct Torch {
+  nb::object tensor_type, empty, is_grad_enabled, cpu, device;
+  nb::object float32, bfloat16, float16, uint8;
+  const ExchangeTable *table = nullptr;
+};
+
+/// Objects of NumPy that calls need, looked up once.
+struct NumPy {
+  nb::object array_type, masked_type, empty, ascontiguousarray;
+  nb::object float32, bfloat16, float16, uint8;
+};
+
+// Both live as long as the process: Python objects must not be released after the interpreter.
+Torch *torch_objects = nullptr;
+NumPy *numpy_objects = nullptr;
+
+std::vector<KnownType> &known_types() {
+  static auto *types = new std::vector<KnownType>;
+  return *types;
+}
+
+[[noreturn]] void raise(PyObject *type, const std::string &message) {
+  PyErr_SetString(type, message.c_str());
+  throw nb::python_error();
+}
+
+/// A module that the caller has imported, or null.
+nb::object loaded_module(const char *name) {
+  nb::object modules = nb::module_::import_("sys").attr("modules");
+  return nb::object(modules.attr("get")(name));
+}
+
+Torch *load_torch() {
+  if (torch_objects != nullptr) return torch_objects;
+  nb::object m = loaded_module("torch");
+  if (m.is_none() || !nb::hasattr(m, "Tensor")) return nullptr;
+  auto t = std::make_unique<Torch>();
+  t->tensor_type = m.attr("Tensor");
+  t->empty = m.attr("empty");
+  t->is_grad_enabled = m.attr("is_grad_enabled");
+  t->device = m.attr("device");
+  t->cpu = m.attr("device")("cpu");
+  t->float32 = m.attr("float32");
+  t->bfloat16 = m.attr("bfloat16");
+  t->float16 = m.attr("float16");
+  t->uint8 = m.attr("uint8");
+  if (!nb::hasattr(t->tensor_type, "__dlpack_c_exchange_api__")) {
+    raise(PyExc_ImportError,
+          "gdn needs a torch that has Tensor.__dlpack_c_exchange_api__ (2.10 or "
+          "newer); this one has not.");
+  }
+  nb::object capsule = t->tensor_type.attr("__dlpack_c_exchange_api__");
+  auto *table = static_cast<ExchangeTable *>(PyCapsule_GetPointer(capsule.ptr(), kExchangeCapsule));
+  if (table == nullptr) throw nb::python_error();
+  while (table != nullptr && table->major_version != kExchangeMajor) table = table->previous;
+  if (table == nullptr || table->borrow == nullptr) {
+    raise(PyExc_ImportError, "gdn does not know the version of torch's DLPack exchange table.");
+  }
+  t->table = table;
+  return torch_objects = t.release();
+}
+
+NumPy *load_numpy() {
+  if (numpy_objects != nullptr) return numpy_objects;
+  nb::object m = loaded_module("numpy");
+  if (m.is_none() || !nb::hasattr(m, "ndarray")) return nullptr;
+  auto n = std::make_unique<NumPy>();
+  n->array_type = m.attr("ndarray");
+  n->masked_type = m.attr("ma").attr("MaskedArray");
+  n->empty = m.attr("empty");
+  n->ascontiguousarray = m.attr("ascontiguousarray");
+  n->float32 = m.attr("dtype")("float32");
+  n->float16 = m.attr("dtype")("float16");
+  n->uint8 = m.attr("dtype")("uint8");
+  return numpy_objects = n.release();
+}
+
+KnownType inspect(PyTypeObject *type) {
+  nb::handle t(reinterpret_cast<PyObject *>(type));
+  if (Torch *m = load_torch(); m != nullptr && PyObject_IsSubclass(t.ptr(), m->tensor_type.ptr())) {
+    const bool plain =
+        nb::getattr(t, "__torch_dispatch__").is(nb::getattr(m->tensor_type, "__torch_dispatch__"));
+    return {type, Kind::torch, plain};
+  }
+  if (NumPy *m = load_numpy(); m != nullptr && PyObject_IsSubclass(t.ptr(), m->array_type.ptr())) {
+    return {type, Kind::numpy, PyObject_IsSubclass(t.ptr(), m->masked_type.ptr()) == 0};
+  }
+  return {type, Kind::none, false};
+}
+
+KnownType known_type(PyTypeObject *type) {
+  for (const KnownType &k : known_types()) {
+    if (k.type == type) return k;
+  }
+  const KnownType k = inspect(type);
+  if (k.kind != Kind::none) {
+    Py_INCREF(type);
+    known_types().push_back(k);
+  }
+  return k;
+}
+
+void check_rank(const char *name, int rank) {
+  if (rank <= View::kMaxRank) return;
+  raise(PyExc_ValueError,
+        std::string(name) + ": rank " + std::to_string(rank) + " is more than any argument has.");
+}
+
+void borrow_torch(const char *name, nb::handle array, View &view) {
+  DLTensor &t = view.tensor;
+  if (torch_objects->table->borrow(array.ptr(), &t) == 0) {
+    check_rank(name, t.ndim);
+    std::copy(t.shape, t.shape + t.ndim, view.shape);
+    std::copy(t.strides, t.strides + t.ndim, view.strides);
+    t.shape = view.shape;
+    t.strides = view.strides;
+    return;
+  }
+  nb::python_error error;
+  // torch appends a C++ stack trace; its first line is what says why.
+  std::string why = nb::str(error.value()).c_str();
+  why.resize(std::min(why.size(), why.find('\n')));
+  const std::string device = nb::str(nb::getattr(array, "device", nb::none())).c_str();
+  raise(PyExc_ValueError, std::string(name) + ": found a tensor on " + device +
+                              " that cannot be read in place (" + why +
+                              "), expected a plain tensor with memory.");
+}
+
+DLDataType numpy_dtype(const char *name, nb::handle array, const ArrayInterface &a) {
+  const auto bits = static_cast<uint8_t>(a.item_size * 8);
+  switch (a.type_kind) {
+    case 'f':
+      return {kDLFloat, bits, 1};
+    case 'i':
+      return {kDLInt, bits, 1};
+    case 'u':
+      return {kDLUInt, bits, 1};
+    case 'b':
+      return {kBoolCode, bits, 1};
+    case 'c':
+      return {5, bits, 1};
+    default:
+      break;
+  }
+  nb::object dtype = array.attr("dtype");
+  const std::string text = nb::str(dtype.attr("name")).c_str();
+  if (text == "bfloat16") {
+    if (!numpy_objects->bfloat16.is_valid()) numpy_objects->bfloat16 = dtype;
+    return {kDLBfloat, 16, 1};
+  }
+  raise(PyExc_ValueError,
+        std::string(name) + ": a NumPy array of dtype " + text +
+            " is not supported; expected float32, float16 or bfloat16 (ml_dtypes),"
+            " int32 or int64 for indices.");
+}
+
+void borrow_numpy(const char *name, nb::handle array, View &view) {
+  nb::object capsule = array.attr("__array_struct__");
+  auto *a = static_cast<ArrayInterface *>(PyCapsule_GetPointer(capsule.ptr(), nullptr));
+  if (a == nullptr) throw nb::python_error();
+  check_rank(name, a->rank);
+  if ((a->flags & kArrayNativeOrder) == 0) {
+    raise(PyExc_ValueError, std::string(name) + ": the byte order is not this machine's.");
+  }
+  view.writeable = (a->flags & kArrayWriteable) != 0;
+  view.tensor = DLTensor{a->data,    {kDLCPU, 0},  a->rank, numpy_dtype(name, array, *a),
+                         view.shape, view.strides, 0};
+  for (int i = 0; i < a->rank; ++i) {
+    view.shape[i] = a->shape[i];
+    view.strides[i] = a->strides[i] / a->item_size;
+    if (a->strides[i] % a->item_size != 0 && a->shape[i] > 1) {
+      raise(PyExc_ValueError, std::string(name) + ": stride " + std::to_string(a->strides[i]) +
+                                  " bytes is not a multiple of the item size " +
+                                  std::to_string(a->item_size) + "; copy the array first.");
+    }
+  }
+}
+
+/// Strides that no element depends on (empty arrays, a last dimension of 1) become those of a
+/// compact array: frameworks leave anything there.
+void settle_strides(View *view) {
+  const DLTensor &t = view->tensor;
+  const bool empty = std::find(view->shape, view->shape + t.ndim, 0) != view->shape + t.ndim;
+  if (t.ndim > 0 && view->shape[t.ndim - 1] == 1) view->strides[t.ndim - 1] = 1;
+  int64_t stride = 1;
+  for (int i = t.ndim - 1; empty && i >= 0; --i) {
+    view->strides[i] = stride;
+    stride *= std::max<int64_t>(view->shape[i], 1);
+  }
+}
+
+nb::handle torch_dtype(DLDataType d) {
+  if (d.code == kDLBfloat) return torch_objects->bfloat16;
+  if (d.code == kDLUInt) return torch_objects->uint8;
+  return d.bits == 16 ? torch_objects->float16 : torch_objects->float32;
+}
+
+nb::handle numpy_dtype_object(DLDataType d) {
+  if (d.code == kDLBfloat) {
+    if (!numpy_objects->bfloat16.is_valid()) {
+      numpy_objects->bfloat16 = nb::module_::import_("numpy").attr("dtype")(
+          nb::module_::import_("ml_dtypes").attr("bfloat16"));
+    }
+    return numpy_objects->bfloat16;
+  }
+  if (d.code == kDLUInt) return numpy_objects->uint8;
+  return d.bits == 16 ? numpy_objects->float16 : numpy_objects->float32;
+}
+
+nb::object shape_tuple(std::span<const int64_t> shape) {
+  nb::object tuple = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(shape.size())));
+  if (!tuple.is_valid()) throw nb::python_error();
+  for (size_t i = 0; i < shape.size(); ++i) {
+    PyTuple_SET_ITEM(tuple.ptr(), static_cast<Py_ssize_t>(i), PyLong_FromLongLong(shape[i]));
+  }
+  return tuple;
+}
+
+/// callable(shape, dtype=..[, device=..]) by vectorcall: a fresh output is on the path of every
+/// decode step.
+nb::object call_empty(nb::handle empty, nb::handle shape, nb::handle dtype, nb::handle device) {
+  static PyObject *with_device = nb::make_tuple("dtype", "device").release().ptr();
+  static PyObject *without_device = nb::make_tuple("dtype").release().ptr();
+  PyObject *args[] = {shape.ptr(), dtype.ptr(), device.ptr()};
+  PyObject *names = device.is_valid() ? with_device : without_device;
+  nb::object out = nb::steal(PyObject_Vectorcall(empty.ptr(), args, 1, names));
+  if (!out.is_valid()) throw nb::python_error();
+  return out;
+}
+
+}  // namespace
+
+const char *kind_name(Kind kind) {
+  switch (kind) {
+    case Kind::torch:
+      return "a torch.Tensor";
+    case Kind::numpy:
+      return "a numpy.ndarray";
+    default:
+      return "neither";
+  }
+}
+
+Kind kind_of(nb::handle object) { return known_type(Py_TYPE(object.ptr())).kind; }
+
+void borrow(const char *name, nb::handle array, Kind kind, View &view) {
+  if (!known_type(Py_TYPE(array.ptr())).plain) {
+    raise(PyExc_TypeError, std::string(name) + ": a " + Py_TYPE(array.ptr())->tp_name +
+                               " keeps its data elsewhere and cannot be read in place.");
+  }
+  if (kind == Kind::numpy) {
+    borrow_numpy(name, array, view);
+  } else {
+    borrow_torch(name, array, view);
+  }
+  settle_strides(&view);
+}
+
+nb::object make_array(Kind kind, std::span<const int64_t> shape, DLDataType dtype,
+                      DLDevice device) {
+  nb::object size = shape_tuple(shape);
+  nb::object out;
+  if (kind == Kind::torch) {
+    nb::object where = torch_objects->cpu;
+    if (device.device_type != kDLCPU) where = torch_objects->device("cuda", device.device_id);
+    out = call_empty(torch_objects->empty, size, torch_dtype(dtype), where);
+  } else {
+    out = call_empty(numpy_objects->empty, size, numpy_dtype_object(dtype), nb::handle());
+  }
+  size_t bytes = dtype.bits / 8;
+  for (int64_t n : shape) bytes *= static_cast<size_t>(n);
+  if (device.device_type == kDLCPU && bytes >= (size_t{4} << 20)) {
+    View view;
+    borrow("out", out, kind, view);
+    advise_huge_pages(view.tensor.data, bytes);
+  }
+  return out;
+}
+
+nb::object compact_copy(Kind kind, nb::handle array) {
+  if (kind == Kind::torch) return array.attr("contiguous")();
+  return numpy_objects->ascontiguousarray(array);
+}
+
+bool grad_enabled(Kind kind) {
+  return kind == Kind::torch && torch_objects->is_grad_enabled().is(nb::handle(Py_True));
+}
+
+bool requires_grad(nb::handle array) {
+  static PyObject *name = PyUnicode_InternFromString("requires_grad");
+  nb::object value = nb::steal(PyObject_GetAttr(array.ptr(), name));
+  if (!value.is_valid()) throw nb::python_error();
+  return value.is(nb::handle(Py_True));
+}
+
+void *current_stream(Kind kind, DLDevice device) {
+  void *stream = nullptr;
+  if (kind == Kind::torch && device.device_type != kDLCPU &&
+      torch_objects->table->current_stream(device.device_type, device.device_id, &stream) != 0) {
+    throw nb::python_error();
+  }
+  return stream;
+}
+
+void advise_huge_pages(void *data, size_t bytes) {
+  constexpr uintptr_t kHuge = size_t{2} << 20;
+  const auto begin = (reinterpret_cast<uintptr_t>(data) + kHuge - 1) & ~(kHuge - 1);
+  const auto end = (reinterpret_cast<uintptr_t>(data) + bytes) & ~(kHuge - 1);
+  // Advice only: where the kernel declines, small pages serve.
+  if (end > begin) (void)madvise(reinterpret_cast<void *>(begin), end - begin, MADV_HUGEPAGE);
+}
+
+}  // namespace gdn::python

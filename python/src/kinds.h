@@ -1,0 +1,79 @@
+#ifndef GDN_PYTHON_KINDS_H_
+#define GDN_PYTHON_KINDS_H_
+
+#include <dlpack/dlpack.h>
+#include <nanobind/nanobind.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "exchange.h"
+
+namespace gdn::python {
+
+namespace nb = nanobind;
+
+inline constexpr DLDataType kFloat32{kDLFloat, 32, 1};
+inline constexpr DLDataType kUint8{kDLUInt, 8, 1};
+
+inline bool operator==(const DLDataType &a, const DLDataType &b) {
+  return a.code == b.code && a.bits == b.bits && a.lanes == b.lanes;
+}
+
+/// An array library that arguments may come from.
+enum class Kind : uint8_t { none, torch, numpy };
+
+/// "a torch.Tensor" or "a numpy.ndarray".
+const char *kind_name(Kind kind);
+
+/// The kind of a Python object; Kind::none for anything that is not an array of a known library.
+/// Cached by type.
+Kind kind_of(nb::handle object);
+
+/// A Python array as a DLTensor that borrows its memory. The array must outlive it.
+struct View {
+  static constexpr int kMaxRank = 8;
+
+  DLTensor tensor{};
+  bool writeable = true;
+  int64_t shape[kMaxRank];
+  int64_t strides[kMaxRank];
+
+  /// The data pointer is a multiple of the item size, as the library's loads need.
+  bool aligned() const {
+    const uintptr_t item = tensor.dtype.bits < 8 ? 1 : tensor.dtype.bits / 8;
+    return (reinterpret_cast<uintptr_t>(tensor.data) + tensor.byte_offset) % item == 0;
+  }
+
+  /// Shape entry i, or 0 where the rank is lower: sizes of outputs can be taken from arguments
+  /// that the library has yet to check.
+  int64_t size(int i) const { return i < tensor.ndim ? shape[i] : 0; }
+};
+
+/// Fills view from an array. Throws ValueError or TypeError that begin with `name` where the array
+/// has no plain memory (meta, sparse, foreign byte order, ..).
+void borrow(const char *name, nb::handle array, Kind kind, View &view);
+
+/// A new array of the kind, uninitialised, compact, on the device. Large CPU arrays are advised to
+/// use huge pages, since a kernel that writes fresh 4 KB pages waits for the page faults.
+nb::object make_array(Kind kind, std::span<const int64_t> shape, DLDataType dtype, DLDevice device);
+
+/// A compact copy of the array.
+nb::object compact_copy(Kind kind, nb::handle array);
+
+/// True if the library records gradients now and the array asks for one.
+bool grad_enabled(Kind kind);
+
+/// True if the array asks for a gradient.
+bool requires_grad(nb::handle array);
+
+/// The stream that the library would queue work of this device on; null on the CPU.
+void *current_stream(Kind kind, DLDevice device);
+
+/// Advises huge pages for the whole huge pages inside a block of at least 2 of them.
+void advise_huge_pages(void *data, size_t bytes);
+
+}  // namespace gdn::python
+
+#endif  // GDN_PYTHON_KINDS_H_

@@ -1,0 +1,158 @@
+#include "bindings.h"
+
+namespace gdn::python {
+
+namespace {
+
+/// x [B, C, T]: its output keeps channels fastest where x has them so, which lets q, k and v be
+/// sliced out of it without a copy.
+View *like_activations(Call *call, const View *x) {
+  const bool channels_last = x->tensor.ndim == 3 && x->strides[1] == 1 && x->strides[2] != 1;
+  if (channels_last) {
+    return call->channels_last_output(x->size(0), x->size(1), x->size(2), x->tensor.dtype);
+  }
+  return call->output({x->size(0), x->size(1), x->size(2)}, x->tensor.dtype);
+}
+
+/// Gives a fresh [B, C, T] output the rank that the caller used.
+nb::object with_rank(nb::object array, bool drop, int axis) {
+  return drop ? nb::object(array.attr("squeeze")(axis)) : array;
+}
+
+nb::object causal_conv1d_fn(Arg x, Arg weight, Arg bias, Arg conv_state, Arg state_indices,
+                            Arg has_initial_state, Arg cu_seqlens, Arg out, uint32_t flags) {
+  Call call;
+  gdn_causal_conv1d_fwd_args args{};
+  args.struct_size = sizeof args;
+  args.flags = flags;
+  View *vx = call.required("x", x);
+  const bool packed = vx->tensor.ndim == 2;
+  if (packed) add_dimension(vx, true);
+  args.x = tensor(vx);
+  args.weight = tensor(call.required("weight", weight));
+  args.bias = tensor(call.input("bias", bias));
+  args.cu_seqlens = tensor(call.input("cu_seqlens", cu_seqlens));
+  args.conv_state = tensor(call.updated("conv_state", conv_state));
+  args.state_indices = tensor(call.input("state_indices", state_indices));
+  args.has_initial_state = tensor(call.input("has_initial_state", has_initial_state));
+  View *y = nullptr;
+  if (out.object.is_none()) {
+    y = like_activations(&call, vx);
+  } else {
+    y = call.output("out", "y", out, {}, vx->tensor.dtype);
+    if (packed) add_dimension(y, true);
+  }
+  args.y = tensor(y);
+  call.run(&gdn_causal_conv1d_fwd, args);
+  return with_rank(call.array(y), packed && out.object.is_none(), 0);
+}
+
+nb::object causal_conv1d_update(Arg x, Arg conv_state, Arg weight, Arg bias, Arg state_indices,
+                                Arg num_accepted_tokens, Arg out, uint32_t flags) {
+  Call call;
+  gdn_causal_conv1d_update_args args{};
+  args.struct_size = sizeof args;
+  args.flags = flags;
+  View *vx = call.required("x", x);
+  const bool one_token = vx->tensor.ndim == 2;
+  const int64_t n = vx->size(0);
+  const int64_t c = vx->size(1);
+  if (one_token) add_dimension(vx, false);
+  args.x = tensor(vx);
+  args.weight = tensor(call.required("weight", weight));
+  args.bias = tensor(call.input("bias", bias));
+  if (conv_state.object.is_none()) throw nb::type_error("conv_state: expected an array, got None.");
+  args.conv_state = tensor(call.updated("conv_state", conv_state));
+  args.state_indices = tensor(call.input("state_indices", state_indices));
+  args.num_accepted_tokens = tensor(call.input("num_accepted_tokens", num_accepted_tokens));
+  View *y = nullptr;
+  if (!out.object.is_none()) {
+    y = call.output("out", "y", out, {}, vx->tensor.dtype);
+  } else if (one_token) {
+    y = call.output({n, c}, vx->tensor.dtype);
+  } else {
+    y = like_activations(&call, vx);
+  }
+  if (one_token) add_dimension(y, false);
+  args.y = tensor(y);
+  call.run(&gdn_causal_conv1d_update, args);
+  return call.array(y);
+}
+
+nb::tuple fused_gdn_gating(Arg A_log, Arg a, Arg b, Arg dt_bias, uint32_t flags, Arg beta_dtype) {
+  Call call;
+  gdn_fused_gdn_gating_args args{};
+  args.struct_size = sizeof args;
+  args.flags = flags;
+  args.A_log = tensor(call.required("A_log", A_log));
+  View *va = call.required("a", a);
+  View *vb = call.required("b", b);
+  args.dt_bias = tensor(call.input("dt_bias", dt_bias));
+  const bool packed = va->tensor.ndim == 2;
+  const auto make = [&](const View *like, DLDataType dtype) {
+    View *out = packed ? call.output({like->size(0), like->size(1)}, dtype)
+                       : call.output({like->size(0), like->size(1), like->size(2)}, dtype);
+    if (packed) add_dimension(out, true);
+    return out;
+  };
+  View *g = make(va, kFloat32);
+  View *beta = make(va, beta_dtype.object.is_none()
+                            ? vb->tensor.dtype
+                            : dtype_named("beta_dtype", nb::cast<const char *>(beta_dtype.object)));
+  if (packed) add_dimension(va, true);
+  if (packed && vb->tensor.ndim == 2) add_dimension(vb, true);
+  args.a = tensor(va);
+  args.b = tensor(vb);
+  args.g = tensor(g);
+  args.beta = tensor(beta);
+  call.run(&gdn_fused_gdn_gating, args);
+  return nb::make_tuple(call.array(g), call.array(beta));
+}
+
+/// An output of the shape and type of x, whatever its rank.
+View *output_like(Call *call, const View *x, Arg out) {
+  return call->output("out", "y", out, Shape(x->shape, static_cast<size_t>(x->tensor.ndim)),
+                      x->tensor.dtype);
+}
+
+nb::object l2norm(Arg x, double eps, Arg out) {
+  Call call;
+  gdn_l2norm_args args{};
+  args.struct_size = sizeof args;
+  args.flags = GDN_HAS_EPS;
+  args.eps = eps;
+  View *vx = call.required("x", x, Strides::unit_last);
+  View *y = output_like(&call, vx, out);
+  args.x = tensor(vx);
+  args.y = tensor(y);
+  call.run(&gdn_l2norm, args);
+  return call.array(y);
+}
+
+nb::object rms_norm_gated(Arg x, Arg weight, Arg z, double eps, Arg out) {
+  Call call;
+  gdn_rms_norm_gated_args args{};
+  args.struct_size = sizeof args;
+  args.flags = GDN_HAS_EPS;
+  args.eps = eps;
+  View *vx = call.required("x", x, Strides::unit_last);
+  args.weight = tensor(call.input("weight", weight, Strides::unit_last));
+  args.z = tensor(call.input("z", z, Strides::unit_last));
+  View *y = output_like(&call, vx, out);
+  args.x = tensor(vx);
+  args.y = tensor(y);
+  call.run(&gdn_rms_norm_gated, args);
+  return call.array(y);
+}
+
+}  // namespace
+
+void bind_layer(nb::module_ &m) {
+  m.def("causal_conv1d_fn", &causal_conv1d_fn);
+  m.def("causal_conv1d_update", &causal_conv1d_update);
+  m.def("fused_gdn_gating", &fused_gdn_gating);
+  m.def("l2norm", &l2norm);
+  m.def("rms_norm_gated", &rms_norm_gated);
+}
+
+}  // namespace gdn::python

@@ -1,0 +1,149 @@
+#include "bindings.h"
+
+namespace gdn::python {
+
+namespace {
+
+nb::object chunk_local_cumsum(Arg g, Arg cu_seqlens, Arg out, int32_t chunk_size) {
+  Call call;
+  gdn_chunk_local_cumsum_args args{};
+  args.struct_size = sizeof args;
+  args.chunk_size = chunk_size;
+  View *vg = call.required("g", g);
+  args.g = tensor(vg);
+  args.cu_seqlens = tensor(call.input("cu_seqlens", cu_seqlens));
+  View *o = call.output("out", "g_cumsum", out, {vg->size(0), vg->size(1), vg->size(2)}, kFloat32);
+  args.g_cumsum = tensor(o);
+  call.run(&gdn_chunk_local_cumsum, args);
+  return call.array(o);
+}
+
+nb::object chunk_scaled_dot_kkt(Arg k, Arg beta, Arg g_cumsum, Arg cu_seqlens, Arg out,
+                                int32_t chunk_size, int32_t head_map) {
+  Call call;
+  gdn_chunk_scaled_dot_kkt_args args{};
+  args.struct_size = sizeof args;
+  args.chunk_size = chunk_size;
+  args.head_map = head_map;
+  args.k = tensor(call.required("k", k, Strides::unit_last));
+  View *b = call.required("beta", beta);
+  args.beta = tensor(b);
+  args.g_cumsum = tensor(call.input("g_cumsum", g_cumsum));
+  args.cu_seqlens = tensor(call.input("cu_seqlens", cu_seqlens));
+  View *o =
+      call.output("out", "A", out, {b->size(0), b->size(1), b->size(2), chunk_size}, kFloat32);
+  args.A = tensor(o);
+  call.run(&gdn_chunk_scaled_dot_kkt, args);
+  return call.array(o);
+}
+
+nb::object solve_tril(Arg A, Arg cu_seqlens, Arg out, int32_t chunk_size,
+                      const char *output_dtype) {
+  Call call;
+  gdn_solve_tril_args args{};
+  args.struct_size = sizeof args;
+  args.chunk_size = chunk_size;
+  View *a = call.required("A", A, Strides::unit_last);
+  args.A = tensor(a);
+  args.cu_seqlens = tensor(call.input("cu_seqlens", cu_seqlens));
+  View *o = call.output("out", "T", out, {a->size(0), a->size(1), a->size(2), a->size(3)},
+                        dtype_named("output_dtype", output_dtype));
+  args.T = tensor(o);
+  call.run(&gdn_solve_tril, args);
+  return call.array(o);
+}
+
+nb::tuple recompute_w_u(Arg k, Arg v, Arg beta, Arg T, Arg g_cumsum, Arg cu_seqlens,
+                        int32_t chunk_size, int32_t head_map) {
+  Call call;
+  gdn_recompute_w_u_args args{};
+  args.struct_size = sizeof args;
+  args.chunk_size = chunk_size;
+  args.head_map = head_map;
+  View *vk = call.required("k", k, Strides::unit_last);
+  View *vv = call.required("v", v, Strides::unit_last);
+  args.k = tensor(vk);
+  args.v = tensor(vv);
+  args.beta = tensor(call.required("beta", beta));
+  args.T = tensor(call.required("T", T, Strides::unit_last));
+  args.g_cumsum = tensor(call.input("g_cumsum", g_cumsum));
+  args.cu_seqlens = tensor(call.input("cu_seqlens", cu_seqlens));
+  const DLDataType dtype = vk->tensor.dtype;
+  View *w = call.output({vv->size(0), vv->size(1), vv->size(2), vk->size(3)}, dtype);
+  View *u = call.output({vv->size(0), vv->size(1), vv->size(2), vv->size(3)}, dtype);
+  args.w = tensor(w);
+  args.u = tensor(u);
+  call.run(&gdn_recompute_w_u, args);
+  return nb::make_tuple(call.array(w), call.array(u));
+}
+
+nb::tuple chunk_fwd_h(Arg k, Arg w, Arg u, Arg g_cumsum, Arg initial_state, Arg cu_seqlens,
+                      bool output_final_state, int32_t chunk_size, uint32_t flags,
+                      int32_t head_map) {
+  Call call;
+  gdn_chunk_fwd_h_args args{};
+  args.struct_size = sizeof args;
+  args.flags = flags;
+  args.chunk_size = chunk_size;
+  args.head_map = head_map;
+  View *vk = call.required("k", k, Strides::unit_last);
+  View *vu = call.required("u", u, Strides::unit_last);
+  args.k = tensor(vk);
+  args.u = tensor(vu);
+  args.w = tensor(call.required("w", w, Strides::unit_last));
+  args.g_cumsum = tensor(call.input("g_cumsum", g_cumsum));
+  args.initial_state = tensor(call.input("initial_state", initial_state, Strides::unit_last));
+  View *cu = call.input("cu_seqlens", cu_seqlens);
+  args.cu_seqlens = tensor(cu);
+
+  Sequences sequences(&call, vk, cu);
+  const bool v_first = (flags & GDN_STATE_V_FIRST) != 0;
+  const int64_t rows = v_first ? vu->size(3) : vk->size(3);
+  const int64_t columns = v_first ? vk->size(3) : vu->size(3);
+  View *h = call.output({sequences.pieces(chunk_size, true), vu->size(2), rows, columns}, kFloat32);
+  View *v_new = call.output({vu->size(0), vu->size(1), vu->size(2), vu->size(3)}, vu->tensor.dtype);
+  View *final_state = nullptr;
+  if (output_final_state) {
+    final_state = call.output({sequences.count(), vu->size(2), rows, columns}, kFloat32);
+  }
+  args.h = tensor(h);
+  args.v_new = tensor(v_new);
+  args.final_state = tensor(final_state);
+  call.run(&gdn_chunk_fwd_h, args);
+  return nb::make_tuple(call.array(h), call.array(v_new), call.array(final_state));
+}
+
+nb::object chunk_fwd_o(Arg q, Arg k, Arg v_new, Arg h, Arg g_cumsum, Arg cu_seqlens, Arg out,
+                       Arg scale, int32_t chunk_size, uint32_t flags, int32_t head_map) {
+  Call call;
+  gdn_chunk_fwd_o_args args{};
+  args.struct_size = sizeof args;
+  args.flags = flags | set_scale(scale, &args.scale);
+  args.chunk_size = chunk_size;
+  args.head_map = head_map;
+  args.q = tensor(call.required("q", q, Strides::unit_last));
+  args.k = tensor(call.required("k", k, Strides::unit_last));
+  View *v = call.required("v_new", v_new, Strides::unit_last);
+  args.v_new = tensor(v);
+  args.h = tensor(call.required("h", h, Strides::unit_last));
+  args.g_cumsum = tensor(call.input("g_cumsum", g_cumsum));
+  args.cu_seqlens = tensor(call.input("cu_seqlens", cu_seqlens));
+  View *o = call.output("out", "o", out, {v->size(0), v->size(1), v->size(2), v->size(3)},
+                        v->tensor.dtype);
+  args.o = tensor(o);
+  call.run(&gdn_chunk_fwd_o, args);
+  return call.array(o);
+}
+
+}  // namespace
+
+void bind_stages(nb::module_ &m) {
+  m.def("chunk_local_cumsum", &chunk_local_cumsum);
+  m.def("chunk_scaled_dot_kkt", &chunk_scaled_dot_kkt);
+  m.def("solve_tril", &solve_tril);
+  m.def("recompute_w_u", &recompute_w_u);
+  m.def("chunk_fwd_h", &chunk_fwd_h);
+  m.def("chunk_fwd_o", &chunk_fwd_o);
+}
+
+}  // namespace gdn::python

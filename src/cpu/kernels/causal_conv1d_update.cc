@@ -1,0 +1,77 @@
+// The causal convolution of T new tokens (decode: one, speculative verify: a few) of each of N
+// sequences, their last L inputs kept in a pool.
+//
+// Operations: as causal_conv1d_fwd; memory: x, y, the slot read and written, and the weights, which
+// at T = 1 are the largest part.
+// An item is one sequence by 512 channels, channels along the vector lanes. The window is laid out
+// as rows of channels (conv1d.h) before the slot is overwritten.
+
+#include GDN_TILE
+
+#include "cpu/kernels/blocks.h"
+#include "cpu/kernels/conv1d.h"
+#include "cpu/kernels/kernels.h"
+
+namespace gdn::cpu::GDN_ISA {
+namespace {
+
+template <class E, int W>
+void run_block(const CausalConv1dUpdate &p, int64_t n, int64_t channel, int64_t count) {
+  const int64_t tokens = p.x.shape[2];
+  const int64_t slot = p.state_indices.present ? p.state_indices.at(n) : n;
+  const Lines<const E> x = {p.x.at<const E>(n, channel), p.x.stride[1], p.x.stride[2]};
+  const Lines<E> y = {p.y.at<E>(n, channel), p.y.stride[1], p.y.stride[2]};
+  if (slot < 0) return fill_zero(y, 0, tokens, count);
+
+  const Lines<E> state = {p.conv_state.at<E>(slot, channel), p.conv_state.stride[1],
+                          p.conv_state.stride[2]};
+  const int64_t entries = p.conv_state.shape[2];
+  const int64_t rejected = p.num_accepted.present ? tokens - p.num_accepted.at(n) : 0;
+  const int64_t kept = entries - rejected;
+
+  Taps taps;
+  load_taps(p.weight, p.bias, channel, count, &taps);
+  E history[kMaxWidth - 1][kConvChannels];
+  split(state.data + (kept - (W - 1)) * state.token_stride, state.channel_stride,
+        state.token_stride, W - 1, count, &history[0][0], kConvChannels);
+  convolve<E, W>(taps, x, y, history, 0, tokens, count, p.silu);
+
+  if (tokens == 1 && x.channel_stride == 1 && entries <= W) {
+    // The usual decode step: the new state is the end of the window that is at hand.
+    const E *rows[W];
+    for (int i = 0; i < W - 1; ++i) rows[i] = history[i];
+    rows[W - 1] = x.data;
+    merge(rows + (W - entries), entries, count, state.data, state.channel_stride,
+          state.token_stride);
+  } else {
+    append(state, entries, kept, true, x, tokens, count);
+  }
+}
+
+int64_t channel_blocks(const CausalConv1dUpdate &p) {
+  return divide_up(p.x.shape[1], kConvChannels);
+}
+
+int64_t items(const CausalConv1dUpdate &p, int32_t) { return p.x.shape[0] * channel_blocks(p); }
+
+size_t scratch(const CausalConv1dUpdate &, int32_t) { return 0; }
+
+void run(const CausalConv1dUpdate &p, int32_t, int64_t first, int64_t last, void *) {
+  const int64_t blocks = channel_blocks(p);
+  for (int64_t i = first; i < last; ++i) {
+    const int64_t channel = i % blocks * kConvChannels;
+    const int64_t rest = p.x.shape[1] - channel;
+    const int64_t count = rest < kConvChannels ? rest : kConvChannels;
+    with_element(p.x.dtype, [&](auto element) {
+      using E = decltype(element);
+      with_width(p.weight.shape[1],
+                 [&]<int W>() { run_block<E, W>(p, i / blocks, channel, count); });
+    });
+  }
+}
+
+}  // namespace
+
+const Kernel<CausalConv1dUpdate> kCausalConv1dUpdate = {items, scratch, run};
+
+}  // namespace gdn::cpu::GDN_ISA

@@ -1,0 +1,244 @@
+#ifndef GDN_CPU_KERNELS_CONV1D_H_
+#define GDN_CPU_KERNELS_CONV1D_H_
+
+// What the two causal convolutions share: a block of channels of one sequence, channels along the
+// vector lanes. Included after GDN_TILE.
+//
+// One output is fma(w[W-1], x[t], .. fma(w[0], x[t-W+1], bias)), then silu, in f32 and rounded
+// once, whichever way the lanes run: bits do not depend on strides.
+
+#include "problem/layer.h"
+
+namespace gdn::cpu::GDN_ISA {
+namespace {
+
+constexpr int64_t kConvChannels = 512;  ///< Channels of a block.
+constexpr int kConvTokens = 4;          ///< Outputs that share one pass over the weights.
+constexpr int kMaxWidth = 4;
+
+inline float convert(float x, float) { return x; }
+inline float convert(Bf16 x, float) { return to_f32(x); }
+inline float convert(F16 x, float) { return to_f32(x); }
+inline Bf16 convert(Bf16 x, Bf16) { return x; }
+inline F16 convert(F16 x, F16) { return x; }
+
+/// rows[i][c] = p[c * kStride + i]; with constants the compiler makes shuffles of it.
+template <int kStride, int kEntries, class From, class To>
+void split_fixed(const From *__restrict p, int64_t count, To *__restrict rows, int64_t row_stride) {
+  for (int64_t c = 0; c < count; ++c) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kEntries; ++i) {
+      rows[i * row_stride + c] = convert(p[c * kStride + i], To{});
+    }
+  }
+}
+
+/// rows[i][c] = p[c * channel_stride + i * entry_stride] for i < entries, c < count.
+template <class From, class To>
+void split(const From *p, int64_t channel_stride, int64_t entry_stride, int64_t entries,
+           int64_t count, To *rows, int64_t row_stride) {
+  if (entry_stride == 1 && channel_stride == 4 && entries == 4) {
+    return split_fixed<4, 4>(p, count, rows, row_stride);
+  }
+  if (entry_stride == 1 && channel_stride == 4 && entries == 3) {
+    return split_fixed<4, 3>(p, count, rows, row_stride);
+  }
+  if (entry_stride == 1 && channel_stride == 3 && entries == 3) {
+    return split_fixed<3, 3>(p, count, rows, row_stride);
+  }
+  for (int64_t i = 0; i < entries; ++i) {
+    for (int64_t c = 0; c < count; ++c) {
+      rows[i * row_stride + c] = convert(p[c * channel_stride + i * entry_stride], To{});
+    }
+  }
+}
+
+/// p[c * kEntries + i] = rows[i][c].
+template <int kEntries, class E>
+void merge_fixed(const E *const *rows, int64_t count, E *__restrict p) {
+  const E *source[kEntries];
+  for (int i = 0; i < kEntries; ++i) source[i] = rows[i];
+  for (int64_t c = 0; c < count; ++c) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kEntries; ++i) p[c * kEntries + i] = source[i][c];
+  }
+}
+
+/// p[c * channel_stride + i * entry_stride] = rows[i][c] for i < entries, c < count.
+template <class E>
+void merge(const E *const *rows, int64_t entries, int64_t count, E *p, int64_t channel_stride,
+           int64_t entry_stride) {
+  if (entry_stride == 1 && channel_stride == 4 && entries == 4) {
+    return merge_fixed<4>(rows, count, p);
+  }
+  if (entry_stride == 1 && channel_stride == 3 && entries == 3) {
+    return merge_fixed<3>(rows, count, p);
+  }
+  for (int64_t i = 0; i < entries; ++i) {
+    for (int64_t c = 0; c < count; ++c) p[c * channel_stride + i * entry_stride] = rows[i][c];
+  }
+}
+
+/// Weights and bias of a block of channels, a row of channels for each tap.
+struct Taps {
+  float weight[kMaxWidth][kConvChannels];
+  float bias[kConvChannels];
+};
+
+inline void load_taps(const Tensor &weight, const Tensor &bias, int64_t channel, int64_t count,
+                      Taps *taps) {
+  with_element(weight.dtype, [&](auto element) {
+    using E = decltype(element);
+    split(weight.at<const E>(channel, 0), weight.stride[0], weight.stride[1], weight.shape[1],
+          count, &taps->weight[0][0], kConvChannels);
+  });
+  if (!bias.present()) {
+    std::memset(taps->bias, 0, sizeof taps->bias);
+    return;
+  }
+  with_element(bias.dtype, [&](auto element) {
+    using E = decltype(element);
+    split(bias.at<const E>(channel), bias.stride[0], 0, 1, count, taps->bias, kConvChannels);
+  });
+}
+
+/// Part of a [.., C, T] tensor: channels from some first one on, tokens of one sequence.
+template <class E>
+struct Lines {
+  E *data;  ///< First channel, token 0.
+  int64_t channel_stride;
+  int64_t token_stride;
+};
+
+/// kTokens outputs of all channels. rows[i] are the inputs of token i - (W - 1), channels side by
+/// side; y[i] likewise.
+template <class E, int W, int kTokens>
+void convolve_tile(const Taps &taps, const E *const *rows, E *const *y, int64_t count,
+                   bool use_silu) {
+  for_each_vec(count, [&](int64_t c, int64_t lanes) {
+    const bool whole = lanes == kWidth;
+    Vec sum[kTokens];
+#pragma GCC unroll 4
+    for (int t = 0; t < kTokens; ++t) sum[t] = load_n(taps.bias + c, lanes);
+    Vec x[kTokens + W - 1];
+#pragma GCC unroll 8
+    for (int i = 0; i < kTokens + W - 1; ++i) {
+      x[i] = whole ? load(rows[i] + c) : load_n(rows[i] + c, lanes);
+    }
+#pragma GCC unroll 4
+    for (int w = 0; w < W; ++w) {
+      const Vec weight = load_n(taps.weight[w] + c, lanes);
+#pragma GCC unroll 4
+      for (int t = 0; t < kTokens; ++t) sum[t] = fma(weight, x[t + w], sum[t]);
+    }
+#pragma GCC unroll 4
+    for (int t = 0; t < kTokens; ++t) {
+      const Vec v = use_silu ? silu(sum[t]) : sum[t];
+      if (whole) {
+        store(y[t] + c, v);
+      } else {
+        store_n(y[t] + c, v, lanes);
+      }
+    }
+  });
+}
+
+/// Rows of inputs and outputs for convolve_tile: the tensors' own where channels lie side by side,
+/// copies where they do not.
+template <class E>
+struct Staging {
+  E x[kConvTokens + kMaxWidth - 1][kConvChannels];
+  E y[kConvTokens][kConvChannels];
+};
+
+/// Outputs [begin, begin + kTokens).
+template <class E, int W, int kTokens>
+void convolve_tokens(const Taps &taps, Lines<const E> x, Lines<E> y,
+                     const E (*history)[kConvChannels], int64_t begin, int64_t count, bool use_silu,
+                     Staging<E> *staging) {
+  const E *rows[kTokens + W - 1];
+  E *out[kTokens];
+  for (int i = 0; i < kTokens + W - 1; ++i) {
+    const int64_t t = begin + i - (W - 1);
+    if (t < 0) {
+      rows[i] = history[t + W - 1];
+    } else if (x.channel_stride == 1) {
+      rows[i] = x.data + t * x.token_stride;
+    } else {
+      split(x.data + t * x.token_stride, x.channel_stride, 0, 1, count, staging->x[i], 0);
+      rows[i] = staging->x[i];
+    }
+  }
+  for (int i = 0; i < kTokens; ++i) {
+    out[i] = y.channel_stride == 1 ? y.data + (begin + i) * y.token_stride : staging->y[i];
+  }
+  convolve_tile<E, W, kTokens>(taps, rows, out, count, use_silu);
+  if (y.channel_stride == 1) return;
+  for (int i = 0; i < kTokens; ++i) {
+    const E *row = out[i];
+    merge(&row, 1, count, y.data + (begin + i) * y.token_stride, y.channel_stride, 0);
+  }
+}
+
+/// Outputs [begin, end) of `count` channels. history[i] is the input of token i - (W - 1); it is
+/// read only if begin < W - 1.
+template <class E, int W>
+void convolve(const Taps &taps, Lines<const E> x, Lines<E> y, const E (*history)[kConvChannels],
+              int64_t begin, int64_t end, int64_t count, bool use_silu) {
+  Staging<E> staging;
+  int64_t t = begin;
+  for (; t + kConvTokens <= end; t += kConvTokens) {
+    convolve_tokens<E, W, kConvTokens>(taps, x, y, history, t, count, use_silu, &staging);
+  }
+  for (; t < end; ++t) {
+    convolve_tokens<E, W, 1>(taps, x, y, history, t, count, use_silu, &staging);
+  }
+}
+
+/// The state of `count` channels becomes the newest L entries of: its first `kept` entries (zeros
+/// if not `valid`), then tokens [0, tokens) of x. L - kept <= tokens.
+template <class E>
+void append(Lines<E> state, int64_t entries, int64_t kept, bool valid, Lines<const E> x,
+            int64_t tokens, int64_t count) {
+  // Entry i takes entry i + shift of the longer line, so going upwards overwrites nothing needed.
+  const int64_t shift = kept + tokens - entries;
+  for (int64_t i = 0; i < entries; ++i) {
+    E *to = state.data + i * state.token_stride;
+    if (i + shift < kept) {
+      const E *from = state.data + (i + shift) * state.token_stride;
+      for (int64_t c = 0; c < count; ++c) {
+        to[c * state.channel_stride] = valid ? from[c * state.channel_stride] : E{};
+      }
+    } else {
+      const E *from = x.data + (i + shift - kept) * x.token_stride;
+      for (int64_t c = 0; c < count; ++c) to[c * state.channel_stride] = from[c * x.channel_stride];
+    }
+  }
+}
+
+template <class E>
+void fill_zero(Lines<E> y, int64_t begin, int64_t end, int64_t count) {
+  for (int64_t t = begin; t < end; ++t) {
+    for (int64_t c = 0; c < count; ++c) y.data[t * y.token_stride + c * y.channel_stride] = E{};
+  }
+}
+
+/// Calls f.operator()<W>() for a width of 2, 3 or 4.
+template <class F>
+void with_width(int64_t width, F &&f) {
+  switch (width) {
+    case 2:
+      return f.template operator()<2>();
+    case 3:
+      return f.template operator()<3>();
+    case 4:
+      return f.template operator()<4>();
+    default:
+      return;
+  }
+}
+
+}  // namespace
+}  // namespace gdn::cpu::GDN_ISA
+
+#endif  // GDN_CPU_KERNELS_CONV1D_H_

@@ -1,0 +1,84 @@
+// g = -exp(A_log) softplus(a + dt_bias), beta = sigmoid(b), doubled for negative eigenvalues.
+//
+// Operations: three exponentials, two divisions and a logarithm's polynomial an element; exp(A_log)
+// once per head and item. Memory: a and b read, g and beta written once.
+// An item is a run of tokens with all heads; heads go along the vector lanes, 256 at a time.
+
+#include GDN_TILE
+
+#include "cpu/kernels/kernels.h"
+#include "cpu/kernels/strided.h"
+
+namespace gdn::cpu::GDN_ISA {
+namespace {
+
+constexpr int64_t kHeads = 256;
+
+int64_t tokens_per_item(const GdnGating &p) {
+  const int64_t tokens = 1024 / (p.a.shape[2] > 0 ? p.a.shape[2] : 1);
+  return tokens > 0 ? tokens : 1;
+}
+
+/// Heads [head, head + count) of tokens [begin, end); tokens are numbered over B and T.
+template <class E, class Beta>
+void run_heads(const GdnGating &p, int64_t begin, int64_t end, int64_t head, int64_t count) {
+  float rate[kHeads];  // -exp(A_log)
+  float bias[kHeads];
+  for_each_vec(count, [&](int64_t i, int64_t lanes) {
+    const int64_t stride = p.A_log.stride[0];
+    const Vec a_log = load_strided(p.A_log, (head + i) * stride, stride, lanes);
+    store_n(rate + i, zero() - exp(a_log), lanes);
+    const int64_t step = p.dt_bias.stride[0];
+    const Vec dt =
+        p.dt_bias.present() ? load_strided(p.dt_bias, (head + i) * step, step, lanes) : zero();
+    store_n(bias + i, dt, lanes);
+  });
+  const Vec factor = set1(p.neg_eigval ? 2.0F : 1.0F);
+  for (int64_t token = begin; token < end; ++token) {
+    const int64_t b = token / p.a.shape[1];
+    const int64_t t = token % p.a.shape[1];
+    const E *raw_g = p.a.at<const E>(b, t, head);
+    const E *raw_beta = p.b.at<const E>(b, t, head);
+    float *g = p.g.at<float>(b, t, head);
+    Beta *beta = p.beta.at<Beta>(b, t, head);
+    for_each_vec(count, [&](int64_t i, int64_t lanes) {
+      const Vec x = load_strided(raw_g + i * p.a.stride[2], p.a.stride[2], lanes);
+      const Vec decay = load_n(rate + i, lanes) * softplus(x + load_n(bias + i, lanes));
+      store_strided(g + i * p.g.stride[2], p.g.stride[2], decay, lanes);
+      const Vec y = load_strided(raw_beta + i * p.b.stride[2], p.b.stride[2], lanes);
+      store_strided(beta + i * p.beta.stride[2], p.beta.stride[2], factor * sigmoid(y), lanes);
+    });
+  }
+}
+
+int64_t items(const GdnGating &p, int32_t) {
+  const int64_t tokens = tokens_per_item(p);
+  return (p.a.shape[0] * p.a.shape[1] + tokens - 1) / tokens;
+}
+
+size_t scratch(const GdnGating &, int32_t) { return 0; }
+
+void run(const GdnGating &p, int32_t, int64_t first, int64_t last, void *) {
+  const int64_t tokens = p.a.shape[0] * p.a.shape[1];
+  const int64_t per_item = tokens_per_item(p);
+  const int64_t begin = first * per_item;
+  const int64_t end = last * per_item < tokens ? last * per_item : tokens;
+  with_element(p.a.dtype, [&](auto element) {
+    using E = decltype(element);
+    for (int64_t head = 0; head < p.a.shape[2]; head += kHeads) {
+      const int64_t rest = p.a.shape[2] - head;
+      const int64_t count = rest < kHeads ? rest : kHeads;
+      if (p.beta.dtype == DType::f32) {
+        run_heads<E, float>(p, begin, end, head, count);
+      } else {
+        run_heads<E, E>(p, begin, end, head, count);
+      }
+    }
+  });
+}
+
+}  // namespace
+
+const Kernel<GdnGating> kFusedGdnGating = {items, scratch, run};
+
+}  // namespace gdn::cpu::GDN_ISA
