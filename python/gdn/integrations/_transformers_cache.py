@@ -2,8 +2,8 @@
 
 | transformers | where a layer's states are |
 |---|---|
-| 4.57, 5.2, 5.3 | lists of the cache: conv_states[layer], recurrent_states[layer] |
-| 5.4 to 5.15 | attributes of cache.layers[layer], some releases behind a state index 0 |
+| 4.57, 5.2 to 5.4 | lists of the cache: conv_states[layer], recurrent_states[layer] |
+| 5.5 to 5.15 | attributes of cache.layers[layer], some releases behind a state index 0 |
 | from 5.16 | behind a state index 0; update_conv_state also returns the columns to convolve |
 """
 

@@ -104,7 +104,7 @@ def gated_delta_net_forward(
     decode = states is not None and length == 1 and states.conv is not None
     recurrent = None if states is None else states.recurrent
     mixed_qkv = _convolve(layer, mixed_qkv, states, packed, decode)
-    g, beta = gdn.fused_gdn_gating(layer.A_log, a, b, layer.dt_bias)
+    g, beta = gdn.fused_gdn_gating(layer.A_log, a, b, layer.dt_bias, beta_dtype=torch.float32)
     q, k, v = (
         part.unflatten(-1, (-1, dim))
         for part, dim in zip(
@@ -147,8 +147,8 @@ def gated_delta_net_forward(
 
     out = gdn.rms_norm_gated(
         out.reshape(-1, layer.head_v_dim),
-        z.reshape(-1, layer.head_v_dim),
         layer.norm.weight,
+        z.reshape(-1, layer.head_v_dim),
         eps=layer.layer_norm_epsilon,
     )
     if this_pass is not None:
