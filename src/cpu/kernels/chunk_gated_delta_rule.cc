@@ -4,6 +4,7 @@
 
 #include GDN_TILE
 
+#include "cpu/kernels/fetch_ahead.h"
 #include "cpu/kernels/gates.h"
 #include "cpu/kernels/scratch.h"
 #include "cpu/kernels/state_panels.h"
@@ -93,7 +94,7 @@ class ChunkedDeltaRule {
     }
     for (int64_t t = 0; t < span.length; t += kChunk) {
       const int64_t left = span.length - t;
-      chunk<E>(span.batch, span.begin + t, key_head, left < kChunk ? left : kChunk);
+      chunk<E>(span.batch, span.begin + t, key_head, left < kChunk ? left : kChunk, left - kChunk);
       const int64_t done = t + kChunk;
       if (p_.checkpoint_every > 0 && done % p_.checkpoint_every == 0 && done <= span.length) {
         const int64_t index = p_.checkpoint_offsets[n] + done / p_.checkpoint_every - 1;
@@ -121,18 +122,45 @@ class ChunkedDeltaRule {
     } else {
       operand = state(unit);
     }
-    return {shared_, decays_, state(unit), operand, v_, write_, write_low_};
+    return {shared_, decays_, state(unit), operand, v_, write_, write_low_, FetchAhead()};
   }
 
+  /// The tokens of the next chunk that unit u will read or write. The units share out q and k.
   template <class E>
-  void chunk(int64_t batch, int64_t token, int64_t key_head, int64_t n) {
+  FetchAhead next_rows(int64_t batch, int64_t token, int64_t key_head, int64_t u,
+                       int64_t rows) const {
+    FetchAhead ahead;
+    const int64_t h = head(key_head, u);
+    const int64_t left = p_.value_dim - column(u);
+    const int64_t units = last_ - first_;
+    const int64_t begin = (u - first_) * rows / units;
+    const int64_t end = (u - first_ + 1) * rows / units;
+    constexpr int64_t size = sizeof(E);
+    const int64_t width = (left < kTileColumns ? left : kTileColumns) * size;
+    ahead.add(p_.v.at<E>(batch, token, h, column(u)), p_.v.stride[1] * size, rows, width);
+    ahead.add(p_.o.at<E>(batch, token, h, column(u)), p_.o.stride[1] * size, rows, width);
+    ahead.add(p_.q.at<E>(batch, token + begin, key_head), p_.q.stride[1] * size, end - begin,
+              p_.key_dim * size);
+    ahead.add(p_.k.at<E>(batch, token + begin, key_head), p_.k.stride[1] * size, end - begin,
+              p_.key_dim * size);
+    return ahead;
+  }
+
+  /// One chunk of n tokens; `after` tokens of the sequence follow.
+  template <class E>
+  void chunk(int64_t batch, int64_t token, int64_t key_head, int64_t n, int64_t after) {
     shared_.template pack<E>(p_, batch, token, key_head, n);
     shared_.multiply(n);
     for (int64_t u = first_; u < last_; ++u) {
       const int64_t h = head(key_head, u);
       if (u == first_ || column(u) == 0) decays_.prepare(p_, shared_, batch, token, h, n);
-      panel(u).run(n, p_.value_dim - column(u), p_.v.at<E>(batch, token, h, column(u)),
-                   p_.v.stride[1], p_.o.at<E>(batch, token, h, column(u)), p_.o.stride[1]);
+      ChunkPanel<Operand> chunk_panel = panel(u);
+      if (after > 0) {
+        chunk_panel.ahead =
+            next_rows<E>(batch, token + kChunk, key_head, u, after < kChunk ? after : kChunk);
+      }
+      chunk_panel.run(n, p_.value_dim - column(u), p_.v.at<E>(batch, token, h, column(u)),
+                      p_.v.stride[1], p_.o.at<E>(batch, token, h, column(u)), p_.o.stride[1]);
     }
   }
 

@@ -1,8 +1,8 @@
 #ifndef GDN_CPU_KERNELS_CHUNK_PANEL_H_
 #define GDN_CPU_KERNELS_CHUNK_PANEL_H_
 
-// One chunk over one panel of the state. Include GDN_TILE, chunk_operands.h and chunk_decays.h
-// first.
+// One chunk over one panel of the state. Include GDN_TILE, fetch_ahead.h,
+// chunk_operands.h and chunk_decays.h first.
 
 namespace gdn::cpu::GDN_ISA {
 namespace {
@@ -24,6 +24,22 @@ struct ChunkPanel {
   float *v;          ///< [kChunk][kTileColumns], V'.
   Element *write;    ///< [kChunk / kPack][kTileColumns][kPack], diag(write) V' as B.
   Element *write_low;  ///< What rounding `write` left, with kSplit.
+
+  FetchAhead ahead = {};
+
+  /// Depth of a product between two steps of `ahead`.
+  static constexpr int64_t kFetchDepth = 32;
+
+  /// c = rows of q or k times the state.
+  [[gnu::always_inline]] void times_state(Tile<kTileRows> &c, const Element *rows) {
+    clear(c);
+    for (int64_t d = 0; d < shared.key_dim; d += kFetchDepth) {
+      const int64_t left = shared.key_dim - d;
+      mma<Operand>(c, rows + d, shared.row, operand + d * kTileColumns, kTileColumns * kPack,
+                   left < kFetchDepth ? left : kFetchDepth);
+      ahead.step();
+    }
+  }
 
   /// Writes a tile of rows into a B operand, and its rounding remainder into `low`.
   static void store_operand(const Tile<kTileRows> &t, Element *high, Element *low) {
@@ -59,9 +75,7 @@ struct ChunkPanel {
   template <class E>
   [[gnu::always_inline]] void solve_rows(int64_t i, const E *source, int64_t stride) {
     Tile<kTileRows> r;
-    clear(r);
-    mma<Operand>(r, shared.k + i * shared.row, shared.row, operand, kTileColumns * kPack,
-                 shared.key_dim);
+    times_state(r, shared.k + i * shared.row);
 #pragma GCC unroll 16
     for (int m = 0; m < kTileRows; ++m) {
       const Vec beta = set1(decays.beta[i + m]);
@@ -96,9 +110,7 @@ struct ChunkPanel {
   template <class E>
   [[gnu::always_inline]] void output_rows(int64_t i, E *target, int64_t stride) {
     Tile<kTileRows> o;
-    clear(o);
-    mma<Operand>(o, shared.q + i * shared.row, shared.row, operand, kTileColumns * kPack,
-                 shared.key_dim);
+    times_state(o, shared.q + i * shared.row);
 #pragma GCC unroll 16
     for (int m = 0; m < kTileRows; ++m) {
       const Vec read = set1(decays.read_q[i + m]);
@@ -138,6 +150,7 @@ struct ChunkPanel {
   void run(int64_t n, int64_t columns, const E *source, int64_t source_stride, E *target,
            int64_t target_stride) {
     const int64_t tiles = (n + kTileRows - 1) / kTileRows;
+    ahead.spread_over(tiles * 2 * ((shared.key_dim + kFetchDepth - 1) / kFetchDepth));
     for (int64_t tile = 0; tile < tiles; ++tile) {
       const int64_t i = tile * kTileRows;
       if (columns >= kTileColumns && i + kTileRows <= n) {
