@@ -4,6 +4,7 @@
 
 #include GDN_TILE
 
+#include "cpu/kernels/chunk_cut.h"
 #include "cpu/kernels/fetch_ahead.h"
 #include "cpu/kernels/gates.h"
 #include "cpu/kernels/scratch.h"
@@ -18,42 +19,6 @@
 namespace gdn::cpu::GDN_ISA {
 namespace {
 
-/// How a call is cut. The state of one key head's value heads consists of `units` panels (value
-/// head by value head); an item is one of `slices` runs of them for one sequence and key head.
-/// Panels do not depend on each other, so the cut does not change a bit.
-struct Cut {
-  int64_t panels;  ///< Panels of one value head.
-  int64_t units;
-  int64_t slices;
-
-  int64_t first(int64_t slice) const { return slice * units / slices; }
-  int64_t largest() const { return (units + slices - 1) / slices; }
-};
-
-/// State that one slice may keep in the second-level cache, in bytes.
-constexpr int64_t kSliceState = int64_t{1} << 20;
-
-Cut cut(const DeltaRule &p, int32_t threads) {
-  const int64_t panels = (p.value_dim + kTileColumns - 1) / kTileColumns;
-  const int64_t units = panels * p.heads.group();
-  const int64_t whole = p.sequences.count * p.heads.key_heads;
-  const int64_t panel_bytes = p.key_dim * kTileColumns * static_cast<int64_t>(sizeof(float));
-  const int64_t fit = kSliceState / panel_bytes > 1 ? kSliceState / panel_bytes : 1;
-  const int64_t fewest = (units + fit - 1) / fit;
-  // Packing and the triangles are repeated by every slice; they cost about as much as a panel.
-  int64_t best = fewest;
-  int64_t best_cost = INT64_MAX;
-  for (int64_t s = fewest; s <= units; ++s) {
-    const int64_t rounds = (whole * s + threads - 1) / threads;
-    const int64_t cost = rounds * ((units + s - 1) / s + 1);
-    if (cost < best_cost) {
-      best = s;
-      best_cost = cost;
-    }
-  }
-  return {panels, units, best};
-}
-
 template <class Operand>
 class ChunkedDeltaRule {
   using Element = typename Operand::Element;
@@ -63,7 +28,7 @@ class ChunkedDeltaRule {
   /// Lays the buffers out in `scratch`; a null one only counts.
   ChunkedDeltaRule(const DeltaRule &p, int32_t threads, void *scratch)
       : p_(p),
-        cut_(cut(p, threads)),
+        cut_(cut_chunks(p, threads)),
         arena_(scratch),
         shared_(arena_, p.key_dim),
         decays_(arena_),
@@ -79,112 +44,139 @@ class ChunkedDeltaRule {
 
   template <class E>
   void item(int64_t i) {
-    const int64_t slice = i % cut_.slices;
-    const int64_t key_head = i / cut_.slices % p_.heads.key_heads;
-    const int64_t n = i / cut_.slices / p_.heads.key_heads;
-    first_ = cut_.first(slice);
-    last_ = cut_.first(slice + 1);
+    item_ = cut_.item(i);
+    const int64_t n = item_.sequence;
     const SequenceSpan span = p_.sequences.span(n);
     const int64_t slot = p_.state_indices.present ? p_.state_indices.at(n) : n;
-    if (slot < 0) return clear_output<E>(span, key_head);
+    if (slot < 0) return clear_output<E>(span);
 
-    for (int64_t u = first_; u < last_; ++u) {
-      load_panel(p_.initial_state, slot, head(key_head, u), column(u), p_.key_dim, state(u));
-      panel(u).convert_state();
-    }
+    for_each_unit([&](int64_t key_head, int64_t u) {
+      float *panel_state = state(key_head, u);
+      load_panel(p_.initial_state, slot, head(key_head, u), column(u), p_.key_dim, panel_state);
+      panel(key_head, u).convert_state();
+    });
     for (int64_t t = 0; t < span.length; t += kChunk) {
-      const int64_t left = span.length - t;
-      chunk<E>(span.batch, span.begin + t, key_head, left < kChunk ? left : kChunk, left - kChunk);
+      for (int64_t key_head = item_.key_first; key_head < item_.key_last; ++key_head) {
+        chunk<E>(span, t, key_head);
+      }
       const int64_t done = t + kChunk;
       if (p_.checkpoint_every > 0 && done % p_.checkpoint_every == 0 && done <= span.length) {
         const int64_t index = p_.checkpoint_offsets[n] + done / p_.checkpoint_every - 1;
-        for (int64_t u = first_; u < last_; ++u) {
-          store_panel(p_.checkpoints, index, head(key_head, u), column(u), state(u));
-        }
+        store_states(p_.checkpoints, index);
       }
     }
-    for (int64_t u = first_; u < last_; ++u) {
-      store_panel(p_.final_state, slot, head(key_head, u), column(u), state(u));
-    }
+    store_states(p_.final_state, slot);
   }
 
  private:
+  template <class F>
+  void for_each_unit(F &&f) const {
+    for (int64_t key_head = item_.key_first; key_head < item_.key_last; ++key_head) {
+      for (int64_t u = item_.first; u < item_.last; ++u) f(key_head, u);
+    }
+  }
+
   int64_t head(int64_t key_head, int64_t unit) const {
     return p_.heads.value_head(key_head, unit / cut_.panels);
   }
   int64_t column(int64_t unit) const { return unit % cut_.panels * kTileColumns; }
-  float *state(int64_t unit) const { return states_ + (unit - first_) * panel_size_; }
 
-  ChunkPanel<Operand> panel(int64_t unit) const {
-    Element *operand;
-    if constexpr (kPack == 2) {
-      operand = operands_ + (unit - first_) * panel_size_;
-    } else {
-      operand = state(unit);
-    }
-    return {shared_, decays_, state(unit), operand, v_, write_, write_low_, FetchAhead()};
+  /// Columns of the unit that exist.
+  int64_t width(int64_t unit) const {
+    const int64_t left = p_.value_dim - column(unit);
+    return left < kTileColumns ? left : kTileColumns;
   }
 
-  /// The tokens of the next chunk that unit u will read or write. The units share out q and k.
+  int64_t state_offset(int64_t key_head, int64_t unit) const {
+    return ((key_head - item_.key_first) * item_.units() + unit - item_.first) * panel_size_;
+  }
+  float *state(int64_t key_head, int64_t unit) const {
+    return states_ + state_offset(key_head, unit);
+  }
+
+  ChunkPanel<Operand> panel(int64_t key_head, int64_t unit) const {
+    const int64_t offset = state_offset(key_head, unit);
+    Element *operand;
+    if constexpr (kPack == 2) {
+      operand = operands_ + offset;
+    } else {
+      operand = states_ + offset;
+    }
+    return {shared_, decays_, states_ + offset, operand, v_, write_, write_low_, FetchAhead()};
+  }
+
+  void store_states(const Tensor &t, int64_t slot) const {
+    for_each_unit([&](int64_t key_head, int64_t u) {
+      store_panel(t, slot, head(key_head, u), column(u), state(key_head, u));
+    });
+  }
+
+  static int64_t chunk_tokens(const SequenceSpan &span, int64_t t) {
+    return span.length - t < kChunk ? span.length - t : kChunk;
+  }
+
+  /// The tokens that the item will read or write after this key head's chunk at t: the next key
+  /// head's, then the next chunk's. Unit u fetches its share.
   template <class E>
-  FetchAhead next_rows(int64_t batch, int64_t token, int64_t key_head, int64_t u,
-                       int64_t rows) const {
+  FetchAhead next_rows(const SequenceSpan &span, int64_t t, int64_t key_head, int64_t u) const {
     FetchAhead ahead;
-    const int64_t h = head(key_head, u);
-    const int64_t left = p_.value_dim - column(u);
-    const int64_t units = last_ - first_;
-    const int64_t begin = (u - first_) * rows / units;
-    const int64_t end = (u - first_ + 1) * rows / units;
+    const bool last = key_head + 1 == item_.key_last;
+    const int64_t next_head = last ? item_.key_first : key_head + 1;
+    const int64_t next_t = last ? t + kChunk : t;
+    if (next_t >= span.length) return ahead;
+    const int64_t token = span.begin + next_t;
+    const int64_t rows = chunk_tokens(span, next_t);
+    const int64_t begin = (u - item_.first) * rows / item_.units();
+    const int64_t end = (u - item_.first + 1) * rows / item_.units();
+    const int64_t h = head(next_head, u);
     constexpr int64_t size = sizeof(E);
-    const int64_t width = (left < kTileColumns ? left : kTileColumns) * size;
-    ahead.add(p_.v.at<E>(batch, token, h, column(u)), p_.v.stride[1] * size, rows, width);
-    ahead.add(p_.o.at<E>(batch, token, h, column(u)), p_.o.stride[1] * size, rows, width);
-    ahead.add(p_.q.at<E>(batch, token + begin, key_head), p_.q.stride[1] * size, end - begin,
+    const int64_t b = span.batch;
+    ahead.add(p_.v.at<E>(b, token, h, column(u)), p_.v.stride[1] * size, rows, width(u) * size);
+    ahead.add(p_.o.at<E>(b, token, h, column(u)), p_.o.stride[1] * size, rows, width(u) * size);
+    ahead.add(p_.q.at<E>(b, token + begin, next_head), p_.q.stride[1] * size, end - begin,
               p_.key_dim * size);
-    ahead.add(p_.k.at<E>(batch, token + begin, key_head), p_.k.stride[1] * size, end - begin,
+    ahead.add(p_.k.at<E>(b, token + begin, next_head), p_.k.stride[1] * size, end - begin,
               p_.key_dim * size);
     return ahead;
   }
 
-  /// One chunk of n tokens; `after` tokens of the sequence follow.
+  /// The chunk that starts at the sequence's token t, of one key head.
   template <class E>
-  void chunk(int64_t batch, int64_t token, int64_t key_head, int64_t n, int64_t after) {
-    shared_.template pack<E>(p_, batch, token, key_head, n);
+  void chunk(const SequenceSpan &span, int64_t t, int64_t key_head) {
+    const int64_t token = span.begin + t;
+    const int64_t n = chunk_tokens(span, t);
+    shared_.template pack<E>(p_, span.batch, token, key_head, n);
     shared_.multiply(n);
-    for (int64_t u = first_; u < last_; ++u) {
+    for (int64_t u = item_.first; u < item_.last; ++u) {
       const int64_t h = head(key_head, u);
-      if (u == first_ || column(u) == 0) decays_.prepare(p_, shared_, batch, token, h, n);
-      ChunkPanel<Operand> chunk_panel = panel(u);
-      if (after > 0) {
-        chunk_panel.ahead =
-            next_rows<E>(batch, token + kChunk, key_head, u, after < kChunk ? after : kChunk);
+      if (u == item_.first || column(u) == 0) {
+        decays_.prepare(p_, shared_, span.batch, token, h, n);
       }
-      chunk_panel.run(n, p_.value_dim - column(u), p_.v.at<E>(batch, token, h, column(u)),
-                      p_.v.stride[1], p_.o.at<E>(batch, token, h, column(u)), p_.o.stride[1]);
+      ChunkPanel<Operand> unit = panel(key_head, u);
+      unit.ahead = next_rows<E>(span, t, key_head, u);
+      unit.run(n, width(u), p_.v.at<E>(span.batch, token, h, column(u)), p_.v.stride[1],
+               p_.o.at<E>(span.batch, token, h, column(u)), p_.o.stride[1]);
     }
   }
 
   /// A skipped sequence.
   template <class E>
-  void clear_output(const SequenceSpan &span, int64_t key_head) const {
-    for (int64_t u = first_; u < last_; ++u) {
-      const int64_t left = p_.value_dim - column(u);
-      const int64_t width = left < kTileColumns ? left : kTileColumns;
+  void clear_output(const SequenceSpan &span) const {
+    for_each_unit([&](int64_t key_head, int64_t u) {
       for (int64_t t = 0; t < span.length; ++t) {
         E *row = p_.o.at<E>(span.batch, span.begin + t, head(key_head, u), column(u));
-        std::memset(static_cast<void *>(row), 0, static_cast<size_t>(width) * sizeof(E));
+        std::memset(static_cast<void *>(row), 0, static_cast<size_t>(width(u)) * sizeof(E));
       }
-    }
+    });
   }
 
   const DeltaRule &p_;
-  Cut cut_;
+  ChunkCut cut_;
   Arena arena_;
   ChunkOperands<Operand> shared_;
   ChunkDecays decays_;
   int64_t panel_size_;
-  int64_t first_ = 0;  ///< Units of the current item.
-  int64_t last_ = 0;
+  ChunkItem item_ = {};
   float *v_;
   Element *write_;
   Element *write_low_;
@@ -193,7 +185,7 @@ class ChunkedDeltaRule {
 };
 
 int64_t items(const DeltaRule &p, int32_t threads) {
-  return p.sequences.count * p.heads.key_heads * cut(p, threads).slices;
+  return p.sequences.count * cut_chunks(p, threads).parts();
 }
 
 size_t scratch(const DeltaRule &p, int32_t threads) {
