@@ -76,6 +76,11 @@ void read_alias(Call *call, const Args &a, Dim *rows, Shapes *s, DeltaRule *p, c
 void read_states(Call *call, const Args &a, Shapes *s, bool recurrent, DeltaRule *p) {
   const bool v_first = has(a, GDN_STATE_V_FIRST);
   Dim per_token{"M", 1};
+  if (recurrent && a.state_indices != nullptr && a.state_indices->ndim != 1 &&
+      a.state_indices->ndim != 2) {
+    call->invalid("state_indices has rank ", a.state_indices->ndim,
+                  ", expected rank 1 or 2: [N] or [N, M].");
+  }
   const bool matrix = recurrent && a.state_indices != nullptr && a.state_indices->ndim == 2;
   if (matrix) {
     p->state_indices = call->indices("state_indices", a.state_indices, {&s->N, &per_token});

@@ -2,11 +2,9 @@
 
 #include <cstddef>
 
+#include "cpu/backend.h"
 #include "gdn/gdn.h"
 #include "reference/backend.h"
-#if defined(GDN_WITH_CPU)
-#include "cpu/backend.h"
-#endif
 #if defined(GDN_WITH_CUDA)
 #include "cuda/backend.h"
 #endif
@@ -16,9 +14,7 @@ namespace gdn::api {
 std::span<const Backend *const> backends() {
   static const Backend *const all[] = {
     &reference::backend(),
-#if defined(GDN_WITH_CPU)
     &cpu::backend(),
-#endif
 #if defined(GDN_WITH_CUDA)
     &cuda::backend(),
 #endif

@@ -143,7 +143,7 @@ static void test_library(void) {
            GDN_VERSION_PATCH);
   expect(strcmp(gdn_version(), version) == 0, "gdn_version");
   expect(strcmp(gdn_last_error(), "") == 0, "no error yet");
-  expect(gdn_backend_count() >= 1 && strcmp(gdn_backend_name(0), "reference") == 0, "backends");
+  expect(gdn_backend_count() >= 2, "two backends at least");
   expect(gdn_backend_name(-1) == NULL && gdn_backend_name(99) == NULL, "backend out of range");
   expect(gdn_isa_count("no such backend") == 0 && gdn_isa_count(NULL) == 0, "unknown backend");
   expect(gdn_isa_name("cpu", -1) == NULL && gdn_isa_name("cpu", 99) == NULL, "isa out of range");

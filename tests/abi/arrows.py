@@ -1,0 +1,90 @@
+"""Checks which folder includes which: api -> problem, reference, cpu, cuda -> problem.
+
+Usage: arrows.py ROOT
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+# Folder of src/ -> folders that its files may include. "gdn" is the public header.
+SOURCE = {
+    "api": {"api", "problem", "reference", "cpu", "cuda", "gdn", "dlpack"},
+    "problem": {"problem"},
+    "reference": {"reference", "problem"},
+    "cpu": {"cpu", "problem"},
+    "cuda": {"cuda", "problem"},
+}
+# Of a backend the api sees one header.
+BACKENDS = {"reference", "cpu", "cuda"}
+# Everything outside src/ sees the public header and the test cases, never a folder of src/.
+OUTSIDE = ("tools", "tests", "python", "bench", "examples")
+SUFFIXES = {".h", ".hpp", ".c", ".cc", ".cu", ".cuh"}
+INCLUDE = re.compile(r'^\s*#\s*include\s*["<]([^">]+)[">]', re.M)
+
+
+def files(folder: Path) -> list[Path]:
+    """C and C++ sources below a folder."""
+    return sorted(p for p in folder.rglob("*") if p.suffix in SUFFIXES)
+
+
+def check_source(root: Path) -> list[str]:
+    """Every include of src/ that names another folder is an allowed arrow."""
+    problems = []
+    for folder, allowed in SOURCE.items():
+        for path in files(root / "src" / folder):
+            for name in INCLUDE.findall(path.read_text()):
+                target, _, rest = name.partition("/")
+                place = f"{path.relative_to(root)} includes {name}"
+                if target in (".", ".."):
+                    problems.append(f"{place}: expected a path from src/")
+                elif target in SOURCE.keys() | {"gdn"} and rest and target not in allowed:
+                    problems.append(f"{place}: {folder} may include {', '.join(sorted(allowed))}")
+                elif folder == "api" and target in BACKENDS and rest != "backend.h":
+                    problems.append(f"{place}: the api sees only {target}/backend.h")
+    return problems
+
+
+def check_outside(root: Path) -> list[str]:
+    """Nothing outside src/ includes a file of src/."""
+    problems = []
+    for folder in OUTSIDE:
+        for path in files(root / folder):
+            for name in INCLUDE.findall(path.read_text()):
+                parts = name.split("/")
+                inside = parts[0] in SOURCE and (root / "src" / name).exists()
+                if inside or "src" in parts[:-1] or ".." in parts:
+                    problems.append(f"{path.relative_to(root)} includes {name}: not public")
+    return problems
+
+
+def check_public(root: Path) -> list[str]:
+    """A public header includes public headers, DLPack and the standard library."""
+    problems = []
+    for path in files(root / "include"):
+        for name in INCLUDE.findall(path.read_text()):
+            if "/" in name and name.split("/")[0] not in {"gdn", "dlpack"}:
+                problems.append(f"{path.relative_to(root)} includes {name}")
+    return problems
+
+
+def main(root: str) -> int:
+    """Print the wrong arrows; 1 if there are any."""
+    top = Path(root)
+    unknown = [
+        f"src/{p.name} is not in the table of arrows"
+        for p in sorted((top / "src").iterdir())
+        if p.is_dir() and p.name not in SOURCE
+    ]
+    problems = unknown + check_source(top) + check_outside(top) + check_public(top)
+    count = sum(len(files(top / "src" / folder)) for folder in SOURCE)
+    if count < 50:
+        problems.append(f"only {count} sources were found below {top / 'src'}")
+    print("\n".join(problems) or f"the arrows between folders hold in {count} sources")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
