@@ -68,6 +68,18 @@ TEST(Array, SeesWritesOutsideItsElements) {
   EXPECT_EQ(write(3), "");
 }
 
+TEST(Array, TakesNegativeStrides) {
+  Array a(Element::f32, {2, 3}, {{4, -1}, 0});
+  const std::vector<float> values = {0, 1, 2, 3, 4, 5};
+  a.assign(values);
+  EXPECT_EQ(a.values(), values);
+  EXPECT_EQ(a.damage(), "");
+  const auto *origin = reinterpret_cast<const float *>(static_cast<const char *>(a.tensor()->data) +
+                                                       a.tensor()->byte_offset);
+  EXPECT_EQ(origin[-2], 2.0F);
+  EXPECT_EQ(origin[4], 3.0F);
+}
+
 TEST(ArrayDeathTest, TheNextByteIsInaccessible) {
   const Array a(Element::bf16, {5});
   auto *first = static_cast<volatile char *>(a.tensor()->data) + a.tensor()->byte_offset;

@@ -28,8 +28,9 @@ struct Array::Memory {
   unsigned char *mapping = nullptr;
   size_t mapped = 0;  // With the inaccessible pages at both ends.
   size_t page = 0;
-  unsigned char *first = nullptr;  // First element.
-  size_t extent = 0;               // Bytes from the first element to the end of the last.
+  unsigned char *first = nullptr;   // Element at the lowest address.
+  unsigned char *origin = nullptr;  // Element at index 0; above `first` with negative strides.
+  size_t extent = 0;                // Bytes from `first` to the end of the element highest up.
   Shape shape, strides;
   DLTensor tensor = {};
 
@@ -69,16 +70,21 @@ Array::Array(Element type, Shape shape, Layout layout)
       shape_(std::move(shape)),
       strides_(layout.strides.empty() ? compact_strides(shape_) : std::move(layout.strides)) {
   compact_ = strides_ == compact_strides(shape_);
-  int64_t last = 0;
-  for (size_t d = 0; d < shape_.size(); ++d) last += (shape_[d] - 1) * strides_[d];
-  const int64_t extent = size() == 0 ? 0 : last + 1;
+  int64_t low = 0;
+  int64_t high = 0;
+  for (size_t d = 0; d < shape_.size(); ++d) {
+    (strides_[d] < 0 ? low : high) += (shape_[d] - 1) * strides_[d];
+  }
+  if (size() == 0) low = 0;
+  const int64_t extent = size() == 0 ? 0 : high - low + 1;
   memory_ = std::make_shared<Memory>(static_cast<size_t>(extent) * size_of(type),
                                      static_cast<size_t>(layout.spare) * size_of(type));
   Memory &m = *memory_;
   m.shape = shape_;
   m.strides = strides_;
   m.tensor.data = m.begin();
-  m.tensor.byte_offset = static_cast<uint64_t>(m.first - m.begin());
+  m.origin = m.first - low * static_cast<int64_t>(size_of(type));
+  m.tensor.byte_offset = static_cast<uint64_t>(m.origin - m.begin());
   m.tensor.device = {kDLCPU, 0};
   m.tensor.ndim = static_cast<int32_t>(shape_.size());
   m.tensor.dtype = dlpack_of(type);
@@ -109,7 +115,7 @@ void Array::for_each_row(F f) const {
   for (bool more = true; more;) {
     int64_t offset = 0;
     for (size_t d = 0; d + 1 < rank; ++d) offset += index[d] * strides_[d];
-    f(memory_->first + offset * width, shape_[rank - 1], strides_[rank - 1]);
+    f(memory_->origin + offset * width, shape_[rank - 1], strides_[rank - 1]);
     more = false;
     for (size_t d = rank - 1; d-- > 0 && !more;) {
       more = ++index[d] < shape_[d];

@@ -47,6 +47,7 @@ enum Option : uint32_t {
   kStridedState = 1U << 21,
   kHeadFirst = 1U << 22,
   kBroadcast = 1U << 23,
+  kReversed = 1U << 24,
 };
 
 /// Bits of Case::dtypes.

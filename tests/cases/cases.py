@@ -49,6 +49,7 @@ OPTIONS = (
     "strided_state",
     "head_first",
     "broadcast",
+    "reversed",
 )
 
 DTYPES = ("f32", "bf16", "f16")

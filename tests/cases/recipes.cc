@@ -50,6 +50,9 @@ class Drawing {
     } else if (case_.has(kBroadcast) && repeat < shape.size()) {
       result.strides = padded_strides(shape, {0, 1, 2, 3}, 0);
       result.strides[repeat] = 0;
+    } else if (case_.has(kReversed)) {
+      result.strides = padded_strides(shape, {0, 1, 2, 3}, 0);
+      result.strides[1] = -result.strides[1];
     }
     return result;
   }
@@ -62,6 +65,10 @@ class Drawing {
     if (case_.has(kBroadcast)) {
       result.strides = padded_strides(shape, {0, 1, 2}, 0);
       result.strides[0] = 0;
+    }
+    if (case_.has(kReversed)) {
+      result.strides = padded_strides(shape, {0, 1, 2}, 0);
+      result.strides[2] = -result.strides[2];
     }
     return result;
   }
