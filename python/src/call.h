@@ -63,6 +63,9 @@ class Call {
   /// C is the fastest.
   View *channels_last_output(int64_t b, int64_t c, int64_t t, DLDataType dtype);
 
+  /// Sets a fresh output to 0.
+  void clear(const View *view) { fill_zero(kind_, array(view)); }
+
   /// The Python object behind an operand.
   nb::object array(const View *view) const;
 

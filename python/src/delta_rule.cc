@@ -59,6 +59,8 @@ class DeltaRuleCall {
   void want_checkpoints(int64_t every) {
     args.checkpoint_every = every;
     checkpoints_ = make_states(Sequences(&call, q_, cu_seqlens_).pieces(every, false));
+    // A sequence that state_indices skips has no states: its checkpoints are left alone.
+    if (pool_ != nullptr) call.clear(checkpoints_);
     args.checkpoints = tensor(checkpoints_);
   }
 

@@ -298,6 +298,10 @@ nb::object make_array(Kind kind, std::span<const int64_t> shape, DLDataType dtyp
   return out;
 }
 
+void fill_zero(Kind kind, nb::handle array) {
+  array.attr(kind == Kind::torch ? "fill_" : "fill")(0);
+}
+
 nb::object compact_copy(Kind kind, nb::handle array) {
   if (kind == Kind::torch) return array.attr("contiguous")();
   return numpy_objects->ascontiguousarray(array);

@@ -59,6 +59,9 @@ void borrow(const char *name, nb::handle array, Kind kind, View &view);
 /// use huge pages, since a kernel that writes fresh 4 KB pages waits for the page faults.
 nb::object make_array(Kind kind, std::span<const int64_t> shape, DLDataType dtype, DLDevice device);
 
+/// Sets every element to 0.
+void fill_zero(Kind kind, nb::handle array);
+
 /// A compact copy of the array.
 nb::object compact_copy(Kind kind, nb::handle array);
 
