@@ -10,20 +10,19 @@ module ``_C`` that go through the dispatcher.
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 dispatched: Any = None
 
-if importlib.util.find_spec("torch") is None:
+try:
+    import torch
+except ImportError:
 
     def traced() -> bool:
         """Return False: without torch nothing traces."""
         return False
 
 else:
-    import torch
-
     from gdn import _torch
 
     dispatched = _torch

@@ -20,14 +20,14 @@ struct KnownType {
 
 /// Objects of torch that calls need, looked up once.
 struct Torch {
-  nb::object tensor_type, empty, is_grad_enabled, cpu, device;
+  nb::object tensor_type, empty, is_grad_enabled, cpu, device, contiguous_format;
   nb::object float32, bfloat16, float16, uint8;
   const ExchangeTable *table = nullptr;
 };
 
 /// Objects of NumPy that calls need, looked up once.
 struct NumPy {
-  nb::object array_type, masked_type, empty, ascontiguousarray;
+  nb::object array_type, masked_type, empty;
   nb::object float32, bfloat16, float16, uint8;
 };
 
@@ -59,6 +59,7 @@ Torch *load_torch() {
   t->tensor_type = m.attr("Tensor");
   t->empty = m.attr("empty");
   t->is_grad_enabled = m.attr("is_grad_enabled");
+  t->contiguous_format = m.attr("contiguous_format");
   t->device = m.attr("device");
   t->cpu = m.attr("device")("cpu");
   t->float32 = m.attr("float32");
@@ -89,7 +90,6 @@ NumPy *load_numpy() {
   n->array_type = m.attr("ndarray");
   n->masked_type = m.attr("ma").attr("MaskedArray");
   n->empty = m.attr("empty");
-  n->ascontiguousarray = m.attr("ascontiguousarray");
   n->float32 = m.attr("dtype")("float32");
   n->float16 = m.attr("dtype")("float16");
   n->uint8 = m.attr("dtype")("uint8");
@@ -303,8 +303,9 @@ void fill_zero(Kind kind, nb::handle array) {
 }
 
 nb::object compact_copy(Kind kind, nb::handle array) {
-  if (kind == Kind::torch) return array.attr("contiguous")();
-  return numpy_objects->ascontiguousarray(array);
+  // NumPy's copy() is in C order by default; torch's clone() would keep the strides.
+  if (kind == Kind::numpy) return array.attr("copy")();
+  return array.attr("clone")(nb::arg("memory_format") = torch_objects->contiguous_format);
 }
 
 bool grad_enabled(Kind kind) {
