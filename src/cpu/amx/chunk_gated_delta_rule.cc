@@ -35,12 +35,6 @@ __mmask32 panel_columns(const DeltaRule &p, int panel) {
   return _cvtu32_mask32(left >= kPanel ? ~0U : (1U << left) - 1);
 }
 
-/// Rows [token, token + count) of a panel of v or o.
-Rows rows_of(const Tensor &x, int64_t batch, int64_t token, int64_t head, int panel, int count,
-             __mmask32 columns) {
-  return {x.at<uint16_t>(batch, token, head, int64_t{panel} * kPanel), x.stride[1], count, columns};
-}
-
 class ItemRun {
  public:
   ItemRun(const DeltaRule &p, const Plan &plan, const Item &item, const Workspace &w)
@@ -98,51 +92,140 @@ class ItemRun {
 
   void clear_output() const {
     for_states([&](int64_t head, int panel, const float *) {
-      const __mmask32 columns = panel_columns(p_, panel);
       for (int64_t t = 0; t < span_.length; ++t) {
-        const Rows o = rows_of(p_.o, span_.batch, span_.begin + t, head, panel, 1, columns);
-        _mm512_mask_storeu_epi16(o.first, o.columns, _mm512_setzero_si512());
+        _mm512_mask_storeu_epi16(
+            p_.o.at<uint16_t>(span_.batch, span_.begin + t, head, int64_t{panel} * kPanel),
+            panel_columns(p_, panel), _mm512_setzero_si512());
       }
     });
   }
 
   void step(int64_t token, int count) const {
     auto *state = reinterpret_cast<float *>(w_.states);
+    const int blocks = (count + kBlock - 1) / kBlock;
     for (int64_t k = item_.key_begin; k < item_.key_end; ++k) {
-      load_rows(p_.k.at<uint16_t>(span_.batch, token, k), p_.k.stride[1], count, p_.key_dim, dk_,
-                w_.key.k);
-      load_rows(p_.q.at<uint16_t>(span_.batch, token, k), p_.q.stride[1], count, p_.key_dim, dk_,
-                w_.key.q);
-      transpose_keys(w_.key, dk_);
-      multiply_keys(w_.key, dk_);
-      load_norms(w_.key, p_, dk_);
+      KeyBlock key = w_.key;
+      key.q = left_rows(p_.q.at<uint16_t>(span_.batch, token, k), p_.q.stride[1], p_.key_dim, count,
+                        dk_, key.q_copy);
+      key.k = left_rows(p_.k.at<uint16_t>(span_.batch, token, k), p_.k.stride[1], p_.key_dim, count,
+                        dk_, key.k_copy);
+      for (int b = 0; b < blocks; ++b) load_block(key, b, dk_);
+      if (blocks == 2) {
+        multiply_blocks(key.k, key, dk_, key.kk + 6 * 256);
+        multiply_blocks(key.q, key, dk_, key.qk + 6 * 256);
+      }
+      load_norms(key, p_, blocks, dk_);
       for (int64_t i = item_.group_begin; i < item_.group_end; ++i) {
         const int64_t head = p_.heads.value_head(k, i);
-        const float decay = load_gates(p_, span_.batch, token, count, head, w_.key, w_.gate);
-        solve(w_.key, w_.gate);
-        for (int panel = item_.panel_begin; panel < item_.panel_end; ++panel) {
-          const __mmask32 columns = panel_columns(p_, panel);
-          const Rows v = rows_of(p_.v, span_.batch, token, head, panel, count, columns);
-          const Rows o = rows_of(p_.o, span_.batch, token, head, panel, count, columns);
-          step_panel(v, o, decay, state);
-          state += dk_ * 1024;
+        const float decay = load_gates(p_, span_.batch, token, count, head, key, w_.gate);
+        for (int b = 0; b < blocks; ++b) solve_block(key, w_.gate, b);
+        if (blocks == 2) couple_blocks(key, w_.gate);
+        const PanelStep s = {key,    w_.gate, w_.panel,       dk_,           count,
+                             blocks, decay,   p_.v.stride[1], p_.o.stride[1]};
+        if (count == kStep && p_.value_dim % kPanel == 0) {
+          run_panels<true>(s, token, head, state);
+        } else if (blocks == 2) {
+          run_panels<false>(s, token, head, state);
+        } else {
+          run_short_panels(s, token, head, state);
         }
+        state += (item_.panel_end - item_.panel_begin) * dk_ * 1024;
       }
     }
   }
 
-  [[gnu::always_inline]] void step_panel(const Rows &v, const Rows &o, float decay,
-                                         float *state) const {
-    const PanelBlock &b = w_.panel;
-    read_state(state, decay, dk_, b);
-    multiply_state(w_.key.k, b.s, dk_, b.ks);
-    multiply_state(w_.key.q, b.s, dk_, b.qs);
-    residual(v, w_.gate, b);
-    multiply_tokens(w_.gate.t, b.r, b.v);
-    pack_values(w_.gate, b);
-    multiply_tokens(w_.gate.p, b.v_right, b.pv);
-    write_state(w_.key.k_left, b, dk_, state);
-    write_output(o, w_.gate, b);
+  /// The packed W of a panel.
+  uint8_t *written(int panel) const { return w_.panel.w + int64_t{panel} * 4 * kTileBytes; }
+
+  Panel place(int64_t token, int64_t head, int panel, float *state) const {
+    const int64_t column = int64_t{panel} * kPanel;
+    return {state, p_.v.at<uint16_t>(span_.batch, token, head, column),
+            p_.o.at<uint16_t>(span_.batch, token, head, column), panel_columns(p_, panel)};
+  }
+
+  /// All panels of a step of two blocks. In each line the vectors (after ||) are those whose
+  /// operands an earlier line made; numbers are blocks of tokens:
+  ///
+  ///     K0 S                     || values 1 of the panel before
+  ///     P1 V' of the panel before
+  ///     K1 S                     || residual 0, output 1 of the panel before
+  ///     T0 R0,         Q0 S      || values 0
+  ///     A10 V', P0 V', Q1 S      || residual 1, output 0
+  ///     T1 R1
+  ///
+  /// kFull: 64 tokens and whole panels.
+  template <bool kFull>
+  void run_panels(const PanelStep &s, int64_t token, int64_t head, float *state) const {
+    const PanelBlock &block = s.block;
+    const GateBlock &gate = s.gate;
+    const int first = item_.panel_begin;
+    const int last = item_.panel_end;
+    const int64_t panel_size = int64_t{dk_} * 1024;
+    // Token pairs beside block b of DK, spread over all blocks or over one half of them.
+    const Share all = {0, dk_};
+    const Share early = {0, (dk_ + 1) / 2};
+    const Share late = {dk_ / 2, dk_};
+
+    Panel now = place(token, head, first, state);
+    for (int b = 0; b < dk_; ++b) pack_state(s, now.state, b);
+    multiply_state(s, s.key.k, 0, block.ks[0], Nothing());
+    multiply_state(s, s.key.k, 1, block.ks[1],
+                   [&](int b) { residual<kFull, 0>(s, now, all.from(b), all.to(b)); });
+    for (int panel = first; panel < last; ++panel) {
+      multiply_block(gate.t, block.r[0], block.v[0]);
+      multiply_state(s, s.key.q, 0, block.qs[0],
+                     [&](int b) { pack_values<0>(s, written(panel), all.from(b), all.to(b)); });
+      multiply_block(gate.a10, block.right[0], block.av);
+      multiply_block(gate.p, block.right[0], block.pv[0]);
+      multiply_state(s, s.key.q, 1, block.qs[1], [&](int b) {
+        residual<kFull, 1>(s, now, early.from(b), early.to(b));
+        write_output<kFull, 0>(s, now, 2 * late.from(b), 2 * late.to(b));
+      });
+      multiply_block(gate.t + 2 * kTileBytes, block.r[1], block.v[1]);
+      if (panel + 1 == last) break;
+      const Panel next = place(token, head, panel + 1, now.state + panel_size);
+      for (int b = 0; b < dk_; ++b) pack_state(s, next.state, b);
+      multiply_state(s, s.key.k, 0, block.ks[0],
+                     [&](int b) { pack_values<1>(s, written(panel), all.from(b), all.to(b)); });
+      couple_products(gate, block);
+      multiply_state(s, s.key.k, 1, block.ks[1], [&](int b) {
+        residual<kFull, 0>(s, next, early.from(b), early.to(b));
+        write_output<kFull, 1>(s, now, 2 * late.from(b), 2 * late.to(b));
+      });
+      now = next;
+    }
+    pack_values<1>(s, written(last - 1), 0, kHalf);
+    couple_products(gate, block);
+    write_output<kFull, 1>(s, now, 0, kBlock);
+    for (int panel = first; panel < last; ++panel) {
+      update_state(s, state + (panel - first) * panel_size, written(panel), Nothing());
+    }
+  }
+
+  /// pv of block 1: P V' with both blocks' V'.
+  static void couple_products(const GateBlock &gate, const PanelBlock &block) {
+    zero_products();
+    multiply_tokens(gate.p10, block.right[0]);
+    multiply_tokens(gate.p + 2 * kTileBytes, block.right[1]);
+    store_products(block.pv[1]);
+  }
+
+  /// A step of one block.
+  void run_short_panels(const PanelStep &s, int64_t token, int64_t head, float *state) const {
+    const PanelBlock &block = s.block;
+    for (int panel = item_.panel_begin; panel < item_.panel_end; ++panel) {
+      const Panel p = place(token, head, panel, state);
+      for (int b = 0; b < dk_; ++b) pack_state(s, p.state, b);
+      multiply_state(s, s.key.k, 0, block.ks[0], Nothing());
+      multiply_state(s, s.key.q, 0, block.qs[0], Nothing());
+      residual<false, 0>(s, p, 0, kHalf);
+      multiply_block(s.gate.t, block.r[0], block.v[0]);
+      pack_values<0>(s, written(panel), 0, kHalf);
+      multiply_block(s.gate.p, block.right[0], block.pv[0]);
+      write_output<false, 0>(s, p, 0, kBlock);
+      update_state(s, state, written(panel), Nothing());
+      state += dk_ * 1024;
+    }
   }
 
   const DeltaRule &p_;

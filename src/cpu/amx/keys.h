@@ -1,11 +1,12 @@
 #ifndef GDN_CPU_AMX_KEYS_H_
 #define GDN_CPU_AMX_KEYS_H_
 
-// Queries and keys of one step of one key head: copied into tiles (rows past the end are zeros),
-// transposed, multiplied with each other.
+// Queries and keys of one step of one key head: K transposed, K K^T and Q K^T.
 //
-// Shapes, D = DK / 32: K K^T and Q K^T, lower tiles only: 6 D products. Transposing K costs 2 D
-// blocks of 16 x 16 dwords; K^T as a left operand follows from them with a shift and a blend.
+// Shapes, D = DK / 32: of K K^T and Q K^T only the lower tiles, 6 D products a block of 32 tokens
+// and 8 D between the two. Transposing K costs 4 D tiles of 16 x 16 dwords; K^T as a left operand
+// follows from them with a shift and a blend. As left operands q and k serve where they are, if
+// their rows are whole and aligned; otherwise they are copied, rows past the end as zeros.
 
 #include "cpu/amx/layout.h"
 #include "cpu/amx/vec.h"
@@ -13,105 +14,141 @@
 namespace gdn::cpu::amx {
 namespace {
 
-/// Copies `count` rows of bf16 [.., width] into tiles [dk][token half][16][32], zeros elsewhere.
-[[gnu::always_inline]] inline void load_rows(const uint16_t *rows, int64_t stride, int count,
-                                             int64_t width, int dk, uint8_t *out) {
-  for (int b = 0; b < dk; ++b) {
-    const int64_t left = width - int64_t{b} * 32;
-    const __mmask32 columns = _cvtu32_mask32(left >= 32 ? ~0U : (1U << left) - 1);
-    uint8_t *tile = out + int64_t{b} * 2 * kTileBytes;
-    for (int t = 0; t < count; ++t) {
-      _mm512_store_si512(tile + t * 64,
-                         _mm512_maskz_loadu_epi16(columns, rows + t * stride + b * 32));
+/// Rows of a step's tokens, `width` columns, `count` of them valid.
+[[gnu::always_inline]] inline LeftRows left_rows(const uint16_t *rows, int64_t stride,
+                                                 int64_t width, int count, int dk, uint8_t *copy) {
+  const bool whole = count == kStep && width == int64_t{dk} * 32;
+  if (whole &&
+      ((reinterpret_cast<uintptr_t>(rows) | static_cast<uintptr_t>(stride * 2)) & 63) == 0) {
+    return {reinterpret_cast<const uint8_t *>(rows), stride * 2};
+  }
+  for (int t = 0; t < kStep; ++t) {
+    for (int b = 0; b < dk; ++b) {
+      const int64_t left = t < count ? width - int64_t{b} * 32 : 0;
+      const __mmask32 columns = _cvtu32_mask32(left >= 32 ? ~0U : (1U << left) - 1);
+      const uint16_t *from = rows + (t < count ? t * stride : 0) + b * 32;
+      _mm512_store_si512(copy + (t * dk + b) * 64, _mm512_maskz_loadu_epi16(columns, from));
     }
-    for (int t = count; t < kStep; ++t) _mm512_store_si512(tile + t * 64, _mm512_setzero_si512());
+  }
+  return {copy, int64_t{dk} * 64};
+}
+
+/// Tiles of K^T as a right operand for columns 32 b .. of a block of tokens.
+[[gnu::always_inline]] inline uint8_t *right_keys(const KeyBlock &key, int block, int b, int dk) {
+  return key.k_right + int64_t{block == 0 ? b : dk + (b & 1)} * 2 * kTileBytes;
+}
+
+/// Transposes columns 32 b .. 32 b + 31 of the keys of a block.
+[[gnu::always_inline]] inline void transpose_keys(const KeyBlock &key, int block, int b, int dk) {
+  uint8_t *right = right_keys(key, block, b, dk);
+  uint8_t *out = key.k_left + int64_t{block * dk + b} * 2 * kTileBytes;
+  for (int h = 0; h < 2; ++h) {
+    const uint8_t *in = key.k.tile(b, 2 * block + h);
+    __m512i r[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) r[i] = _mm512_load_si512(in + i * key.k.stride);
+    transpose16(r);
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) _mm512_store_si512(right + h * kTileBytes + i * 64, r[i]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; ++i) {
+    const __m512i x = _mm512_load_si512(right + i * 64);
+    const __m512i y = _mm512_load_si512(right + kTileBytes + i * 64);
+    const __m512i even = _mm512_mask_blend_epi16(0xAAAAAAAAU, x, _mm512_slli_epi32(y, 16));
+    _mm512_store_si512(out + i * 128, even);
+    _mm512_store_si512(out + i * 128 + 64, pack_upper_halves(x, y));
   }
 }
 
-/// Builds k_right and k_left from k.
-[[gnu::always_inline]] inline void transpose_keys(const KeyBlock &key, int dk) {
-  for (int b = 0; b < dk; ++b) {
-    for (int h = 0; h < 2; ++h) {
-      const uint8_t *in = key.k + (2 * b + h) * kTileBytes;
-      uint8_t *out = key.k_right + (2 * b + h) * kTileBytes;
-      __m512i r[16];
-#pragma GCC unroll 16
-      for (int i = 0; i < 16; ++i) r[i] = _mm512_load_si512(in + i * 64);
-      transpose16(r);
-#pragma GCC unroll 16
-      for (int i = 0; i < 16; ++i) _mm512_store_si512(out + i * 64, r[i]);
-    }
-    const uint8_t *first = key.k_right + 2 * b * kTileBytes;
-    const uint8_t *second = first + kTileBytes;
-    uint8_t *out = key.k_left + 2 * b * kTileBytes;
-    for (int i = 0; i < 16; ++i) {
-      const __m512i x = _mm512_load_si512(first + i * 64);
-      const __m512i y = _mm512_load_si512(second + i * 64);
-      const __m512i even = _mm512_mask_blend_epi16(0xAAAAAAAAU, x, _mm512_slli_epi32(y, 16));
-      _mm512_store_si512(out + i * 128, even);
-      _mm512_store_si512(out + i * 128 + 64, pack_upper_halves(x, y));
-    }
-  }
-}
-
-/// kk and qk from k, q and k_right.
-[[gnu::always_inline]] inline void multiply_keys(const KeyBlock &key, int dk) {
+/// Transposes the keys of a block and multiplies its part of kk and qk.
+[[gnu::always_inline]] inline void load_block(const KeyBlock &key, int block, int dk) {
   tile_zero<0>();
   tile_zero<1>();
   tile_zero<2>();
   tile_zero<3>();
   tile_zero<4>();
   tile_zero<5>();
+  transpose_keys(key, block, 0, dk);
   for (int b = 0; b < dk; ++b) {
-    const int64_t at = int64_t{b} * 2 * kTileBytes;
-    tile_load<7>(key.k_right + at);
-    tile_load<6>(key.k + at);
+    if (b + 1 < dk) transpose_keys(key, block, b + 1, dk);
+    const uint8_t *right = right_keys(key, block, b, dk);
+    tile_load<7>(right);
+    tile_load<6>(key.k.tile(b, 2 * block), key.k.stride);
     tile_dp<0, 6, 7>();
-    tile_load<6>(key.q + at);
+    tile_load<6>(key.q.tile(b, 2 * block), key.q.stride);
     tile_dp<3, 6, 7>();
-    tile_load<6>(key.k + at + kTileBytes);
+    tile_load<6>(key.k.tile(b, 2 * block + 1), key.k.stride);
     tile_dp<1, 6, 7>();
-    tile_load<6>(key.q + at + kTileBytes);
+    tile_load<6>(key.q.tile(b, 2 * block + 1), key.q.stride);
     tile_dp<4, 6, 7>();
-    tile_load<7>(key.k_right + at + kTileBytes);
+    tile_load<7>(right + kTileBytes);
     tile_dp<5, 6, 7>();
-    tile_load<6>(key.k + at + kTileBytes);
+    tile_load<6>(key.k.tile(b, 2 * block + 1), key.k.stride);
     tile_dp<2, 6, 7>();
   }
-  tile_store<0>(key.kk);
-  tile_store<1>(key.kk + 256);
-  tile_store<2>(key.kk + 512);
-  tile_store<3>(key.qk);
-  tile_store<4>(key.qk + 256);
-  tile_store<5>(key.qk + 512);
+  float *kk = key.kk + block * 768;
+  float *qk = key.qk + block * 768;
+  tile_store<0>(kk);
+  tile_store<1>(kk + 256);
+  tile_store<2>(kk + 512);
+  tile_store<3>(qk);
+  tile_store<4>(qk + 256);
+  tile_store<5>(qk + 512);
+}
+
+/// out [half][half] = rows of block 1 * (k of block 0)^T.
+[[gnu::always_inline]] inline void multiply_blocks(const LeftRows &rows, const KeyBlock &key,
+                                                   int dk, float *out) {
+  tile_zero<0>();
+  tile_zero<1>();
+  tile_zero<2>();
+  tile_zero<3>();
+  for (int b = 0; b < dk; ++b) {
+    const uint8_t *right = right_keys(key, 0, b, dk);
+    tile_load<6>(right);
+    tile_load<4>(rows.tile(b, 2), rows.stride);
+    tile_dp<0, 4, 6>();
+    tile_load<7>(right + kTileBytes);
+    tile_dp<1, 4, 7>();
+    tile_load<5>(rows.tile(b, 3), rows.stride);
+    tile_dp<2, 5, 6>();
+    tile_dp<3, 5, 7>();
+  }
+  tile_store<0>(out);
+  tile_store<1>(out + 256);
+  tile_store<2>(out + 512);
+  tile_store<3>(out + 768);
 }
 
 /// Row scales: 1 and scale, or with l2norm those divided by the norms. |k|^2 is the diagonal of
 /// K K^T; |q|^2 is summed from the rows.
-[[gnu::always_inline]] inline void load_norms(const KeyBlock &key, const DeltaRule &p, int dk) {
+[[gnu::always_inline]] inline void load_norms(const KeyBlock &key, const DeltaRule &p, int blocks,
+                                              int dk) {
   const __m512 scale = _mm512_set1_ps(p.scale);
-  if (!p.qk_l2norm) {
-    for (int h = 0; h < 2; ++h) {
-      _mm512_store_ps(key.k_norm + h * kHalf, _mm512_set1_ps(1.0F));
-      _mm512_store_ps(key.q_norm + h * kHalf, scale);
-    }
-    return;
-  }
   const __m512 one = _mm512_set1_ps(1.0F);
   const __m512 eps = _mm512_set1_ps(1e-6F);
   const __m512i diagonal =
       _mm512_mullo_epi32(_mm512_set1_epi32(17),
                          _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-  for (int h = 0; h < 2; ++h) {
-    const __m512 kk = _mm512_i32gather_ps(diagonal, key.kk + h * 512, 4);
-    _mm512_store_ps(key.k_norm + h * kHalf,
-                    _mm512_div_ps(one, _mm512_sqrt_ps(_mm512_add_ps(kk, eps))));
+  for (int h = 0; h < kStep / kHalf; ++h) {
+    float *k_norm = key.k_norm + h * kHalf;
+    float *q_norm = key.q_norm + h * kHalf;
+    if (!p.qk_l2norm || h >= 2 * blocks) {
+      _mm512_store_ps(k_norm, one);
+      _mm512_store_ps(q_norm, scale);
+      continue;
+    }
+    const int block = h >> 1;
+    const __m512 kk = _mm512_i32gather_ps(diagonal, key.kk + block * 768 + (h & 1) * 512, 4);
+    _mm512_store_ps(k_norm, _mm512_div_ps(one, _mm512_sqrt_ps(_mm512_add_ps(kk, eps))));
+    const uint8_t *q = key.q.tile(0, h);
     __m512i sums[16];
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i) {
       __m512 sum = _mm512_setzero_ps();
       for (int b = 0; b < dk; ++b) {
-        const __m512i x = _mm512_load_si512(key.q + (2 * b + h) * kTileBytes + i * 64);
+        const __m512i x = _mm512_load_si512(q + i * key.q.stride + b * 64);
         sum = _mm512_fmadd_ps(low_bf16(x), low_bf16(x), sum);
         sum = _mm512_fmadd_ps(high_bf16(x), high_bf16(x), sum);
       }
@@ -121,8 +158,7 @@ namespace {
     __m512 qq = _mm512_setzero_ps();
 #pragma GCC unroll 16
     for (int i = 0; i < 16; ++i) qq = _mm512_add_ps(qq, _mm512_castsi512_ps(sums[i]));
-    _mm512_store_ps(key.q_norm + h * kHalf,
-                    _mm512_div_ps(scale, _mm512_sqrt_ps(_mm512_add_ps(qq, eps))));
+    _mm512_store_ps(q_norm, _mm512_div_ps(scale, _mm512_sqrt_ps(_mm512_add_ps(qq, eps))));
   }
 }
 

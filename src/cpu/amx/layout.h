@@ -1,8 +1,8 @@
 #ifndef GDN_CPU_AMX_LAYOUT_H_
 #define GDN_CPU_AMX_LAYOUT_H_
 
-// What one thread keeps in its scratch memory. Tokens come in steps of 32, value columns in panels
-// of 32; DK and DV are padded with zeros to multiples of 32.
+// What one thread keeps in its scratch memory. Tokens come in steps of 64, cut into two blocks of
+// 32; value columns in panels of 32; DK and DV are padded with zeros to multiples of 32.
 //
 // A panel's columns are split into its even and its odd ones (half 0 and 1), since a dword of bf16
 // v or o holds one of each: no shuffles. Tokens are paired (j, j + 16), so that two f32 rows make a
@@ -19,7 +19,8 @@
 namespace gdn::cpu::amx {
 namespace {
 
-constexpr int kStep = 32;   ///< Tokens of a step.
+constexpr int kStep = 64;   ///< Tokens of a step.
+constexpr int kBlock = 32;  ///< Tokens of a block.
 constexpr int kPanel = 32;  ///< Value columns of a panel.
 constexpr int kHalf = 16;   ///< Rows or columns of a tile.
 
@@ -36,41 +37,57 @@ struct Widths {
   size_t panel_bytes() const { return static_cast<size_t>(dk) * 4 * kTileBytes; }
 };
 
+/// Rows of bf16 as left operands: 32 columns of 16 rows are a tile.
+struct LeftRows {
+  const uint8_t *data;
+  int64_t stride;  ///< Bytes.
+
+  /// Columns 32 b .. 32 b + 31 of rows 16 half ..
+  const uint8_t *tile(int b, int half) const { return data + half * kHalf * stride + b * 64; }
+};
+
 /// What the tokens of a step and one key head give, shared by the value heads of its group.
 struct KeyBlock {
-  uint8_t *k;        ///< Left operand [DK/32][token half][16][32] bf16.
-  uint8_t *q;        ///< The same of q.
-  uint8_t *k_right;  ///< K^T as a right operand [DK/32][token half][16 DK pairs][16 tokens].
-  uint8_t *k_left;   ///< K^T as a left operand [DK/16][16][16 token pairs].
-  float *kk;         ///< K K^T, tiles (0,0), (1,0), (1,1).
-  float *qk;         ///< Q K^T, the same tiles.
-  float *k_norm;     ///< [32] 1 / |k|, or 1.
-  float *q_norm;     ///< [32] scale / |q|, or scale.
+  LeftRows k;
+  LeftRows q;
+  uint8_t *k_copy;   ///< [64][DK] bf16, for rows that cannot be used where they are.
+  uint8_t *q_copy;   ///< The same of q.
+  uint8_t *k_right;  ///< K^T as a right operand, [DK/32][half][16 DK pairs][16 tokens], of block 0;
+                     ///< then the same of block 1 as a ring of 2 of DK/32.
+  uint8_t *k_left;   ///< K^T as a left operand [block][DK/16][16][16 token pairs].
+  float *kk;         ///< K K^T: tiles (0,0), (1,0), (1,1) of block 0, those of block 1, then the
+                     ///< product of block 1 with block 0, [half][half].
+  float *qk;         ///< Q K^T, the same.
+  float *k_norm;     ///< [64] 1 / |k|, or 1.
+  float *q_norm;     ///< [64] scale / |q|, or scale.
 };
 
 /// What the gates of a step and one value head give.
 struct GateBlock {
-  float *beta;          ///< [32]
-  float *c;             ///< [32] cumulative log decay.
-  float *read_scale;    ///< [32] beta exp(c) / |k|: rows of K S.
-  float *output_scale;  ///< [32] scale exp(c) / |q|: rows of Q S.
-  float *write_scale;   ///< [32] exp(c_last - c) / |k|: rows of V' in the state product.
-  float *matrix;        ///< Scratch of the solve: -A and its parts, 5 tiles.
-  uint8_t *t;           ///< T as a left operand [token half][16][16 token pairs].
+  float *beta;          ///< [64]
+  float *c;             ///< [64] cumulative log decay.
+  float *read_scale;    ///< [64] beta exp(c) / |k|: rows of K S.
+  float *output_scale;  ///< [64] scale exp(c) / |q|: rows of Q S.
+  float *write_scale;   ///< [64] exp(c_last - c) / |k|: rows of V' in the state product.
+  float *matrix;        ///< Scratch of the solve, 5 tiles.
+  uint8_t *t;           ///< T of each block as a left operand [block][half][16][16 token pairs].
   uint8_t *p;           ///< The same of tril(Q K^T exp(c_i - c_j)).
+  uint8_t *a10;         ///< A, block 1 against block 0, as a left operand.
+  uint8_t *p10;         ///< P, block 1 against block 0.
 };
 
-/// What one panel of value columns needs.
+/// What the panels of one value head need. Two panels are under way at a time, see run_panels().
 struct PanelBlock {
-  uint8_t *s;        ///< State before the step as a right operand [half][DK/32][16][16].
-  float *ks;         ///< K S, tiles [token half][half].
-  float *qs;         ///< Q S.
-  float *v;          ///< V'.
-  float *pv;         ///< P V'.
-  uint8_t *r;        ///< diag(beta) (V - ..) as a right operand [half][16 token pairs][16].
-  uint8_t *v_right;  ///< V' the same.
-  uint8_t *w_high;   ///< diag(write_scale) V', upper bf16 half.
-  uint8_t *w_low;    ///< What w_high leaves, in bf16.
+  uint8_t *s;         ///< State before the step as a right operand [half][DK/32][16][16].
+  float *ks[2];       ///< Of each block of tokens K S, tiles [token half][half].
+  float *qs[2];       ///< Q S, the same.
+  float *v[2];        ///< V', the same.
+  float *pv[2];       ///< P V', the same.
+  float *av;          ///< A V', block 1 against block 0.
+  uint8_t *r[2];      ///< R as a right operand [half][16 token pairs][16].
+  uint8_t *right[2];  ///< V' as a right operand.
+  uint8_t *w;         ///< diag(write_scale) V': [panel][half][block].
+  float *ring;        ///< Ring of 2 x 4 tiles: decayed state rows.
 };
 
 struct Workspace {
@@ -106,24 +123,28 @@ class Carver {
 /// Lays the workspace out at base and returns its bytes, without the states, which follow.
 inline size_t carve(Workspace &w, void *base, const Widths &n) {
   Carver c(base);
-  w.key.k = c.tiles<uint8_t>(2 * n.dk);
-  w.key.q = c.tiles<uint8_t>(2 * n.dk);
-  w.key.k_right = c.tiles<uint8_t>(2 * n.dk);
-  w.key.k_left = c.tiles<uint8_t>(2 * n.dk);
-  w.key.kk = c.tiles<float>(3);
-  w.key.qk = c.tiles<float>(3);
+  w.key.k_copy = c.tiles<uint8_t>(4 * n.dk);
+  w.key.q_copy = c.tiles<uint8_t>(4 * n.dk);
+  w.key.k_right = c.tiles<uint8_t>(2 * n.dk + 4);
+  w.key.k_left = c.tiles<uint8_t>(4 * n.dk);
+  w.key.kk = c.tiles<float>(10);
+  w.key.qk = c.tiles<float>(10);
   w.gate.matrix = c.tiles<float>(5);
-  w.gate.t = c.tiles<uint8_t>(2);
-  w.gate.p = c.tiles<uint8_t>(2);
+  w.gate.t = c.tiles<uint8_t>(4);
+  w.gate.p = c.tiles<uint8_t>(4);
+  w.gate.a10 = c.tiles<uint8_t>(2);
+  w.gate.p10 = c.tiles<uint8_t>(2);
   w.panel.s = c.tiles<uint8_t>(2 * n.dk);
-  w.panel.ks = c.tiles<float>(4);
-  w.panel.qs = c.tiles<float>(4);
-  w.panel.v = c.tiles<float>(4);
-  w.panel.pv = c.tiles<float>(4);
-  w.panel.r = c.tiles<uint8_t>(2);
-  w.panel.v_right = c.tiles<uint8_t>(2);
-  w.panel.w_high = c.tiles<uint8_t>(2);
-  w.panel.w_low = c.tiles<uint8_t>(2);
+  // Buffers whose lives do not overlap are one: what stays in L1 is what counts.
+  w.panel.ks[0] = w.panel.v[0] = w.panel.pv[0] = c.tiles<float>(4);
+  w.panel.ks[1] = w.panel.v[1] = c.tiles<float>(4);
+  w.panel.qs[0] = w.panel.qs[1] = c.tiles<float>(4);
+  w.panel.av = w.panel.pv[1] = c.tiles<float>(4);
+  w.panel.r[0] = w.panel.r[1] = c.tiles<uint8_t>(2);
+  w.panel.right[0] = c.tiles<uint8_t>(2);
+  w.panel.right[1] = c.tiles<uint8_t>(2);
+  w.panel.ring = c.tiles<float>(8);
+  w.panel.w = c.tiles<uint8_t>(4 * n.dv);
   w.key.k_norm = c.row();
   w.key.q_norm = c.row();
   w.gate.beta = c.row();
@@ -131,7 +152,7 @@ inline size_t carve(Workspace &w, void *base, const Widths &n) {
   w.gate.read_scale = c.row();
   w.gate.output_scale = c.row();
   w.gate.write_scale = c.row();
-  c.row();  // eight rows: a whole tile
+  c.row();  // eight rows: two whole tiles
   w.states = c.tiles<uint8_t>(0);
   return c.size();
 }

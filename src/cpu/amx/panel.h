@@ -1,18 +1,18 @@
 #ifndef GDN_CPU_AMX_PANEL_H_
 #define GDN_CPU_AMX_PANEL_H_
 
-// One step of one panel of 32 value columns, D = DK / 32:
+// One step of one panel of 32 value columns, D = DK / 32. For each block of 32 tokens:
 //
-//     read state     S -> bf16 right operand; S <- exp(c_last) S       16 D rows of pairs
-//     K S, Q S       8 D products
-//     R  = diag(beta) V - diag(read_scale) K S
-//     V' = T R       4 products
-//     O  = diag(output_scale) Q S + P V'                               4 products
-//     S <- S + K^T (diag(write_scale) V')                              8 D products
+//     multiply    S -> bf16 (once); K S and Q S                         8 D products
+//     residual    R  = diag(beta) V - diag(read_scale) K S - A V' of the block before
+//                 V' = T R                                              4 products
+//     values      V' and W = diag(write_scale) V' as right operands
+//                 P V', this block and the one before                   4 or 8 products
+//     output      O  = diag(output_scale) Q S + P V'
+//     update      S <- exp(c_last) S + K^T W                            8 D products
 //
-// The state product takes V' as a high and a low bf16 half: with one half alone a key repeated
-// under beta = 1 leaves an error of 2e-2 in the state. At D = 4 a panel takes 72 products (1152
-// cycles of the tile unit) beside some 900 cycles of vector work and 1050 stores.
+// The update runs after the other stages of all panels: the tiles of K and Q that those read, and
+// those of K^T that it reads, do not fit the L1 cache together.
 
 #include "cpu/amx/layout.h"
 #include "cpu/amx/vec.h"
@@ -20,153 +20,252 @@
 namespace gdn::cpu::amx {
 namespace {
 
-/// b.s = state in bf16, then state *= decay.
-[[gnu::always_inline]] inline void read_state(float *state, float decay, int dk,
-                                              const PanelBlock &b) {
-  const __m512 d = _mm512_set1_ps(decay);
-  for (int i = 0; i < dk * 32; ++i) {
-    float *row = state + i * 32;
-    const __m512 x = _mm512_load_ps(row);
-    const __m512 y = _mm512_load_ps(row + 16);
-    _mm512_store_si512(b.s + i * 64, pack_bf16(x, y));
-    _mm512_store_ps(row, _mm512_mul_ps(x, d));
-    _mm512_store_ps(row + 16, _mm512_mul_ps(y, d));
-  }
-}
-
-/// out [token half][half] = left * b.s.
-[[gnu::always_inline]] inline void multiply_state(const uint8_t *left, const uint8_t *s, int dk,
-                                                  float *out) {
-  tile_zero<0>();
-  tile_zero<1>();
-  tile_zero<2>();
-  tile_zero<3>();
-  for (int i = 0; i < dk; ++i) {
-    tile_load<4>(left + 2 * i * kTileBytes);
-    tile_load<6>(s + i * kTileBytes);
-    tile_dp<0, 4, 6>();
-    tile_load<7>(s + (dk + i) * kTileBytes);
-    tile_dp<1, 4, 7>();
-    tile_load<5>(left + (2 * i + 1) * kTileBytes);
-    tile_dp<2, 5, 6>();
-    tile_dp<3, 5, 7>();
-  }
-  tile_store<0>(out);
-  tile_store<1>(out + 256);
-  tile_store<2>(out + 512);
-  tile_store<3>(out + 768);
-}
-
-/// Where the rows of a panel of v or o lie.
-struct Rows {
-  uint16_t *first;
-  int64_t stride;
-  int count;
+/// A panel's place in memory.
+struct Panel {
+  float *state;  ///< [half][DK][16].
+  const uint16_t *v;
+  uint16_t *o;
   __mmask32 columns;
-
-  __mmask32 mask(int row) const { return row < count ? columns : 0; }
-  uint16_t *at(int row) const { return first + (row < count ? row : 0) * stride; }
 };
 
-/// b.r = diag(beta) v - diag(read_scale) K S.
-[[gnu::always_inline]] inline void residual(const Rows &v, const GateBlock &g,
-                                            const PanelBlock &b) {
-  for (int j = 0; j < 16; ++j) {
-    const __m512i x = _mm512_maskz_loadu_epi16(v.mask(j), v.at(j));
-    const __m512i y = _mm512_maskz_loadu_epi16(v.mask(j + 16), v.at(j + 16));
-    const __m512 beta_x = _mm512_set1_ps(g.beta[j]);
-    const __m512 beta_y = _mm512_set1_ps(g.beta[j + 16]);
-    const __m512 scale_x = _mm512_set1_ps(g.read_scale[j]);
-    const __m512 scale_y = _mm512_set1_ps(g.read_scale[j + 16]);
-    const float *ks = b.ks + j * 16;
-    const __m512 x0 =
-        _mm512_fnmadd_ps(scale_x, _mm512_load_ps(ks), _mm512_mul_ps(beta_x, low_bf16(x)));
-    const __m512 x1 =
-        _mm512_fnmadd_ps(scale_x, _mm512_load_ps(ks + 256), _mm512_mul_ps(beta_x, high_bf16(x)));
-    const __m512 y0 =
-        _mm512_fnmadd_ps(scale_y, _mm512_load_ps(ks + 512), _mm512_mul_ps(beta_y, low_bf16(y)));
-    const __m512 y1 =
-        _mm512_fnmadd_ps(scale_y, _mm512_load_ps(ks + 768), _mm512_mul_ps(beta_y, high_bf16(y)));
-    _mm512_store_si512(b.r + j * 64, pack_bf16(x0, y0));
-    _mm512_store_si512(b.r + kTileBytes + j * 64, pack_bf16(x1, y1));
+/// What the panels of one step and value head share.
+struct PanelStep {
+  const KeyBlock &key;
+  const GateBlock &gate;
+  const PanelBlock &block;
+  int dk;            ///< DK / 32.
+  int count;         ///< Tokens.
+  int blocks;        ///< Blocks of 32 tokens: 1 or 2.
+  float decay;       ///< Of the whole step.
+  int64_t v_stride;  ///< Elements from token to token.
+  int64_t o_stride;
+};
+
+/// Vector work to run beside products: none.
+struct Nothing {
+  [[gnu::always_inline]] void operator()(int /*b*/) const {}
+};
+
+/// Spreads the 16 token pairs of a block over blocks [begin, end) of DK.
+struct Share {
+  int begin;
+  int end;
+
+  int from(int b) const { return at(b); }
+  int to(int b) const { return at(b + 1); }
+
+ private:
+  int at(int b) const {
+    return b <= begin ? 0 : b >= end ? kHalf : kHalf * (b - begin) / (end - begin);
+  }
+};
+
+/// Rows 32 b .. 32 b + 31 of a state as a right operand.
+[[gnu::always_inline]] inline void pack_state(const PanelStep &s, const float *state, int b) {
+#pragma GCC unroll 2
+  for (int h = 0; h < 2; ++h) {
+    const float *in = state + h * s.dk * 512 + b * 512;
+    uint8_t *out = s.block.s + (h * s.dk + b) * kTileBytes;
+#pragma GCC unroll 8
+    for (int i = 0; i < 16; ++i) {
+      const __m512 x = _mm512_load_ps(in + i * 32);
+      const __m512 y = _mm512_load_ps(in + i * 32 + 16);
+      _mm512_store_si512(out + i * 64, pack_bf16(x, y));
+    }
   }
 }
 
-/// out [token half][half] = left [32][32] * right [32][32].
-[[gnu::always_inline]] inline void multiply_tokens(const uint8_t *left, const uint8_t *right,
-                                                   float *out) {
+[[gnu::always_inline]] inline void zero_products() {
   tile_zero<0>();
   tile_zero<1>();
   tile_zero<2>();
   tile_zero<3>();
-  tile_load<4>(left);
+}
+
+/// Tiles 0 to 3, [token half][half], += left [32][32] * right [32][32].
+[[gnu::always_inline]] inline void multiply_tokens(const uint8_t *left, const uint8_t *right) {
   tile_load<6>(right);
+  tile_load<4>(left);
   tile_dp<0, 4, 6>();
   tile_load<7>(right + kTileBytes);
   tile_dp<1, 4, 7>();
   tile_load<5>(left + kTileBytes);
   tile_dp<2, 5, 6>();
   tile_dp<3, 5, 7>();
+}
+
+[[gnu::always_inline]] inline void store_products(float *out) {
   tile_store<0>(out);
   tile_store<1>(out + 256);
   tile_store<2>(out + 512);
   tile_store<3>(out + 768);
 }
 
-/// b.v_right, b.w_high and b.w_low from b.v.
-[[gnu::always_inline]] inline void pack_values(const GateBlock &g, const PanelBlock &b) {
-  for (int j = 0; j < 16; ++j) {
-    const __m512 scale_x = _mm512_set1_ps(g.write_scale[j]);
-    const __m512 scale_y = _mm512_set1_ps(g.write_scale[j + 16]);
+/// out [token half][half] = left [32][32] * right [32][32].
+[[gnu::always_inline]] inline void multiply_block(const uint8_t *left, const uint8_t *right,
+                                                  float *out) {
+  zero_products();
+  multiply_tokens(left, right);
+  store_products(out);
+}
+
+/// out [token half][half] = 32 rows of K or Q times the state. beside(b) is vector work to run with
+/// the products of block b of DK. It comes first: a tile load cannot take its data from stores that
+/// have not retired, so what beside() stores must not wait for this block's products.
+template <class F>
+[[gnu::always_inline]] inline void multiply_state(const PanelStep &s, const LeftRows &left,
+                                                  int token_block, float *out, F beside) {
+  zero_products();
+  for (int b = 0; b < s.dk; ++b) {
+    beside(b);
+    const uint8_t *right = s.block.s + b * kTileBytes;
+    tile_load<4>(left.tile(b, 2 * token_block), left.stride);
+    tile_load<6>(right);
+    tile_dp<0, 4, 6>();
+    tile_load<7>(right + s.dk * kTileBytes);
+    tile_dp<1, 4, 7>();
+    tile_load<5>(left.tile(b, 2 * token_block + 1), left.stride);
+    tile_dp<2, 5, 6>();
+    tile_dp<3, 5, 7>();
+  }
+  store_products(out);
+}
+
+/// A row of v; zeros past the last token.
+template <bool kFull>
+[[gnu::always_inline]] inline __m512i load_value(const PanelStep &s, const Panel &p, int row) {
+  if (kFull) return _mm512_loadu_si512(p.v + row * s.v_stride);
+  if (row >= s.count) return _mm512_setzero_si512();
+  return _mm512_maskz_loadu_epi16(p.columns, p.v + row * s.v_stride);
+}
+
+/// Token pairs [first, last) of block B: r = R = diag(beta) v - diag(read_scale) K S - A V'.
+template <bool kFull, int B>
+[[gnu::always_inline]] inline void residual(const PanelStep &s, const Panel &p, int first,
+                                            int last) {
+  const GateBlock &g = s.gate;
+  uint8_t *out = s.block.r[B];
+#pragma GCC unroll 2
+  for (int j = first; j < last; ++j) {
+    const int row = B * kBlock + j;
+    const __m512i v[2] = {load_value<kFull>(s, p, row), load_value<kFull>(s, p, row + 16)};
+    __m512 r[2][2];
+#pragma GCC unroll 2
+    for (int t = 0; t < 2; ++t) {
+      const __m512 beta = _mm512_set1_ps(g.beta[row + t * 16]);
+      const __m512 scale = _mm512_set1_ps(g.read_scale[row + t * 16]);
+      const float *ks = s.block.ks[B] + t * 512 + j * 16;
+      __m512 even = _mm512_mul_ps(beta, low_bf16(v[t]));
+      __m512 odd = _mm512_mul_ps(beta, high_bf16(v[t]));
+      if (B == 1) {
+        const float *av = s.block.av + t * 512 + j * 16;
+        even = _mm512_sub_ps(even, _mm512_load_ps(av));
+        odd = _mm512_sub_ps(odd, _mm512_load_ps(av + 256));
+      }
+      r[t][0] = _mm512_fnmadd_ps(scale, _mm512_load_ps(ks), even);
+      r[t][1] = _mm512_fnmadd_ps(scale, _mm512_load_ps(ks + 256), odd);
+    }
+    _mm512_store_si512(out + j * 64, pack_bf16(r[0][0], r[1][0]));
+    _mm512_store_si512(out + kTileBytes + j * 64, pack_bf16(r[0][1], r[1][1]));
+  }
+}
+
+/// Token pairs [first, last) of V' of block B as right operands: as it is, and scaled in two
+/// halves.
+template <int B>
+[[gnu::always_inline]] inline void pack_values(const PanelStep &s, uint8_t *w, int first,
+                                               int last) {
+  const float *scale = s.gate.write_scale + B * kBlock;
+#pragma GCC unroll 2
+  for (int j = first; j < last; ++j) {
+    const __m512 scale_x = _mm512_set1_ps(scale[j]);
+    const __m512 scale_y = _mm512_set1_ps(scale[j + 16]);
+#pragma GCC unroll 2
     for (int h = 0; h < 2; ++h) {
-      const __m512 x = _mm512_load_ps(b.v + h * 256 + j * 16);
-      const __m512 y = _mm512_load_ps(b.v + h * 256 + 512 + j * 16);
-      const int64_t at = h * kTileBytes + j * 64;
-      _mm512_store_si512(b.v_right + at, pack_bf16(x, y));
-      // The high half is cut, not rounded: what it leaves has the same sign and is exact in f32.
-      const __m512 wx = _mm512_mul_ps(x, scale_x);
-      const __m512 wy = _mm512_mul_ps(y, scale_y);
-      _mm512_store_si512(b.w_high + at,
-                         pack_upper_halves(_mm512_castps_si512(wx), _mm512_castps_si512(wy)));
-      const __m512 low_x = _mm512_sub_ps(wx, high_bf16(_mm512_castps_si512(wx)));
-      const __m512 low_y = _mm512_sub_ps(wy, high_bf16(_mm512_castps_si512(wy)));
-      _mm512_store_si512(b.w_low + at, pack_bf16(low_x, low_y));
+      const float *v = s.block.v[B] + h * 256 + j * 16;
+      const __m512 x = _mm512_load_ps(v);
+      const __m512 y = _mm512_load_ps(v + 512);
+      _mm512_store_si512(s.block.right[B] + h * kTileBytes + j * 64, pack_bf16(x, y));
+      _mm512_store_si512(w + (h * 2 + B) * kTileBytes + j * 64,
+                         pack_bf16(_mm512_mul_ps(x, scale_x), _mm512_mul_ps(y, scale_y)));
     }
   }
 }
 
-/// state += K^T (w_high + w_low).
-[[gnu::always_inline]] inline void write_state(const uint8_t *k_left, const PanelBlock &b, int dk,
-                                               float *state) {
-  tile_load<4>(b.w_high);
-  tile_load<5>(b.w_low);
-  tile_load<6>(b.w_high + kTileBytes);
-  tile_load<7>(b.w_low + kTileBytes);
-  float *even = state;
-  float *odd = state + dk * 512;
-  for (int i = 0; i < 2 * dk; ++i) {
-    tile_load<2>(k_left + i * kTileBytes);
-    tile_load<0>(even + i * 256);
-    tile_dp<0, 2, 4>();
-    tile_load<1>(odd + i * 256);
-    tile_dp<1, 2, 6>();
-    tile_dp<0, 2, 5>();
-    tile_dp<1, 2, 7>();
-    tile_store<0>(even + i * 256);
-    tile_store<1>(odd + i * 256);
+/// Rows [first, last) of block B of o = diag(output_scale) Q S + P V', in bf16.
+template <bool kFull, int B>
+[[gnu::always_inline]] inline void write_output(const PanelStep &s, const Panel &p, int first,
+                                                int last) {
+#pragma GCC unroll 2
+  for (int i = first; i < last; ++i) {
+    const int row = B * kBlock + i;
+    if (!kFull && row >= s.count) break;
+    const __m512 scale = _mm512_set1_ps(s.gate.output_scale[row]);
+    const int at = (i >> 4) * 512 + (i & 15) * 16;
+    const float *qs = s.block.qs[B] + at;
+    const float *pv = s.block.pv[B] + at;
+    const __m512 x = _mm512_fmadd_ps(scale, _mm512_load_ps(qs), _mm512_load_ps(pv));
+    const __m512 y = _mm512_fmadd_ps(scale, _mm512_load_ps(qs + 256), _mm512_load_ps(pv + 256));
+    uint16_t *o = p.o + row * s.o_stride;
+    if (kFull) {
+      _mm512_storeu_si512(o, pack_bf16(x, y));
+    } else {
+      _mm512_mask_storeu_epi16(o, p.columns, pack_bf16(x, y));
+    }
   }
 }
 
-/// o = diag(output_scale) Q S + P V', in bf16.
-[[gnu::always_inline]] inline void write_output(const Rows &o, const GateBlock &g,
-                                                const PanelBlock &b) {
-  for (int i = 0; i < o.count; ++i) {
-    const __m512 scale = _mm512_set1_ps(g.output_scale[i]);
-    const int64_t at = (i >> 4) * 512 + (i & 15) * 16;
-    const __m512 x = _mm512_fmadd_ps(scale, _mm512_load_ps(b.qs + at), _mm512_load_ps(b.pv + at));
-    const __m512 y =
-        _mm512_fmadd_ps(scale, _mm512_load_ps(b.qs + at + 256), _mm512_load_ps(b.pv + at + 256));
-    _mm512_mask_storeu_epi16(o.first + i * o.stride, o.columns, pack_bf16(x, y));
+/// Rows 32 b .. 32 b + 31 of a state times its decay, into the ring as tiles [half][16 rows].
+[[gnu::always_inline]] inline void decay_state(const PanelStep &s, const float *state, int b) {
+  const __m512 d = _mm512_set1_ps(s.decay);
+  float *out = s.block.ring + (b & 1) * 1024;
+#pragma GCC unroll 2
+  for (int h = 0; h < 2; ++h) {
+    const float *in = state + h * s.dk * 512 + b * 512;
+#pragma GCC unroll 32
+    for (int i = 0; i < 32; ++i) {
+      _mm512_store_ps(out + h * 512 + i * 16, _mm512_mul_ps(d, _mm512_load_ps(in + i * 16)));
+    }
+  }
+}
+
+/// Tiles 0 to 3, [row half][column half], += 32 rows of K^T of one block of tokens * w, whose
+/// second column half lies 2 tiles on.
+[[gnu::always_inline]] inline void multiply_written(const uint8_t *left, const uint8_t *w) {
+  tile_load<4>(left);
+  tile_load<6>(w);
+  tile_dp<0, 4, 6>();
+  tile_load<7>(w + 2 * kTileBytes);
+  tile_dp<1, 4, 7>();
+  tile_load<5>(left + kTileBytes);
+  tile_dp<2, 5, 6>();
+  tile_dp<3, 5, 7>();
+}
+
+/// state = decay state + K^T w over all blocks of tokens; beside(b) as in multiply_state().
+template <class F>
+[[gnu::always_inline]] inline void update_state(const PanelStep &s, float *state, const uint8_t *w,
+                                                F beside) {
+  const int64_t column_half = int64_t{s.dk} * 512;
+  decay_state(s, state, 0);
+  for (int b = 0; b < s.dk; ++b) {
+    if (b + 1 < s.dk) decay_state(s, state, b + 1);
+    beside(b);
+    const float *in = s.block.ring + (b & 1) * 1024;
+    const uint8_t *left = s.key.k_left + int64_t{b} * 2 * kTileBytes;
+    float *out = state + b * 512;
+    tile_load<0>(in);
+    tile_load<1>(in + 512);
+    tile_load<2>(in + 256);
+    tile_load<3>(in + 768);
+    multiply_written(left, w);
+    if (s.blocks == 2) {
+      multiply_written(left + int64_t{s.dk} * 2 * kTileBytes, w + kTileBytes);
+    }
+    tile_store<0>(out);
+    tile_store<1>(out + column_half);
+    tile_store<2>(out + 256);
+    tile_store<3>(out + column_half + 256);
   }
 }
 

@@ -1,14 +1,16 @@
 #ifndef GDN_CPU_AMX_SOLVE_H_
 #define GDN_CPU_AMX_SOLVE_H_
 
-// The two 32 x 32 matrices of a step and value head, from K K^T, Q K^T and the gates:
+// The matrices of a step and value head, from K K^T, Q K^T and the gates, for i >= j:
 //
-//     T = (I + A)^-1,  A[i,j] = beta_i exp(c_i - c_j) (k_i . k_j) / (|k_i| |k_j|),  i > j
-//     P[i,j] = scale exp(c_i - c_j) (q_i . k_j) / (|q_i| |k_j|),  i >= j
+//     A[i,j] = beta_i exp(c_i - c_j) (k_i . k_j) / (|k_i| |k_j|),  A[i,i] = 0
+//     P[i,j] = scale exp(c_i - c_j) (q_i . k_j) / (|q_i| |k_j|)
+//     T      = (I + A)^-1 of each block of 32 tokens
 //
-// T by forward substitution in f32: two blocks of 16 (120 multiply-adds of 16 lanes each), then
-// T21 = -T22 A21 T11 (256 + 136). In the block (2,1) the decay is exp(c_i - c_15) exp(c_15 - c_j),
-// both factors at most 1; elsewhere the exponential of the difference.
+// T by forward substitution in f32: two tiles of 16 (120 multiply-adds of 16 lanes each), then
+// T21 = -T22 A21 T11 (256 + 136). Off the diagonal the decay is exp(c_i - c_ref) exp(c_ref - c_j)
+// with ref between the two, both factors at most 1; in diagonal tiles it is the exponential of the
+// difference.
 
 #include "cpu/amx/layout.h"
 #include "cpu/amx/vec.h"
@@ -30,8 +32,16 @@ namespace {
   }
 }
 
-/// Fills g.t and g.p.
-inline void solve(const KeyBlock &key, const GateBlock &g) {
+/// Fills g.t and g.p of a block.
+inline void solve_block(const KeyBlock &key, const GateBlock &g, int block) {
+  const float *key_kk = key.kk + block * 768;
+  const float *key_qk = key.qk + block * 768;
+  const float *c_all = g.c + block * kBlock;
+  const float *k_norm = key.k_norm + block * kBlock;
+  const float *q_norm = key.q_norm + block * kBlock;
+  const float *beta = g.beta + block * kBlock;
+  uint8_t *out_t = g.t + block * 2 * kTileBytes;
+  uint8_t *out_p = g.p + block * 2 * kTileBytes;
   float *n11 = g.matrix;
   float *n22 = g.matrix + 256;
   float *n21 = g.matrix + 512;
@@ -39,44 +49,44 @@ inline void solve(const KeyBlock &key, const GateBlock &g) {
   float *p22 = g.matrix + 1024;
 
   for (int h = 0; h < 2; ++h) {
-    const float *kk = key.kk + h * 512;
-    const float *qk = key.qk + h * 512;
+    const float *kk = key_kk + h * 512;
+    const float *qk = key_qk + h * 512;
     float *n = h == 0 ? n11 : n22;
-    const __m512 c = _mm512_load_ps(g.c + h * kHalf);
-    const __m512 norm = _mm512_load_ps(key.k_norm + h * kHalf);
+    const __m512 c = _mm512_load_ps(c_all + h * kHalf);
+    const __m512 norm = _mm512_load_ps(k_norm + h * kHalf);
     for (int i = 0; i < 16; ++i) {
       const int row = h * kHalf + i;
       const __mmask16 below = static_cast<__mmask16>((1U << i) - 1);
       const __mmask16 up_to = static_cast<__mmask16>((2U << i) - 1);
-      const __m512 d = _mm512_mul_ps(norm, exp16(_mm512_sub_ps(_mm512_set1_ps(g.c[row]), c)));
-      const __m512 a = _mm512_set1_ps(-g.beta[row] * key.k_norm[row]);
+      const __m512 d = _mm512_mul_ps(norm, exp16(_mm512_sub_ps(_mm512_set1_ps(c_all[row]), c)));
+      const __m512 a = _mm512_set1_ps(-beta[row] * k_norm[row]);
       const __m512 x = _mm512_mul_ps(_mm512_mul_ps(a, d), _mm512_load_ps(kk + i * 16));
       _mm512_store_ps(n + i * 16, _mm512_maskz_mov_ps(below, x));
-      const __m512 y = _mm512_mul_ps(_mm512_mul_ps(_mm512_set1_ps(key.q_norm[row]), d),
-                                     _mm512_load_ps(qk + i * 16));
+      const __m512 y =
+          _mm512_mul_ps(_mm512_mul_ps(_mm512_set1_ps(q_norm[row]), d), _mm512_load_ps(qk + i * 16));
       const __m512 masked = _mm512_maskz_mov_ps(up_to, y);
       if (h == 0) {
-        _mm512_store_si512(g.p + i * 64, _mm512_srli_epi32(add_half_ulp(masked), 16));
+        _mm512_store_si512(out_p + i * 64, _mm512_srli_epi32(add_half_ulp(masked), 16));
       } else {
         _mm512_store_ps(p22 + i * 16, masked);
       }
     }
   }
 
-  const __m512 reference = _mm512_set1_ps(g.c[kHalf - 1]);
-  const __m512 to_reference = _mm512_mul_ps(_mm512_load_ps(key.k_norm),
-                                            exp16(_mm512_sub_ps(reference, _mm512_load_ps(g.c))));
+  const __m512 reference = _mm512_set1_ps(c_all[kHalf - 1]);
+  const __m512 to_reference =
+      _mm512_mul_ps(_mm512_load_ps(k_norm), exp16(_mm512_sub_ps(reference, _mm512_load_ps(c_all))));
   alignas(64) float from_reference[kHalf];
-  _mm512_store_ps(from_reference, exp16(_mm512_sub_ps(_mm512_load_ps(g.c + kHalf), reference)));
+  _mm512_store_ps(from_reference, exp16(_mm512_sub_ps(_mm512_load_ps(c_all + kHalf), reference)));
   for (int i = 0; i < 16; ++i) {
     const int row = kHalf + i;
     const __m512 d = _mm512_mul_ps(to_reference, _mm512_set1_ps(from_reference[i]));
-    const __m512 a = _mm512_set1_ps(-g.beta[row] * key.k_norm[row]);
-    const __m512 x = _mm512_mul_ps(_mm512_mul_ps(a, d), _mm512_load_ps(key.kk + 256 + i * 16));
+    const __m512 a = _mm512_set1_ps(-beta[row] * k_norm[row]);
+    const __m512 x = _mm512_mul_ps(_mm512_mul_ps(a, d), _mm512_load_ps(key_kk + 256 + i * 16));
     _mm512_store_ps(n21 + i * 16, x);
-    const __m512 y = _mm512_mul_ps(_mm512_mul_ps(_mm512_set1_ps(key.q_norm[row]), d),
-                                   _mm512_load_ps(key.qk + 256 + i * 16));
-    _mm512_store_si512(g.p + kTileBytes + i * 64, pack_bf16(y, _mm512_load_ps(p22 + i * 16)));
+    const __m512 y = _mm512_mul_ps(_mm512_mul_ps(_mm512_set1_ps(q_norm[row]), d),
+                                   _mm512_load_ps(key_qk + 256 + i * 16));
+    _mm512_store_si512(out_p + kTileBytes + i * 64, pack_bf16(y, _mm512_load_ps(p22 + i * 16)));
   }
 
   __m512 t[16];
@@ -86,7 +96,7 @@ inline void solve(const KeyBlock &key, const GateBlock &g) {
   invert16(n11, t);
 #pragma GCC unroll 16
   for (int i = 0; i < 16; ++i) {
-    _mm512_store_si512(g.t + i * 64, _mm512_srli_epi32(add_half_ulp(t[i]), 16));
+    _mm512_store_si512(out_t + i * 64, _mm512_srli_epi32(add_half_ulp(t[i]), 16));
   }
   // n21 becomes N21 T11, row by row.
   for (int i = 0; i < 16; ++i) {
@@ -108,7 +118,37 @@ inline void solve(const KeyBlock &key, const GateBlock &g) {
     for (int j = 1; j <= i; ++j) {
       x = _mm512_fmadd_ps(_mm512_set1_ps(t22[i * 16 + j]), t[j], x);
     }
-    _mm512_store_si512(g.t + kTileBytes + i * 64, pack_bf16(x, _mm512_load_ps(t22 + i * 16)));
+    _mm512_store_si512(out_t + kTileBytes + i * 64, pack_bf16(x, _mm512_load_ps(t22 + i * 16)));
+  }
+}
+
+/// Fills g.a10 and g.p10.
+inline void couple_blocks(const KeyBlock &key, const GateBlock &g) {
+  const float *kk = key.kk + 6 * 256;
+  const float *qk = key.qk + 6 * 256;
+  const __m512 reference = _mm512_set1_ps(g.c[kBlock - 1]);
+  __m512 to_reference[2];
+  alignas(64) float from_reference[kBlock];
+  for (int h = 0; h < 2; ++h) {
+    const int at = h * kHalf;
+    to_reference[h] = _mm512_mul_ps(_mm512_load_ps(key.k_norm + at),
+                                    exp16(_mm512_sub_ps(reference, _mm512_load_ps(g.c + at))));
+    _mm512_store_ps(from_reference + at,
+                    exp16(_mm512_sub_ps(_mm512_load_ps(g.c + kBlock + at), reference)));
+  }
+  for (int i = 0; i < kBlock; ++i) {
+    const int row = kBlock + i;
+    const int at = (i >> 4) * 512 + (i & 15) * 16;
+    const __m512 a = _mm512_set1_ps(from_reference[i] * g.beta[row] * key.k_norm[row]);
+    const __m512 b = _mm512_set1_ps(from_reference[i] * key.q_norm[row]);
+    const __m512 a0 = _mm512_mul_ps(_mm512_mul_ps(a, to_reference[0]), _mm512_load_ps(kk + at));
+    const __m512 a1 =
+        _mm512_mul_ps(_mm512_mul_ps(a, to_reference[1]), _mm512_load_ps(kk + at + 256));
+    const __m512 p0 = _mm512_mul_ps(_mm512_mul_ps(b, to_reference[0]), _mm512_load_ps(qk + at));
+    const __m512 p1 =
+        _mm512_mul_ps(_mm512_mul_ps(b, to_reference[1]), _mm512_load_ps(qk + at + 256));
+    _mm512_store_si512(g.a10 + i * 64, pack_bf16(a0, a1));
+    _mm512_store_si512(g.p10 + i * 64, pack_bf16(p0, p1));
   }
 }
 

@@ -1,9 +1,10 @@
 #ifndef GDN_CPU_AMX_TILE_OPS_H_
 #define GDN_CPU_AMX_TILE_OPS_H_
 
-// The tile instructions. Every tile is 16 rows of 64 bytes and lies in memory as 1024 contiguous
-// bytes: f32 [16][16], or bf16 [16][32] as a left operand, or bf16 pairs [16][16][2] ("VNNI") as a
-// right operand, where row p holds the two k-indices of dword p of the left operand.
+// The tile instructions. Every tile is 16 rows of 64 bytes and, but for the rows of q and k, lies
+// in memory as 1024 contiguous bytes: f32 [16][16], or bf16 [16][32] as a left operand, or bf16
+// pairs [16][16][2] ("VNNI") as a right operand, where row p holds the two k-indices of dword p of
+// the left operand.
 //
 // Written as asm with a memory clobber, since gcc 12's own tile loads do not order themselves after
 // earlier vector stores.
@@ -43,6 +44,12 @@ template <int R>
 template <int R>
 [[gnu::always_inline]] inline void tile_load(const void *p) {
   asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(p), "r"(int64_t{64}), "i"(R) : "memory");
+}
+
+/// Loads 16 rows of 64 bytes, `stride` bytes apart.
+template <int R>
+[[gnu::always_inline]] inline void tile_load(const void *p, int64_t stride) {
+  asm volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(p), "r"(stride), "i"(R) : "memory");
 }
 
 template <int R>
