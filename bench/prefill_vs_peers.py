@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import argparse
 
-import gdn
 import torch
 
-from common import interleave, machine_peaks, processor, write_json
+import gdn
+from common import interleave, print_setting, processor, use_threads, write_json
 from peers import vllm_cpu
 
 D = 128
@@ -86,13 +86,10 @@ def main() -> None:
     args = parser.parse_args()
 
     peer = vllm_cpu.load()
-    print(__doc__)
-    print(f"{processor()}; {gdn.info()['chosen']}; peers: {peer}, torch {torch.__version__}\n")
+    print_setting(__doc__, peer)
     rows = []
     for threads in args.threads:
-        torch.set_num_threads(threads)
-        gdn.set_num_threads(threads)
-        peaks = machine_peaks(threads)
+        peaks = use_threads(threads)
         print(f"{threads} thread(s); peaks: " + ", ".join(f"{k} {v:.0f}" for k, v in peaks.items()))
         for heads in args.heads:
             key_heads, value_heads = map(int, heads.split("/"))
