@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 
@@ -52,7 +54,7 @@ def segments(batch, tokens, cu_seqlens):
     if cu_seqlens is None:
         return [(n, 0, tokens) for n in range(batch)]
     cu = np.asarray(cu_seqlens).tolist()
-    return [(0, a, b) for a, b in zip(cu, cu[1:], strict=False)]
+    return [(0, a, b) for a, b in itertools.pairwise(cu)]
 
 
 def delta_rule(

@@ -1,10 +1,11 @@
 """The named cases that C++ and Python share, against the float64 recurrence."""
 
-import gdn
 import pytest
 import recurrence
 import torch
 from support import CASES, CaseInputs, assert_close, values
+
+import gdn
 
 # More tokens and heads add nothing to the binding: the C++ tests run the whole table.
 LARGEST = 4096

@@ -2,12 +2,13 @@
 
 import re
 
-import gdn
 import numpy as np
 import pytest
 import torch
-from gdn import stages
 from support import tensors
+
+import gdn
+from gdn import stages
 
 NAN = float("nan")
 B, T, HK, HV, DK, DV = 2, 70, 2, 4, 16, 32

@@ -1,11 +1,12 @@
 """Convolution, gating and norms against float64 formulas."""
 
-import gdn
 import numpy as np
 import pytest
 import recurrence
 import torch
 from support import TORCH_DTYPES, as_torch, assert_close, values
+
+import gdn
 
 DTYPES = list(TORCH_DTYPES)
 RNG = np.random.default_rng(7)

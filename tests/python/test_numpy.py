@@ -4,11 +4,12 @@ import subprocess
 import sys
 import textwrap
 
-import gdn
 import numpy as np
 import pytest
 import torch
 from support import as_torch, numpy_dtype, tensors
+
+import gdn
 
 OPERATIONS = {
     "chunk": lambda q, k, v, g, beta, **kw: gdn.chunk_gated_delta_rule(

@@ -1,12 +1,13 @@
 """Properties that hold for every input, on random problems (fresh seeds in every run)."""
 
-import gdn
 import numpy as np
 import recurrence
 import torch
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from support import assert_close, tensors, values
+
+import gdn
 
 problems = st.fixed_dictionaries(
     {

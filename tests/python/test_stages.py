@@ -1,12 +1,13 @@
 """The stages: each against its formula in float64, and chained against the fused call."""
 
-import gdn
 import numpy as np
 import pytest
 import recurrence
 import torch
-from gdn import stages
 from support import assert_close, relative_error, tensors, values
+
+import gdn
+from gdn import stages
 
 LAYOUTS = {
     "batch": (dict(batch=2, tokens=150), None),

@@ -1,11 +1,12 @@
 """Pools, checkpoints, resuming, speculative verify, the caller's output."""
 
-import gdn
 import numpy as np
 import pytest
 import recurrence
 import torch
 from support import assert_close, tensors, values
+
+import gdn
 
 FUNCTIONS = {
     "chunk": lambda q, k, v, g, beta, **kw: gdn.chunk_gated_delta_rule(q, k, v, g, beta, **kw),

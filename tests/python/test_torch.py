@@ -1,0 +1,277 @@
+"""torch.compile, export, fake tensors, opcheck, subclasses: through the dispatcher."""
+
+import pytest
+import torch
+from support import relative_error, tensors, values
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.library import opcheck
+
+import gdn
+from gdn import stages
+
+BACKENDS = ["aot_eager", "inductor"]
+CU = torch.tensor([0, 66, 70], dtype=torch.int32)
+
+
+def close(actual, expected):
+    for a, e in zip(actual, expected, strict=True):
+        assert a.shape == e.shape and a.dtype == e.dtype and a.stride() == e.stride()
+        assert relative_error(a, values(e)) < 1e-5
+
+
+def compiled(function, backend, *args):
+    torch._dynamo.reset()
+    return torch.compile(function, fullgraph=True, backend=backend)(*args)
+
+
+def functional(q, k, v, g, beta):
+    o, state, points = gdn.chunk_gated_delta_rule(
+        q, k, v * 2, g, beta, output_final_state=True, checkpoint_every=64, scale=0.5,
+        head_map="interleaved", use_qk_l2norm_in_kernel=True,
+    )  # fmt: skip
+    one = (x[:, :1] for x in (q, k, v, g))
+    o2, state2 = gdn.fused_recurrent_gated_delta_rule(
+        *one, beta=beta[:, :1], initial_state=state, output_final_state=True
+    )
+    plain, nothing = gdn.chunk_gated_delta_rule(q, k, v, g, beta, state_v_first=True)
+    assert nothing is None
+    return o + 1, state, points, o2, state2, plain
+
+
+def packed(q, k, v, g, beta):
+    c = stages.chunk_local_cumsum(g, cu_seqlens=CU)
+    T = stages.solve_tril(
+        stages.chunk_scaled_dot_kkt(k, beta, c, cu_seqlens=CU),
+        cu_seqlens=CU, output_dtype=torch.float32,
+    )  # fmt: skip
+    w, u = stages.recompute_w_u(k, v, beta, T, c, cu_seqlens=CU)
+    h, v_new, final = stages.chunk_fwd_h(k, w, u, c, None, True, cu_seqlens=CU)
+    o = stages.chunk_fwd_o(q, k, v_new, h, c, cu_seqlens=CU)
+    fused, _, points = gdn.chunk_gated_delta_rule(
+        q, k, v, g, beta, cu_seqlens=CU, checkpoint_every=64
+    )
+    return h, final, o, fused, points * 2
+
+
+def layer(x, weight, a, b, A_log):
+    y = gdn.causal_conv1d_fn(x, weight, activation="silu")
+    g, beta = gdn.fused_gdn_gating(A_log, a, b, beta_dtype=torch.float32)
+    rows = y.transpose(1, 2)
+    return y, g, beta, gdn.l2norm(rows), gdn.rms_norm_gated(rows, None, rows.contiguous())
+
+
+def layer_inputs():
+    return (
+        torch.randn(2, 20, 16).transpose(1, 2), torch.randn(16, 4), torch.randn(2, 7, 4),
+        torch.randn(2, 7, 4).bfloat16().float(), torch.randn(4),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_compile_functional(backend):
+    inputs = tensors()
+    close(compiled(functional, backend, *inputs), functional(*inputs))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_compile_packed(backend):
+    inputs = tensors()
+    close(compiled(packed, backend, *inputs), packed(*inputs))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_compile_layer(backend):
+    inputs = layer_inputs()
+    close(compiled(layer, backend, *inputs), layer(*inputs))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_compile_in_place(backend):
+    """Pools and convolution states that a compiled function updates."""
+
+    def step(q, k, v, g, beta, x, weight, pool, slots, conv_state, out):
+        y = gdn.causal_conv1d_update(x, conv_state, weight, None, "silu")
+        z = gdn.causal_conv1d_fn(x[..., None], weight, conv_state=conv_state)
+        o, state = gdn.fused_recurrent_gated_delta_rule(
+            q, k, v, g, beta=beta, initial_state=pool, state_indices=slots, out=out
+        )
+        assert state is pool and o is out
+        o2, _ = gdn.chunk_gated_delta_rule(
+            q, k, v, g, beta, initial_state=pool, state_indices=slots
+        )
+        return y + 1, z, o2
+
+    inputs = tensors(batch=2)
+
+    def arguments():
+        return (
+            *inputs, torch.ones(2, 16), torch.ones(16, 4), torch.ones(5, 4, 32, 32),
+            torch.tensor([3, 1]), torch.ones(2, 16, 3), torch.empty(2, 70, 4, 32),
+        )  # fmt: skip
+
+    eager, traced = arguments(), arguments()
+    expected = step(*eager)
+    close(compiled(step, backend, *traced), expected)
+    close(traced[-4:], eager[-4:])
+    assert not torch.equal(eager[-4], torch.ones(5, 4, 32, 32))
+
+
+def test_compile_with_dynamic_shapes():
+    torch._dynamo.reset()
+    function = torch.compile(functional, fullgraph=True, backend="aot_eager", dynamic=True)
+    for tokens in (70, 129, 200):
+        inputs = tensors(tokens=tokens)
+        close(function(*inputs), functional(*inputs))
+
+
+def test_errors_while_compiling():
+    q, k, v, g, beta = tensors()
+    with pytest.raises(Exception, match="out"):
+        compiled(
+            lambda *x: gdn.chunk_gated_delta_rule(*x, out=torch.empty(1, 70, 4, 16)), "eager",
+            q, k, v, g, beta,
+        )  # fmt: skip
+    with pytest.raises(Exception, match="q"):
+        compiled(gdn.chunk_gated_delta_rule, "eager", q[0], k, v, g, beta)
+
+
+def test_gradients_are_refused():
+    q, *rest = tensors()
+    q.requires_grad_()
+    torch._dynamo.reset()
+    for fullgraph in (False, True):
+        function = torch.compile(functional, fullgraph=fullgraph, backend="aot_eager")
+        # With fullgraph torch reports the exception that it met while tracing.
+        with pytest.raises((NotImplementedError, torch._dynamo.exc.Unsupported)) as caught:
+            function(q, *rest)
+        assert fullgraph or "q: requires a gradient" in str(caught.value)
+        with torch.no_grad():
+            function(q, *rest)
+    # The op itself, called without the public function, refuses at the latest in backward().
+    y = torch.ops.gdn.l2norm(q, 1e-6)
+    with pytest.raises(RuntimeError):
+        y.sum().backward()
+
+
+def test_export():
+    class Model(torch.nn.Module):
+        def forward(self, *inputs):
+            return functional(*inputs)
+
+    inputs = tensors()
+    program = torch.export.export(Model(), inputs)
+    close(program.module()(*inputs), functional(*inputs))
+    names = {str(node.target) for node in program.graph.nodes}
+    assert "gdn.chunk_gated_delta_rule.default" in names
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_jit_trace_holds_the_op():
+    inputs = tensors()
+    traced = torch.jit.trace(lambda *x: gdn.chunk_gated_delta_rule(*x)[0], inputs)
+    other = tensors(seed=1)
+    assert torch.equal(traced(*other), gdn.chunk_gated_delta_rule(*other)[0])
+
+
+def test_fake_tensors():
+    inputs = tensors()
+    expected = functional(*inputs)
+    with FakeTensorMode() as mode:
+        fake = functional(*(mode.from_tensor(x) for x in inputs))
+    for a, e in zip(fake, expected, strict=True):
+        assert a.shape == e.shape and a.dtype == e.dtype and a.stride() == e.stride()
+    with pytest.raises(TypeError, match="q: a FakeTensor"):
+        gdn.chunk_gated_delta_rule(mode.from_tensor(inputs[0]), *inputs[1:])
+
+
+def test_parameters_and_subclasses():
+    class Named(torch.Tensor):
+        pass
+
+    x = torch.randn(3, 8)
+    expected = gdn.l2norm(x)
+    assert torch.equal(gdn.l2norm(torch.nn.Parameter(x, requires_grad=False)), expected)
+    assert torch.equal(gdn.l2norm(x.as_subclass(Named)), expected)
+
+
+def test_results_are_ordinary_tensors():
+    o, _ = gdn.chunk_gated_delta_rule(*tensors())
+    assert type(o) is torch.Tensor and o.is_contiguous() and not o.requires_grad
+    assert o.untyped_storage().resizable()
+    with torch.device("meta"):
+        assert gdn.l2norm(torch.ones(2, 8, device="cpu")).device.type == "cpu"
+
+
+def ops():
+    q, k, v, g, beta = tensors()
+    x, weight, a, b, A_log = layer_inputs()
+    pool, slots = torch.randn(5, 4, 32, 32), torch.tensor([3])
+    none4 = (None,) * 4
+    c = stages.chunk_local_cumsum(g)
+    A = stages.chunk_scaled_dot_kkt(k, beta, c)
+    T = stages.solve_tril(A)
+    w, u = stages.recompute_w_u(k, v, beta, T, c)
+    h, v_new, _ = stages.chunk_fwd_h(k, w, u, c)
+    state, rows = torch.randn(2, 16, 3), x.transpose(1, 2)
+    ops = torch.ops.gdn
+    return {
+        "chunk": (ops.chunk_gated_delta_rule, (q, k, v, g, beta, *none4, 0, 0, None, True, 0, 64)),
+        "chunk packed": (
+            ops.chunk_gated_delta_rule,
+            (q, k, v, g, beta, None, None, CU, None, 0, 0, 0.5, True, 0, 0),
+        ),
+        "chunk_": (
+            ops.chunk_gated_delta_rule_,
+            (q, k, v, g, beta, None, None, None, pool, slots, 0, 0, None, 0, 64),
+        ),
+        "recurrent": (
+            ops.fused_recurrent_gated_delta_rule,
+            (q, k, v, g, beta, *none4, 0, 0, None, True),
+        ),
+        "recurrent_": (
+            ops.fused_recurrent_gated_delta_rule_,
+            (q, k, v, g, beta, None, None, None, pool, slots, None, 0, 0, None),
+        ),
+        "conv_fn": (ops.causal_conv1d_fn, (x, weight, None, None, 128)),
+        "conv_fn_": (
+            ops.causal_conv1d_fn_,
+            (x, weight, None, state, None, None, None, 128),
+        ),
+        "conv_update_": (
+            ops.causal_conv1d_update_,
+            (x[..., 0], state, weight, None, None, None, 0),
+        ),
+        "gating": (ops.fused_gdn_gating, (A_log, a, b, None, 0, "float32")),
+        "l2norm": (ops.l2norm, (rows, 1e-6)),
+        "rms_norm_gated": (ops.rms_norm_gated, (rows, torch.ones(16), rows, 1e-6)),
+        "cumsum": (ops.chunk_local_cumsum, (g, None, 64)),
+        "kkt": (ops.chunk_scaled_dot_kkt, (k, beta, c, None, 64, 0)),
+        "solve": (ops.solve_tril, (A, None, 64, "bfloat16")),
+        "w_u": (ops.recompute_w_u, (k, v, beta, T, c, None, 64, 0)),
+        "fwd_h": (ops.chunk_fwd_h, (k, w, u, c, None, None, True, 64, 0, 0)),
+        "fwd_o": (ops.chunk_fwd_o, (q, k, v_new, h, c, None, None, 64, 0, 0)),
+    }
+
+
+OPS = ops()
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_opcheck(name):
+    op, arguments = OPS[name]
+    opcheck(op.default, arguments)
+
+
+def test_every_op_is_checked():
+    registered = {
+        name.split("::")[1] for name in torch._C._dispatch_get_all_op_names() if "gdn::" in name
+    }
+    assert registered == {str(op).split(".")[-1] for op, _ in OPS.values()}
+
+
+def test_schemas_declare_what_is_mutated():
+    for op, _ in OPS.values():
+        mutated = [a.name for a in op.default._schema.arguments if a.is_write]
+        name = str(op).split(".")[-1]
+        assert bool(mutated) == name.endswith("_")
+        assert set(mutated) <= {"initial_state", "conv_state"}
