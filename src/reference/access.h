@@ -2,6 +2,7 @@
 #define GDN_REFERENCE_ACCESS_H_
 
 #include <cstdint>
+#include <vector>
 
 #include "problem/tensor.h"
 #include "reference/convert.h"
@@ -53,6 +54,16 @@ inline void load_row(const Tensor &t, int64_t offset, int64_t stride, int64_t n,
 inline void store_row(const Tensor &t, int64_t offset, int64_t stride, int64_t n,
                       const double *row) {
   for (int64_t i = 0; i < n; ++i) store(t, offset + i * stride, row[i]);
+}
+
+/// Rows [begin, begin + length) of head h of a [B, T, H, D] tensor, one after the other.
+inline std::vector<double> load_tokens(const Tensor &t, int64_t b, int64_t begin, int64_t length,
+                                       int64_t h, int64_t width) {
+  std::vector<double> rows(static_cast<size_t>(length * width));
+  for (int64_t i = 0; i < length; ++i) {
+    load_row(t, t.offset(b, begin + i, h), t.stride[3], width, rows.data() + i * width);
+  }
+  return rows;
 }
 
 /// State [DK, DV] of head h in entry i of a [.., HV, DK, DV] tensor.

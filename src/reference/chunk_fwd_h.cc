@@ -3,6 +3,7 @@
 
 #include "reference/access.h"
 #include "reference/chunks.h"
+#include "reference/functions.h"
 #include "reference/operations.h"
 #include "reference/parallel.h"
 
@@ -22,7 +23,8 @@ void run_chunk(const ChunkFwdH &p, const Chunk &chunk, int64_t h, std::vector<do
   store_state(p.h, chunk.index, h, p.key_dim, p.value_dim, state->data());
 
   std::vector<double> next(*state);
-  for (double &e : next) e *= std::exp(c_last);
+  const double whole = std::exp(c_last);
+  for (double &e : next) e *= whole;
   std::vector<double> w(dk);
   std::vector<double> k(dk);
   std::vector<double> v_new(dv);
@@ -32,10 +34,10 @@ void run_chunk(const ChunkFwdH &p, const Chunk &chunk, int64_t h, std::vector<do
     load_row(p.u, p.u.offset(b, t, h), p.u.stride[3], p.value_dim, v_new.data());
     const double decay = std::exp(c_last - cumsum(t));
     for (size_t r = 0; r < dk; ++r) {
-      for (size_t c = 0; c < dv; ++c) v_new[c] -= w[r] * (*state)[r * dv + c];
+      add_scaled(-w[r], &(*state)[r * dv], p.value_dim, v_new.data());
     }
     for (size_t r = 0; r < dk; ++r) {
-      for (size_t c = 0; c < dv; ++c) next[r * dv + c] += decay * k[r] * v_new[c];
+      add_scaled(decay * k[r], v_new.data(), p.value_dim, &next[r * dv]);
     }
     store_row(p.v_new, p.v_new.offset(b, t, h), p.v_new.stride[3], p.value_dim, v_new.data());
   }

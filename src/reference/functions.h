@@ -18,11 +18,18 @@ inline double decay_of_gate(double a, double A_log, double dt_bias) {
   return -std::exp(A_log) * softplus(a + dt_bias);
 }
 
-inline double sum_of_squares(const double *x, int64_t n) {
+inline double dot(const double *x, const double *y, int64_t n) {
   double sum = 0.0;
-  for (int64_t i = 0; i < n; ++i) sum += x[i] * x[i];
+  for (int64_t i = 0; i < n; ++i) sum += x[i] * y[i];
   return sum;
 }
+
+/// y += factor x.
+inline void add_scaled(double factor, const double *x, int64_t n, double *y) {
+  for (int64_t i = 0; i < n; ++i) y[i] += factor * x[i];
+}
+
+inline double sum_of_squares(const double *x, int64_t n) { return dot(x, x, n); }
 
 }  // namespace gdn::reference
 

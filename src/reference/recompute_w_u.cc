@@ -3,6 +3,7 @@
 
 #include "reference/access.h"
 #include "reference/chunks.h"
+#include "reference/functions.h"
 #include "reference/operations.h"
 #include "reference/parallel.h"
 
@@ -12,7 +13,9 @@ namespace {
 /// Row i of w is sum over j <= i of T[i, j] beta_j exp(c_j) k_j; of u the same without exp, with v.
 void run_chunk(const RecomputeWU &p, const Chunk &chunk, int64_t h) {
   const int64_t b = chunk.batch;
-  const int64_t hk = p.heads.key_head(h);
+  const std::vector<double> keys =
+      load_tokens(p.k, b, chunk.begin, chunk.length, p.heads.key_head(h), p.key_dim);
+  const std::vector<double> values = load_tokens(p.v, b, chunk.begin, chunk.length, h, p.value_dim);
   std::vector<double> w(static_cast<size_t>(p.key_dim));
   std::vector<double> u(static_cast<size_t>(p.value_dim));
   for (int64_t i = 0; i < chunk.length; ++i) {
@@ -23,14 +26,9 @@ void run_chunk(const RecomputeWU &p, const Chunk &chunk, int64_t h) {
       const int64_t tj = chunk.begin + j;
       const double factor =
           load(p.T, p.T.offset(b, ti, h, j)) * load(p.beta, p.beta.offset(b, tj, h));
-      const double decayed =
-          factor * std::exp(load_or(p.g_cumsum, p.g_cumsum.offset(b, tj, h), 0.0));
-      for (size_t d = 0; d < w.size(); ++d) {
-        w[d] += decayed * load(p.k, p.k.offset(b, tj, hk, static_cast<int64_t>(d)));
-      }
-      for (size_t d = 0; d < u.size(); ++d) {
-        u[d] += factor * load(p.v, p.v.offset(b, tj, h, static_cast<int64_t>(d)));
-      }
+      const double decay = std::exp(load_or(p.g_cumsum, p.g_cumsum.offset(b, tj, h), 0.0));
+      add_scaled(factor * decay, &keys[static_cast<size_t>(j * p.key_dim)], p.key_dim, w.data());
+      add_scaled(factor, &values[static_cast<size_t>(j * p.value_dim)], p.value_dim, u.data());
     }
     store_row(p.w, p.w.offset(b, ti, h), p.w.stride[3], p.key_dim, w.data());
     store_row(p.u, p.u.offset(b, ti, h), p.u.stride[3], p.value_dim, u.data());
