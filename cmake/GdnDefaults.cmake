@@ -27,6 +27,12 @@ if(GDN_SANITIZE)
   endif()
 endif()
 
+if(GDN_BUILD_FUZZ)
+  # The fuzzer sees which branches of the library its input reaches.
+  target_compile_options(gdn_defaults INTERFACE
+    $<$<COMPILE_LANGUAGE:C,CXX>:-fsanitize=fuzzer-no-link>)
+endif()
+
 # Debian's dlpack CMake file misstates its version, so the header is found by its path.
 find_path(GDN_DLPACK_INCLUDE_DIR dlpack/dlpack.h
   DOC "Folder that holds dlpack/dlpack.h (Debian: libdlpack-dev)")

@@ -39,6 +39,13 @@ std::string types_text(Types types) {
   return out;
 }
 
+/// Where a checked operand's data is. Empty operands may come with a null pointer; kernels get
+/// another, so that they may form addresses from it.
+void *data_of(const Region &r) {
+  alignas(64) static char nothing[64];
+  return r.null ? nothing : reinterpret_cast<void *>(r.address);
+}
+
 /// "[1, T, HK, 128]": bound extents as numbers, others by name.
 std::string expected_text(std::span<Dim *const> dims) {
   std::string out = "[";
@@ -187,7 +194,7 @@ Tensor Call::tensor(const char *name, const DLTensor *t, Types types,
   const DType type = check_type(name, *t, types);
   const Region *r = add(name, *t, static_cast<int64_t>(dtype_size(type)), span, layout, use);
   if (r == nullptr) return out;
-  out.data = reinterpret_cast<void *>(r->address);
+  out.data = data_of(*r);
   out.dtype = type;
   out.rank = r->rank;
   for (int32_t d = 0; d < r->rank; ++d) {
@@ -212,7 +219,7 @@ IndexArray Call::indices(const char *name, const DLTensor *t, std::initializer_l
   }
   const Region *r = add(name, *t, t->dtype.bits / 8, span, Layout::any, Use::input);
   if (r == nullptr) return out;
-  out.data = reinterpret_cast<const void *>(r->address);
+  out.data = data_of(*r);
   out.present = true;
   out.is_64bit = r->item == 8;
   out.rows = r->shape[0];
@@ -236,7 +243,7 @@ FlagArray Call::flags(const char *name, const DLTensor *t, Dim *count) {
   }
   const Region *r = add(name, *t, type.bits / 8, span, Layout::any, Use::input);
   if (r == nullptr) return out;
-  out.data = reinterpret_cast<const void *>(r->address);
+  out.data = data_of(*r);
   out.present = true;
   out.bytes = static_cast<int32_t>(r->item);
   out.stride = r->stride[0];
@@ -265,7 +272,7 @@ Tensor Call::rows(const char *name, const DLTensor *t, Types types, RowsShape *s
   const Region *r =
       add(name, *t, static_cast<int64_t>(dtype_size(type)), dims, Layout::unit_last, use);
   if (r == nullptr) return out;
-  out.data = reinterpret_cast<void *>(r->address);
+  out.data = data_of(*r);
   out.dtype = type;
   out.rank = kRank;
   for (int32_t d = 0; d < kRank; ++d) {
