@@ -101,7 +101,7 @@ View *Call::input(const char *name, nb::handle array, Strides strides) {
   Operand &operand = add(name, array);
   const DLTensor &t = operand.view.tensor;
   const bool copy = (strides == Strides::unit_last && t.ndim > 0 && t.strides[t.ndim - 1] != 1) ||
-                    !operand.view.aligned();
+                    !operand.view.aligned() || is_negated(kind_, array, operand.view);
   if (copy) {
     operand.keep = compact_copy(kind_, array);
     borrow(name, operand.keep, kind_, operand.view);
@@ -127,7 +127,19 @@ View *Call::updated(const char *name, nb::handle array) {
                                 ": the data pointer is not a multiple of the item "
                                 "size, and what is written cannot be copied.");
   }
+  if (is_negated(kind_, array, operand.view)) {
+    raise(PyExc_ValueError, std::string(name) +
+                                ": a view with torch's negative bit set cannot be "
+                                "written; expected a plain tensor.");
+  }
+  operand.written = true;
   return &operand.view;
+}
+
+void Call::mark_all_written() const {
+  for (size_t i = 0; i < count_; ++i) {
+    if (operands_[i].written) mark_written(kind_, operands_[i].keep);
+  }
 }
 
 View *Call::output(const char *name, const char *c_name, nb::handle given, const Shape &shape,

@@ -98,6 +98,7 @@ class Call {
   struct Operand {
     nb::object keep;
     View view;
+    bool written = false;  ///< An array of the caller's that the call writes.
   };
   static constexpr size_t kMaxOperands = 20;
 
@@ -110,7 +111,10 @@ class Call {
       status = function(&args, &exec);
     }
     if (status != GDN_OK) fail(status);
+    mark_all_written();
   }
+
+  void mark_all_written() const;
 
   /// Next operand, with the array's kind checked.
   Operand &add(const char *name, nb::handle array);

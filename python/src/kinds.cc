@@ -20,7 +20,8 @@ struct KnownType {
 
 /// Objects of torch that calls need, looked up once.
 struct Torch {
-  nb::object tensor_type, empty, is_grad_enabled, cpu, device, contiguous_format;
+  nb::object tensor_type, empty, is_grad_enabled, increment_version;
+  nb::object cpu, device, contiguous_format;
   nb::object float32, bfloat16, float16, uint8;
   const ExchangeTable *table = nullptr;
 };
@@ -59,6 +60,7 @@ Torch *load_torch() {
   t->tensor_type = m.attr("Tensor");
   t->empty = m.attr("empty");
   t->is_grad_enabled = m.attr("is_grad_enabled");
+  t->increment_version = m.attr("autograd").attr("graph").attr("increment_version");
   t->contiguous_format = m.attr("contiguous_format");
   t->device = m.attr("device");
   t->cpu = m.attr("device")("cpu");
@@ -296,6 +298,19 @@ nb::object make_array(Kind kind, std::span<const int64_t> shape, DLDataType dtyp
     advise_huge_pages(view.tensor.data, bytes);
   }
   return out;
+}
+
+bool is_negated(Kind kind, nb::handle array, const View &view) {
+  if (kind != Kind::torch) return false;
+  // Such a view is of every second float: where a stride is 1 there is nothing to ask.
+  for (int i = 0; i < view.tensor.ndim; ++i) {
+    if (view.strides[i] == 1 && view.shape[i] > 1) return false;
+  }
+  return array.attr("is_neg")().is(nb::handle(Py_True));
+}
+
+void mark_written(Kind kind, nb::handle array) {
+  if (kind == Kind::torch) torch_objects->increment_version(array);
 }
 
 void fill_zero(Kind kind, nb::handle array) {

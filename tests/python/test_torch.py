@@ -202,6 +202,41 @@ def test_results_are_ordinary_tensors():
         assert gdn.l2norm(torch.ones(2, 8, device="cpu")).device.type == "cpu"
 
 
+def test_views_with_the_negative_bit():
+    """The imaginary part of a conjugate is stored unnegated."""
+    g = torch.randn(1, 70, 4, dtype=torch.cfloat).conj().imag
+    assert g.is_neg()
+    q, k, v, _, beta = tensors()
+    o, _ = gdn.chunk_gated_delta_rule(q, k, v, -(g * g), beta)
+    plain = g.resolve_neg()
+    assert torch.equal(o, gdn.chunk_gated_delta_rule(q, k, v, -(plain * plain), beta)[0])
+    for a, b in zip(
+        gdn.fused_gdn_gating(g[0, 0], g, g), gdn.fused_gdn_gating(plain[0, 0], plain, plain),
+        strict=True,
+    ):  # fmt: skip
+        assert torch.equal(a, b)
+    with pytest.raises(ValueError, match="out"):
+        gdn.causal_conv1d_fn(plain, torch.ones(70, 4), out=g)
+
+
+def test_writes_are_visible_to_autograd():
+    """A graph that saved a pool notices that it was updated."""
+    inputs = tensors()
+    weight = torch.ones(1, requires_grad=True)
+    pool, out = torch.ones(2, 4, 32, 32), torch.ones(1, 70, 4, 32)
+    for written in (pool, out):
+        product = weight * written
+        with torch.no_grad():
+            gdn.chunk_gated_delta_rule(
+                *inputs, initial_state=pool, state_indices=torch.tensor([1]), out=out
+            )
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            product.sum().backward()
+    with torch.inference_mode():
+        state = torch.zeros(1, 8, 4)
+        gdn.causal_conv1d_update(torch.ones(1, 8), state, torch.ones(8, 4))
+
+
 def ops():
     q, k, v, g, beta = tensors()
     x, weight, a, b, A_log = layer_inputs()
