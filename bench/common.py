@@ -85,7 +85,9 @@ def processor() -> str:
 def print_setting(question: str, peer: str) -> None:
     """Say what is measured and on what."""
     print(question)
-    print(f"{processor()}; {gdn.info()['chosen']}; peers: {peer}, torch {torch.__version__}\n")
+    chosen = gdn.info()
+    ours = f"gdn {chosen['version']} on {chosen['backend']} / {chosen['isa']}"
+    print(f"{processor()}; {ours}; peers: {peer}, torch {torch.__version__}\n")
 
 
 def use_threads(threads: int) -> dict[str, float]:
