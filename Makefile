@@ -6,7 +6,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL := $(JOBS)
 
 # The wheel and the C++ tests share one build tree, so that nothing is compiled twice.
 WHEEL := $(PYTHON) -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps \
-         --force-reinstall -c constraints.txt -Cbuild-dir=build/release
+         --force-reinstall -c constraints.txt --config-settings=build-dir=build/release
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all bench lint format docs clean setup-% package package-test
@@ -76,4 +76,4 @@ package:
 
 package-test:
 	@echo "== building libgdn, its tests and the Python package (the first build takes minutes)"
-	@$(WHEEL) -Ccmake.define.GDN_BUILD_TESTS=ON .
+	@$(WHEEL) --config-settings=cmake.define.GDN_BUILD_TESTS=ON .
