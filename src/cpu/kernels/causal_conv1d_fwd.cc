@@ -3,7 +3,7 @@
 //
 // Operations: 2 W an output, and for silu an exponential and a division, which set the pace;
 // memory: one read and one write of the tensor, the state once.
-// An item is a block of up to 256 tokens of one sequence by 512 channels. Where channels lie side
+// An item is a block of up to 256 tokens of one sequence by 1024 channels. Where channels lie side
 // by side they go along the vector lanes, four tokens at a time (conv1d.h); otherwise tokens do.
 // The item of a sequence's first block alone touches the state: it needs the old one for its first
 // W - 1 outputs and builds the new one from the end of x, so items do not depend on each other.

@@ -3,7 +3,8 @@
 //
 // Operations: as causal_conv1d_fwd; memory: x, y, the slot read and written, and the weights, which
 // at T = 1 are the largest part.
-// An item is one sequence by 512 channels, channels along the vector lanes. The window is laid out
+// An item is one sequence by 1024 channels, channels along the vector lanes. Items of the same
+// channels follow each other, so that a thread lays out their weights once. The window is laid out
 // as rows of channels (conv1d.h) before the slot is overwritten.
 
 #include GDN_TILE
@@ -16,7 +17,8 @@ namespace gdn::cpu::GDN_ISA {
 namespace {
 
 template <class E, int W>
-void run_block(const CausalConv1dUpdate &p, int64_t n, int64_t channel, int64_t count) {
+void run_block(const CausalConv1dUpdate &p, const Taps &taps, int64_t n, int64_t channel,
+               int64_t count) {
   const int64_t tokens = p.x.shape[2];
   const int64_t slot = p.state_indices.present ? p.state_indices.at(n) : n;
   const Lines<const E> x = {p.x.at<const E>(n, channel), p.x.stride[1], p.x.stride[2]};
@@ -29,8 +31,6 @@ void run_block(const CausalConv1dUpdate &p, int64_t n, int64_t channel, int64_t 
   const int64_t rejected = p.num_accepted.present ? tokens - p.num_accepted.at(n) : 0;
   const int64_t kept = entries - rejected;
 
-  Taps taps;
-  load_taps(p.weight, p.bias, channel, count, &taps);
   E history[kMaxWidth - 1][kConvChannels];
   split(state.data + (kept - (W - 1)) * state.token_stride, state.channel_stride,
         state.token_stride, W - 1, count, &history[0][0], kConvChannels);
@@ -57,15 +57,17 @@ int64_t items(const CausalConv1dUpdate &p, int32_t) { return p.x.shape[0] * chan
 size_t scratch(const CausalConv1dUpdate &, int32_t) { return 0; }
 
 void run(const CausalConv1dUpdate &p, int32_t, int64_t first, int64_t last, void *) {
-  const int64_t blocks = channel_blocks(p);
+  const int64_t sequences = p.x.shape[0];
+  Taps taps;
   for (int64_t i = first; i < last; ++i) {
-    const int64_t channel = i % blocks * kConvChannels;
+    const int64_t channel = i / sequences * kConvChannels;
     const int64_t rest = p.x.shape[1] - channel;
     const int64_t count = rest < kConvChannels ? rest : kConvChannels;
+    if (i == first || i % sequences == 0) load_taps(p.weight, p.bias, channel, count, &taps);
     with_element(p.x.dtype, [&](auto element) {
       using E = decltype(element);
       with_width(p.weight.shape[1],
-                 [&]<int W>() { run_block<E, W>(p, i / blocks, channel, count); });
+                 [&]<int W>() { run_block<E, W>(p, taps, i % sequences, channel, count); });
     });
   }
 }

@@ -14,7 +14,7 @@ namespace {
 
 template <class E>
 void normalise_row(const E *x, E *y, int64_t width, float eps) {
-  const Vec factor = rsqrt(set1(sum_of_squares(x, width) + eps));
+  const Vec factor = set1(1.0F / __builtin_sqrtf(sum_of_squares(x, width) + eps));
   for_each_vec(width, [&](int64_t i, int64_t lanes) {
     if (lanes == kWidth) {
       store(y + i, load(x + i) * factor);

@@ -17,7 +17,7 @@ template <class E, class W, bool kWeighted, bool kGated>
 void normalise_row(const RmsNormGated &p, const E *x, const E *z, const W *weight, E *y) {
   const int64_t width = p.x.shape[4];
   const float mean = sum_of_squares(x, width) / static_cast<float>(width);
-  const Vec factor = rsqrt(set1(mean + p.eps));
+  const Vec factor = set1(1.0F / __builtin_sqrtf(mean + p.eps));
   for_each_vec(width, [&](int64_t i, int64_t lanes) {
     Vec v = load_strided(x + i, 1, lanes) * factor;
     if constexpr (kWeighted) {

@@ -21,6 +21,7 @@
 //   max, min                   the second operand if either is NaN
 //   abs(a), round(a)           round: to nearest integer, |a| < 2^22
 //   scale2(a, n)               a 2^n for integral n in [-252, 254]
+//   reciprocal(a)              1 / a within 1 ulp, for finite a
 //   rsqrt(a)                   1 / sqrt(a), both steps correctly rounded
 //   reduce_add, reduce_max     over the lanes, in an order fixed per set
 //   transpose_square(s, ss, t, ts)   t[j][i] = s[i][j] for 0 <= i, j < kWidth; elements are any 4
@@ -35,21 +36,24 @@
 namespace gdn::cpu::GDN_ISA {
 namespace {
 
-/// e^x, about 1 ulp: 0 below -103.98, infinity above 88.73, NaN for NaN.
-inline Vec exp(Vec x) {
-  x = max(set1(-104.0F), min(set1(89.0F), x));
-  const Vec n = round(x * set1(1.44269504F));
+/// e^x for -104 <= x <= 89.
+inline Vec exp_bounded(Vec x) {
+  // Adding 1.5 * 2^23 rounds to an integer.
+  const Vec magic = set1(12582912.0F);
+  const Vec n = fma(x, set1(1.44269504F), magic) - magic;
   Vec r = fnma(n, set1(0.693145752F), x);  // ln 2 in two parts, the first with 9 trailing zeros
   r = fnma(n, set1(1.42860677e-6F), r);
-  // The series of e^r; the first term left out is below 2^-27 for |r| <= ln(2) / 2.
-  Vec p = fma(r, set1(1.0F / 5040.0F), set1(1.0F / 720.0F));
-  p = fma(r, p, set1(1.0F / 120.0F));
-  p = fma(r, p, set1(1.0F / 24.0F));
-  p = fma(r, p, set1(1.0F / 6.0F));
-  p = fma(r, p, set1(0.5F));
+  // 1 + r + r^2 p(r), p the best approximation for |r| <= ln(2) / 2: 2^-28 of e^r.
+  Vec p = fma(r, set1(0.001381454F), set1(0.008368745F));
+  p = fma(r, p, set1(0.04166839F));
+  p = fma(r, p, set1(0.16666521F));
+  p = fma(r, p, set1(0.49999994F));
   p = fma(r * r, p, r);
   return scale2(p + set1(1.0F), n);
 }
+
+/// e^x, about 1 ulp: 0 below -103.98, infinity above 88.73, NaN for NaN.
+inline Vec exp(Vec x) { return exp_bounded(max(set1(-104.0F), min(set1(89.0F), x))); }
 
 /// ln(1 + y) for 0 <= y <= 1, about 2 ulp, also relative to tiny results.
 inline Vec log1p_unit(Vec y) {
@@ -73,9 +77,13 @@ inline Vec softplus(Vec x) {
   return select_gt(x, set1(20.0F), x, max(zero(), x) + y);
 }
 
-inline Vec sigmoid(Vec x) { return set1(1.0F) / (set1(1.0F) + exp(zero() - x)); }
+/// 1 / (1 + e^-x); the upper bound keeps the sum finite.
+inline Vec sigmoid(Vec x) {
+  const Vec bounded = max(set1(-104.0F), min(set1(88.0F), zero() - x));
+  return reciprocal(set1(1.0F) + exp_bounded(bounded));
+}
 
-inline Vec silu(Vec x) { return x / (set1(1.0F) + exp(zero() - x)); }
+inline Vec silu(Vec x) { return x * sigmoid(x); }
 
 inline float exp(float x) {
   float y[kWidth];

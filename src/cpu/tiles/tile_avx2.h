@@ -97,6 +97,7 @@ inline Vec scale2(Vec x, Vec n) {
   const __m256i second = _mm256_slli_epi32(rest, 23);
   return _mm256_mul_ps(_mm256_mul_ps(x, _mm256_castsi256_ps(first)), _mm256_castsi256_ps(second));
 }
+inline Vec reciprocal(Vec x) { return set1(1.0F) / x; }
 inline Vec rsqrt(Vec x) { return _mm256_div_ps(_mm256_set1_ps(1.0F), _mm256_sqrt_ps(x)); }
 
 inline float reduce_add(Vec v) {

@@ -88,6 +88,11 @@ inline Vec round(Vec x) {
   return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 inline Vec scale2(Vec x, Vec n) { return _mm512_scalef_ps(x, n); }
+inline Vec reciprocal(Vec x) {
+  // A 14-bit estimate and one Newton step.
+  const Vec y = _mm512_rcp14_ps(x);
+  return fma(y, fnma(x, y, set1(1.0F)), y);
+}
 inline Vec rsqrt(Vec x) { return _mm512_div_ps(_mm512_set1_ps(1.0F), _mm512_sqrt_ps(x)); }
 
 inline float reduce_add(Vec v) {

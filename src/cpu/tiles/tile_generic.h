@@ -72,6 +72,7 @@ inline Vec scale2(Vec x, Vec n) {
   return x * first * second;
 }
 
+inline Vec reciprocal(Vec x) { return set1(1.0F) / x; }
 inline Vec rsqrt(Vec x) {
   Vec y;
   for (int i = 0; i < kWidth; ++i) y[i] = 1.0F / __builtin_sqrtf(x[i]);
