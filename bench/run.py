@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PROGRAMS = ("prefill_vs_peers.py", "decode_vs_peers.py", "plot.py")
+PROGRAMS = ("prefill_vs_peers.py", "decode_vs_peers.py", "layer_vs_copy.py", "plot.py")
 
 
 def main() -> None:
