@@ -78,8 +78,10 @@ struct ChunkOperands {
       const size_t tail = static_cast<size_t>(row - key_dim) * sizeof(Element);
       pack_row(p.q.at<E>(batch, token + i, head), key_dim, q_row);
       pack_row(p.k.at<E>(batch, token + i, head), key_dim, k_row);
-      std::memset(static_cast<void *>(q_row + key_dim), 0, tail);
-      std::memset(static_cast<void *>(k_row + key_dim), 0, tail);
+      if (tail > 0) {
+        std::memset(static_cast<void *>(q_row + key_dim), 0, tail);
+        std::memset(static_cast<void *>(k_row + key_dim), 0, tail);
+      }
       q_norm[i] = p.qk_l2norm ? p.scale * l2norm_factor(q_row, key_dim) : p.scale;
       k_norm[i] = p.qk_l2norm ? l2norm_factor(k_row, key_dim) : 1.0F;
     }
@@ -91,22 +93,38 @@ struct ChunkOperands {
     if constexpr (kPack == 2) Operand::split_panel(k_panel, row, k_turned);
   }
 
-  /// kk and qk for the first n rows.
+  /// kk and qk for the first n rows, in tiles that touch the diagonal or lie below it.
   void multiply(int64_t n) {
     for (int64_t i = 0; i < n; i += kTileRows) {
       for (int64_t j = 0; j < i + kTileRows; j += kTileColumns) {
-        triangle_tile(k, kk, i, j);
-        triangle_tile(q, qk, i, j);
+        if (i + kTileRows - j <= kWidth) {
+          half_tiles(i, j);
+        } else {
+          whole_tile(k, kk, i, j);
+          whole_tile(q, qk, i, j);
+        }
       }
     }
   }
 
  private:
-  void triangle_tile(const Element *a, float *target, int64_t i, int64_t j) {
+  void whole_tile(const Element *a, float *target, int64_t i, int64_t j) {
     Tile<kTileRows> c;
     clear(c);
     mma<Operand>(c, a + i * row, row, k_panel + j * kPack, kChunk * kPack, key_dim);
     store_tile(c, target + i * kChunk + j, kChunk);
+  }
+
+  /// Only the first kWidth columns of the tile reach the diagonal: kk and qk share its registers.
+  void half_tiles(int64_t i, int64_t j) {
+    Tile<kTileRows> c;
+    clear(c);
+    mma_twin<Operand>(c, k + i * row, q + i * row, row, k_panel + j * kPack, kChunk * kPack,
+                      key_dim);
+    for (int m = 0; m < kTileRows; ++m) {
+      store(kk + (i + m) * kChunk + j, c.v[m][0]);
+      store(qk + (i + m) * kChunk + j, c.v[m][1]);
+    }
   }
 };
 

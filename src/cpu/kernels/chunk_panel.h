@@ -139,6 +139,7 @@ struct ChunkPanel {
       const Element *k = shared.k_turned + d * kChunk;
       mma<Operand>(s, k, kChunk, write, kTileColumns * kPack, rows);
       if constexpr (kSplit) mma<Operand>(s, k, kChunk, write_low, kTileColumns * kPack, rows);
+      ahead.step();
       store_tile(s, state + d * kTileColumns, kTileColumns);
       if constexpr (kPack == 2) store_operand(s, operand + d * kTileColumns, nullptr);
     }
@@ -150,7 +151,8 @@ struct ChunkPanel {
   void run(int64_t n, int64_t columns, const E *source, int64_t source_stride, E *target,
            int64_t target_stride) {
     const int64_t tiles = (n + kTileRows - 1) / kTileRows;
-    ahead.spread_over(tiles * 2 * ((shared.key_dim + kFetchDepth - 1) / kFetchDepth));
+    const int64_t depths = (shared.key_dim + kFetchDepth - 1) / kFetchDepth;
+    ahead.spread_over(tiles * 2 * depths + shared.key_dim / kTileRows);
     for (int64_t tile = 0; tile < tiles; ++tile) {
       const int64_t i = tile * kTileRows;
       if (columns >= kTileColumns && i + kTileRows <= n) {

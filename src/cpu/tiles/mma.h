@@ -73,6 +73,18 @@ struct F32Operand {
     }
   }
 
+  /// One vector of columns for the rows of two matrices: a in v[..][0], a2 in v[..][1].
+  template <int M>
+  [[gnu::always_inline]] static inline void step_twin(Tile<M> &c, const float *a, const float *a2,
+                                                      int64_t a_stride, const float *b) {
+    const Vec b0 = load(b);
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m) {
+      c.v[m][0] = fma(set1(a[m * a_stride]), b0, c.v[m][0]);
+      c.v[m][1] = fma(set1(a2[m * a_stride]), b0, c.v[m][1]);
+    }
+  }
+
   /// Writes kWidth columns of one group of kPack rows of a panel.
   static inline void store_row_group(float *p, const Vec *rows) { store(p, rows[0]); }
 };
@@ -90,6 +102,16 @@ struct Bf16Operand {
     for (int m = 0; m < M; ++m) {
       c.v[m][0] = dot_pairs(c.v[m][0], a + m * a_stride, b);
       c.v[m][1] = dot_pairs(c.v[m][1], a + m * a_stride, b + 2 * kWidth);
+    }
+  }
+
+  template <int M>
+  [[gnu::always_inline]] static inline void step_twin(Tile<M> &c, const Bf16 *a, const Bf16 *a2,
+                                                      int64_t a_stride, const Bf16 *b) {
+#pragma GCC unroll 16
+    for (int m = 0; m < M; ++m) {
+      c.v[m][0] = dot_pairs(c.v[m][0], a + m * a_stride, b);
+      c.v[m][1] = dot_pairs(c.v[m][1], a2 + m * a_stride, b);
     }
   }
 
@@ -120,6 +142,19 @@ template <class Operand, int M>
                                        int64_t b_stride, int64_t k) {
   for (int64_t i = 0; i < k; i += Operand::kPack) {
     Operand::step(c, a + i, a_stride, b);
+    b += b_stride;
+  }
+}
+
+/// The same for two matrices A of the same shape and kWidth columns of B: c.v[m][0] += row m of a
+/// times B, c.v[m][1] += row m of a2 times B.
+template <class Operand, int M>
+[[gnu::always_inline]] inline void mma_twin(Tile<M> &c, const typename Operand::Element *a,
+                                            const typename Operand::Element *a2, int64_t a_stride,
+                                            const typename Operand::Element *b, int64_t b_stride,
+                                            int64_t k) {
+  for (int64_t i = 0; i < k; i += Operand::kPack) {
+    Operand::step_twin(c, a + i, a2 + i, a_stride, b);
     b += b_stride;
   }
 }

@@ -105,33 +105,32 @@ inline float reduce_add(Vec v) {
 }
 inline float reduce_max(Vec v) { return _mm512_reduce_max_ps(v); }
 
+/// Four floats of each of rows 0, 4, 8 and 12, one row to a quarter of the register.
+inline Vec load_quarters(const float *p, int64_t stride) {
+  Vec v = _mm512_castps128_ps512(_mm_loadu_ps(p));
+  v = _mm512_insertf32x4(v, _mm_loadu_ps(p + 4 * stride), 1);
+  v = _mm512_insertf32x4(v, _mm_loadu_ps(p + 8 * stride), 2);
+  return _mm512_insertf32x4(v, _mm_loadu_ps(p + 12 * stride), 3);
+}
+
 inline void transpose_square(const void *source, int64_t source_stride, void *target,
                              int64_t target_stride) {
   const float *s = static_cast<const float *>(source);
   float *t = static_cast<float *>(target);
-  Vec r[16], u[16];
-  for (int i = 0; i < 16; ++i) r[i] = load(s + i * source_stride);
-  for (int i = 0; i < 16; i += 2) {
-    u[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
-    u[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
-  }
-  // Now u[4 m + ..] holds 2 x 2 blocks; r[4 m + c] becomes column 4 lane + c of rows 4 m .. 4 m
-  // + 3.
-  for (int i = 0; i < 16; i += 4) {
-    r[i] = _mm512_shuffle_ps(u[i], u[i + 2], 0x44);
-    r[i + 1] = _mm512_shuffle_ps(u[i], u[i + 2], 0xEE);
-    r[i + 2] = _mm512_shuffle_ps(u[i + 1], u[i + 3], 0x44);
-    r[i + 3] = _mm512_shuffle_ps(u[i + 1], u[i + 3], 0xEE);
-  }
-  for (int c = 0; c < 4; ++c) {
-    const Vec even_low = _mm512_shuffle_f32x4(r[c], r[c + 4], 0x88);
-    const Vec odd_low = _mm512_shuffle_f32x4(r[c], r[c + 4], 0xDD);
-    const Vec even_high = _mm512_shuffle_f32x4(r[c + 8], r[c + 12], 0x88);
-    const Vec odd_high = _mm512_shuffle_f32x4(r[c + 8], r[c + 12], 0xDD);
-    store(t + c * target_stride, _mm512_shuffle_f32x4(even_low, even_high, 0x88));
-    store(t + (c + 4) * target_stride, _mm512_shuffle_f32x4(odd_low, odd_high, 0x88));
-    store(t + (c + 8) * target_stride, _mm512_shuffle_f32x4(even_low, even_high, 0xDD));
-    store(t + (c + 12) * target_stride, _mm512_shuffle_f32x4(odd_low, odd_high, 0xDD));
+  // Loads place the rows, so that only 4 x 4 blocks inside the quarters are left to transpose.
+  for (int c = 0; c < 16; c += 4) {
+    const Vec r0 = load_quarters(s + c, source_stride);
+    const Vec r1 = load_quarters(s + c + source_stride, source_stride);
+    const Vec r2 = load_quarters(s + c + 2 * source_stride, source_stride);
+    const Vec r3 = load_quarters(s + c + 3 * source_stride, source_stride);
+    const Vec low01 = _mm512_unpacklo_ps(r0, r1);
+    const Vec high01 = _mm512_unpackhi_ps(r0, r1);
+    const Vec low23 = _mm512_unpacklo_ps(r2, r3);
+    const Vec high23 = _mm512_unpackhi_ps(r2, r3);
+    store(t + c * target_stride, _mm512_shuffle_ps(low01, low23, 0x44));
+    store(t + (c + 1) * target_stride, _mm512_shuffle_ps(low01, low23, 0xEE));
+    store(t + (c + 2) * target_stride, _mm512_shuffle_ps(high01, high23, 0x44));
+    store(t + (c + 3) * target_stride, _mm512_shuffle_ps(high01, high23, 0xEE));
   }
 }
 
