@@ -14,6 +14,7 @@
 // multiple of 64 repeats the same arithmetic.
 
 #include "cpu/amx/avx512.h"
+#include "cpu/amx/fetch.h"
 #include "cpu/amx/gates.h"
 #include "cpu/amx/keys.h"
 #include "cpu/amx/layout.h"
@@ -34,6 +35,10 @@ __mmask32 panel_columns(const DeltaRule &p, int panel) {
   const int64_t left = p.value_dim - int64_t{panel} * kPanel;
   return _cvtu32_mask32(left >= kPanel ? ~0U : (1U << left) - 1);
 }
+
+/// Rows to prefetch beside the products of one block of DK: at 128 x 128 those of the next key head
+/// are spread over all of this one's.
+constexpr int kFetch = 4;
 
 class ItemRun {
  public:
@@ -115,6 +120,7 @@ class ItemRun {
         multiply_blocks(key.q, key, dk_, key.qk + 6 * 256);
       }
       load_norms(key, p_, blocks, dk_);
+      Fetch fetch(p_, place_after(token, k));
       for (int64_t i = item_.group_begin; i < item_.group_end; ++i) {
         const int64_t head = p_.heads.value_head(k, i);
         const float decay = load_gates(p_, span_.batch, token, count, head, key, w_.gate);
@@ -123,15 +129,35 @@ class ItemRun {
         const PanelStep s = {key,    w_.gate, w_.panel,       dk_,           count,
                              blocks, decay,   p_.v.stride[1], p_.o.stride[1]};
         if (count == kStep && p_.value_dim % kPanel == 0) {
-          run_panels<true>(s, token, head, state);
+          run_panels<true>(s, token, head, state, fetch);
         } else if (blocks == 2) {
-          run_panels<false>(s, token, head, state);
+          run_panels<false>(s, token, head, state, fetch);
         } else {
           run_short_panels(s, token, head, state);
         }
         state += (item_.panel_end - item_.panel_begin) * dk_ * 1024;
       }
     }
+  }
+
+  /// What follows a key head of the step at `token`: the next key head, or the next step's first.
+  StepPlace place_after(int64_t token, int64_t key_head) const {
+    StepPlace next = {span_.batch,
+                      token,
+                      0,
+                      key_head + 1,
+                      item_.group_begin,
+                      item_.group_end,
+                      int64_t{item_.panel_begin} * kPanel,
+                      int64_t{item_.panel_end} * kPanel};
+    if (next.column_end > p_.value_dim) next.column_end = p_.value_dim;
+    if (next.key_head == item_.key_end) {
+      next.key_head = item_.key_begin;
+      next.token += kStep;
+    }
+    const int64_t left = span_.begin + span_.length - next.token;
+    next.count = static_cast<int>(left < kStep ? left : kStep);
+    return next;
   }
 
   /// The packed W of a panel.
@@ -155,7 +181,8 @@ class ItemRun {
   ///
   /// kFull: 64 tokens and whole panels.
   template <bool kFull>
-  void run_panels(const PanelStep &s, int64_t token, int64_t head, float *state) const {
+  void run_panels(const PanelStep &s, int64_t token, int64_t head, float *state,
+                  Fetch &fetch) const {
     const PanelBlock &block = s.block;
     const GateBlock &gate = s.gate;
     const int first = item_.panel_begin;
@@ -168,16 +195,21 @@ class ItemRun {
 
     Panel now = place(token, head, first, state);
     for (int b = 0; b < dk_; ++b) pack_state(s, now.state, b);
-    multiply_state(s, s.key.k, 0, block.ks[0], Nothing());
-    multiply_state(s, s.key.k, 1, block.ks[1],
-                   [&](int b) { residual<kFull, 0>(s, now, all.from(b), all.to(b)); });
+    multiply_state(s, s.key.k, 0, block.ks[0], [&](int) { fetch.rows(kFetch); });
+    multiply_state(s, s.key.k, 1, block.ks[1], [&](int b) {
+      fetch.rows(kFetch);
+      residual<kFull, 0>(s, now, all.from(b), all.to(b));
+    });
     for (int panel = first; panel < last; ++panel) {
       multiply_block(gate.t, block.r[0], block.v[0]);
-      multiply_state(s, s.key.q, 0, block.qs[0],
-                     [&](int b) { pack_values<0>(s, written(panel), all.from(b), all.to(b)); });
+      multiply_state(s, s.key.q, 0, block.qs[0], [&](int b) {
+        fetch.rows(kFetch);
+        pack_values<0>(s, written(panel), all.from(b), all.to(b));
+      });
       multiply_block(gate.a10, block.right[0], block.av);
       multiply_block(gate.p, block.right[0], block.pv[0]);
       multiply_state(s, s.key.q, 1, block.qs[1], [&](int b) {
+        fetch.rows(kFetch);
         residual<kFull, 1>(s, now, early.from(b), early.to(b));
         write_output<kFull, 0>(s, now, 2 * late.from(b), 2 * late.to(b));
       });
@@ -185,10 +217,13 @@ class ItemRun {
       if (panel + 1 == last) break;
       const Panel next = place(token, head, panel + 1, now.state + panel_size);
       for (int b = 0; b < dk_; ++b) pack_state(s, next.state, b);
-      multiply_state(s, s.key.k, 0, block.ks[0],
-                     [&](int b) { pack_values<1>(s, written(panel), all.from(b), all.to(b)); });
+      multiply_state(s, s.key.k, 0, block.ks[0], [&](int b) {
+        fetch.rows(kFetch);
+        pack_values<1>(s, written(panel), all.from(b), all.to(b));
+      });
       couple_products(gate, block);
       multiply_state(s, s.key.k, 1, block.ks[1], [&](int b) {
+        fetch.rows(kFetch);
         residual<kFull, 0>(s, next, early.from(b), early.to(b));
         write_output<kFull, 1>(s, now, 2 * late.from(b), 2 * late.to(b));
       });
@@ -198,7 +233,8 @@ class ItemRun {
     couple_products(gate, block);
     write_output<kFull, 1>(s, now, 0, kBlock);
     for (int panel = first; panel < last; ++panel) {
-      update_state(s, state + (panel - first) * panel_size, written(panel), Nothing());
+      update_state(s, state + (panel - first) * panel_size, written(panel),
+                   [&](int) { fetch.rows(kFetch); });
     }
   }
 
