@@ -65,7 +65,8 @@ def chunk_gated_delta_rule(
             to T, not decreasing.
         cu_seqlens_cpu: a copy of cu_seqlens on the CPU. Not needed; refused if it differs.
         chunk_indices: the [NT, 2] pairs (sequence, chunk) of cu_seqlens. Not needed; refused if
-            they are not those. (While torch traces, shapes alone of both hints are checked.)
+            they are not those. (Of both hints shapes alone are checked while torch traces and on
+            other devices than the CPU.)
         cp_context: context parallelism does not exist here; must be None.
         use_gate_in_kernel: g holds raw gates a; the decay is
             -exp(A_log) softplus(a + dt_bias).

@@ -175,7 +175,7 @@ bool Call::read_indices(const View *view, std::vector<int64_t> *out) {
   const DLTensor *t = &view->tensor;
   View host;
   nb::object copy;
-  if (t->device.device_type != kDLCPU) {
+  if (!on_host(t->device)) {
     copy = array(view).attr("cpu")();
     borrow("cu_seqlens", copy, kind_, host);
     t = &host.tensor;
@@ -196,7 +196,7 @@ bool Call::read_indices(const View *view, std::vector<int64_t> *out) {
 nb::object Call::set_workspace(gdn_exec *exec, size_t bytes) {
   if (bytes == 0) return nb::none();
   exec->workspace_size = bytes;
-  if (device().device_type == kDLCPU) {
+  if (on_host(device())) {
     thread_local Workspace workspace;
     exec->workspace = workspace.reserve(bytes);
     return nb::none();

@@ -70,8 +70,8 @@ Torch *load_torch() {
   t->uint8 = m.attr("uint8");
   if (!nb::hasattr(t->tensor_type, "__dlpack_c_exchange_api__")) {
     raise(PyExc_ImportError,
-          "gdn needs a torch that has Tensor.__dlpack_c_exchange_api__ (2.10 or "
-          "newer); this one has not.");
+          "gdn needs a torch that has Tensor.__dlpack_c_exchange_api__ (2.13 has); this one has "
+          "not.");
   }
   nb::object capsule = t->tensor_type.attr("__dlpack_c_exchange_api__");
   auto *table = static_cast<ExchangeTable *>(PyCapsule_GetPointer(capsule.ptr(), kExchangeCapsule));
@@ -285,14 +285,14 @@ nb::object make_array(Kind kind, std::span<const int64_t> shape, DLDataType dtyp
   nb::object out;
   if (kind == Kind::torch) {
     nb::object where = torch_objects->cpu;
-    if (device.device_type != kDLCPU) where = torch_objects->device("cuda", device.device_id);
+    if (!on_host(device)) where = torch_objects->device("cuda", device.device_id);
     out = call_empty(torch_objects->empty, size, torch_dtype(dtype), where);
   } else {
     out = call_empty(numpy_objects->empty, size, numpy_dtype_object(dtype), nb::handle());
   }
   size_t bytes = dtype.bits / 8;
   for (int64_t n : shape) bytes *= static_cast<size_t>(n);
-  if (device.device_type == kDLCPU && bytes >= (size_t{4} << 20)) {
+  if (on_host(device) && bytes >= (size_t{4} << 20)) {
     View view;
     borrow("out", out, kind, view);
     advise_huge_pages(view.tensor.data, bytes);
@@ -336,7 +336,7 @@ bool requires_grad(nb::handle array) {
 
 void *current_stream(Kind kind, DLDevice device) {
   void *stream = nullptr;
-  if (kind == Kind::torch && device.device_type != kDLCPU &&
+  if (kind == Kind::torch && !on_host(device) &&
       torch_objects->table->current_stream(device.device_type, device.device_id, &stream) != 0) {
     throw nb::python_error();
   }

@@ -21,6 +21,11 @@ inline bool operator==(const DLDataType &a, const DLDataType &b) {
   return a.code == b.code && a.bits == b.bits && a.lanes == b.lanes;
 }
 
+/// Memory that the processor reads: ordinary or pinned.
+inline bool on_host(DLDevice device) {
+  return device.device_type == kDLCPU || device.device_type == kDLCUDAHost;
+}
+
 /// An array library that arguments may come from.
 enum class Kind : uint8_t { none, torch, numpy };
 
