@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-HAS_SCALE = 1 << 0
 USE_QK_L2NORM = 1 << 1
 USE_GATE = 1 << 2
 USE_BETA_SIGMOID = 1 << 3

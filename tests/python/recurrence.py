@@ -170,13 +170,3 @@ def causal_conv1d(
             if np.asarray(state_indices)[n] < 0:
                 y[row, :, first:end] = 0.0
     return y, state
-
-
-def chunks(g, cu_seqlens, size):
-    """(row, first, end) of each chunk, sequences in order."""
-    batch, tokens = g.shape[:2]
-    return [
-        (row, at, min(at + size, end))
-        for row, first, end in segments(batch, tokens, cu_seqlens)
-        for at in range(first, end, size)
-    ]

@@ -94,13 +94,12 @@ class CaseInputs:
         self.gate_dtype = dtype if "gates_same_type" in case.options else "f32"
         self.index_dtype = np.int64 if "index64" in case.options else np.int32
         self.options = {}
-        self.state_out_in_pool = False
         self._draw_keys()
         self._draw_gates()
         self._draw_states()
         self._set_switches()
 
-    def _tensor(self, x, dtype, order=None):
+    def _tensor(self, x, dtype):
         t = as_torch(x, dtype)
         if "strided" in self.case.options and t.dim() == 4:
             padded = torch.full((*t.shape[:2], t.shape[2] + 1, t.shape[3] + 8), float("nan"))
