@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 
 import gdn
-from common import interleave, print_setting, processor, use_threads, write_json
+from common import interleave, print_setting, processor, write_json
 
 CHANNELS, WIDTH, HEADS, D = 8192, 4, 32, 128
 
@@ -118,16 +118,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--budget", type=float, default=1.0, help="seconds per row")
+    parser.add_argument("--no-torch", action="store_true", help="leave out torch's operators")
     args = parser.parse_args()
 
     print_setting(__doc__, "none")
     rows = []
     for threads in args.threads:
-        use_threads(threads)
+        torch.set_num_threads(threads)
+        gdn.set_num_threads(threads)
         print(f"{threads} thread(s)")
         for name, (make, letter, sizes) in OPERATIONS.items():
             for size in sizes:
                 moved, calls = make(size)
+                if args.no_torch:
+                    del calls["torch"]
                 source = torch.ones(moved // 2, dtype=torch.uint8)
                 target = torch.ones_like(source)
                 calls["copy"] = lambda target=target, source=source: target.copy_(source)
