@@ -194,6 +194,22 @@ TEST_P(LayerTest, ConvUpdateAfterRejectedDrafts) {
   }
 }
 
+// More tokens and channels than any kernel takes at a time.
+TEST_P(LayerTest, ConvOfManyTokensAndChannels) {
+  for (const bool last : {false, true}) {
+    ConvCall call = conv(Element::bf16, {1, 1050, 701}, 4, last);
+    call.flags = GDN_SILU;
+    call.cu_seqlens = integers(Element::i32, {4}, {0, 513, 514, 701});
+    call.bias = drawn(Element::f32, {1050}, "bias");
+    give_state(&call, 3, 4, last);
+    check(call);
+    ConvCall step = conv(Element::bf16, {3, 1050, 1}, 4, last);
+    step.update = true;
+    give_state(&step, 3, 4, last);
+    check(step);
+  }
+}
+
 // A sequence given at once, and in pieces through the state, is bitwise the same.
 TEST_P(LayerTest, ConvInPieces) {
   for (const Element type : kTypes) {
@@ -251,6 +267,29 @@ TEST_P(LayerTest, Gating) {
         check(call);
       }
     }
+  }
+}
+
+TEST_P(LayerTest, GatingOfManyTokensAndHeads) {
+  const Shape shape = {2, 150, 601};
+  GatingCall call;
+  call.A_log = drawn(Element::f32, {601}, "A_log");
+  call.dt_bias = drawn(Element::f32, {601}, "dt_bias");
+  call.a = drawn(Element::bf16, shape, "a");
+  call.b = drawn(Element::bf16, shape, "b");
+  call.g = Array(Element::f32, shape);
+  call.beta = Array(Element::bf16, shape);
+  check(call);
+}
+
+TEST_P(LayerTest, NormsOfManyRows) {
+  for (const bool rms : {false, true}) {
+    NormCall call;
+    call.rms = rms;
+    call.x = drawn(Element::bf16, {3, 211, 5, 64}, "x");
+    call.y = Array(Element::bf16, {3, 211, 5, 64});
+    if (rms) call.z = drawn(Element::bf16, {3, 211, 5, 64}, "z");
+    check(call);
   }
 }
 

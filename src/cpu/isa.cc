@@ -2,7 +2,7 @@
 
 #include <iterator>
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(GDN_CPU_GENERIC_ONLY)
 #include <cpuid.h>
 
 #include "cpu/amx/permission.h"
@@ -14,7 +14,7 @@ namespace generic {
 extern const KernelTable kTable;
 }
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(GDN_CPU_GENERIC_ONLY)
 
 namespace avx2 {
 extern const KernelTable kTable;

@@ -1,0 +1,189 @@
+"""Seeded bugs, each with the test that must catch it.
+
+A bug replaces one text, which occurs once in its file; run.py refuses a text that it does not find,
+so that a bug that no longer applies is noticed and rewritten.
+"""
+
+import dataclasses
+
+KERNELS = "src/cpu/kernels/"
+REFERENCE = "src/reference/"
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutation:
+    """One bug: `old` becomes `new` in `file`, and `test` (program, GoogleTest filter) must fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: tuple
+
+
+def _fwd(cases):
+    return ("fwd_test", ":".join(f"small.{case}/*" for case in cases.split()))
+
+
+def _decode(cases):
+    return ("decode_test", ":".join(f"*.{case}/*" for case in cases.split()))
+
+
+MUTATIONS = (
+    Mutation(
+        "value heads of a key head in the wrong order",
+        "src/problem/delta_rule.h",
+        "interleaved ? i * key_heads + key_head : key_head * group() + i",
+        "interleaved ? key_head * group() + i : i * key_heads + key_head",
+        _fwd("heads_2_6 heads_2_6_interleaved"),
+    ),
+    Mutation(
+        "wrong head map for everybody, the reference included",
+        "src/problem/delta_rule.h",
+        "interleaved ? value_head % key_heads : value_head / group()",
+        "interleaved ? value_head / group() : value_head % key_heads",
+        ("reference_test", "Reference.AgreesWithTheChunkForm"),
+    ),
+    Mutation(
+        "missing scale",
+        KERNELS + "chunk_operands.h",
+        "p.scale * l2norm_factor(q_row, key_dim) : p.scale;",
+        "p.scale * l2norm_factor(q_row, key_dim) : 1.0F;",
+        _fwd("heads_1_1 scale"),
+    ),
+    Mutation(
+        "the state of the sequence before leaks into the next",
+        KERNELS + "state_panels.h",
+        "for (int64_t i = 0; i < key_dim * kTileColumns; i += kWidth) store(panel + i, zero());",
+        "",
+        _fwd("no_initial_state empty_and_single_no_state"),
+    ),
+    Mutation(
+        "the tail of a sequence reads the next one",
+        KERNELS + "chunk_gated_delta_rule.cc",
+        "return span.length - t < kChunk ? span.length - t : kChunk;",
+        "return kChunk;",
+        ("invariance_test", "*NeighboursHoldNan*"),
+    ),
+    Mutation(
+        "decay off by one token",
+        KERNELS + "chunk_decays.h",
+        "high[i] = static_cast<float>(sum);",
+        "high[i] = static_cast<float>(sum - static_cast<double>(g[i]));",
+        _fwd("v_first heads_1_1"),
+    ),
+    Mutation(
+        "missing beta",
+        KERNELS + "chunk_panel.h",
+        "fnma(read, r.v[m][side], beta * x)",
+        "fnma(read, r.v[m][side], x)",
+        _fwd("v_first heads_1_1"),
+    ),
+    Mutation(
+        "the state does not decay over a chunk",
+        KERNELS + "chunk_decays.h",
+        "state_decay = e + e * low[kChunk - 1];",
+        "state_decay = 1.0F;",
+        _fwd("v_first strong_decay"),
+    ),
+    Mutation(
+        "a skipped sequence keeps its old output",
+        KERNELS + "chunk_gated_delta_rule.cc",
+        "if (slot < 0) return clear_output<E>(span);",
+        "if (slot < 0) return;",
+        _fwd("pool_negative"),
+    ),
+    Mutation(
+        "checkpoints one too late",
+        KERNELS + "chunk_gated_delta_rule.cc",
+        "p_.checkpoint_every > 0 && done % p_.checkpoint_every == 0",
+        "p_.checkpoint_every > 0 && t > 0 && t % p_.checkpoint_every == 0",
+        _fwd("checkpoints_64 checkpoints_128_bf16"),
+    ),
+    Mutation(
+        "wrong accepted slot",
+        KERNELS + "fused_recurrent_gated_delta_rule.cc",
+        "p.num_accepted.present ? p.num_accepted.at(n) - 1 : 0",
+        "0",
+        _decode("verify_slots_accepted decode_sequence"),
+    ),
+    Mutation(
+        "verified tokens all go to the first slot",
+        KERNELS + "fused_recurrent_gated_delta_rule.cc",
+        "const int64_t to = p_.state_indices.at(item_.sequence, t);",
+        "const int64_t to = p_.state_indices.at(item_.sequence, 0);",
+        _decode("verify_slots verify_slots_accepted"),
+    ),
+    Mutation(
+        "beta is not doubled",
+        KERNELS + "gates.h",
+        "p.neg_eigval ? 2.0F : 1.0F",
+        "1.0F",
+        _fwd("gate_sigmoid_neg_eigval"),
+    ),
+    Mutation(
+        "l2norm without epsilon",
+        KERNELS + "gates.h",
+        "sum_of_squares(x, n) + 1e-6F",
+        "sum_of_squares(x, n)",
+        _fwd("zero_rows"),
+    ),
+    Mutation(
+        "wrong convolution window",
+        KERNELS + "conv1d.h",
+        "const int64_t t = begin + i - (W - 1);",
+        "const int64_t t = begin + i - (W - 2);",
+        ("layer_test", "*ConvForward/*:*ConvInPieces/*"),
+    ),
+    Mutation(
+        "rejected drafts stay in the convolution state",
+        KERNELS + "causal_conv1d_update.cc",
+        "append(state, entries, kept, true, x, tokens, count);",
+        "append(state, entries, entries, true, x, tokens, count);",
+        ("layer_test", "*ConvUpdateAfterRejectedDrafts/*"),
+    ),
+    Mutation(
+        "the last row of a block is not solved",
+        KERNELS + "solve_tril.cc",
+        "for (int m = n + 1; m < kTileRows; ++m) {",
+        "for (int m = n + 1; m < kTileRows - 1; ++m) {",
+        ("stage_test", "small.no_final_state/*:small.v_first/*"),
+    ),
+    Mutation(
+        "h after the chunk instead of before it",
+        KERNELS + "chunk_fwd_h.cc",
+        "store_panel(p.h, first_chunk + t / p.chunk_size, part.head, part.column, state);\n"
+        "    run_chunk<E>(p, chunk, part, state);",
+        "run_chunk<E>(p, chunk, part, state);\n"
+        "    store_panel(p.h, first_chunk + t / p.chunk_size, part.head, part.column, state);",
+        ("stage_test", "small.v_first/*"),
+    ),
+    Mutation(
+        "no decay inside the output's triangle",
+        KERNELS + "chunk_fwd_o.cc",
+        "load(products + offset + j) * exp(set1(c[i]) - load(c + j))",
+        "load(products + offset + j)",
+        ("stage_test", "small.v_first/*"),
+    ),
+    Mutation(
+        "sum instead of mean of squares",
+        KERNELS + "rms_norm_gated.cc",
+        "sum_of_squares(x, width) / static_cast<float>(width)",
+        "sum_of_squares(x, width)",
+        ("layer_test", "*RmsNormGated/*"),
+    ),
+    Mutation(
+        "the reference forgets beta",
+        REFERENCE + "gated_delta_rule.cc",
+        "predicted[c] = token.beta * (token.v[static_cast<size_t>(c)] - predicted[c]);",
+        "predicted[c] = token.v[static_cast<size_t>(c)] - predicted[c];",
+        ("reference_test", "*"),
+    ),
+    Mutation(
+        "the reference truncates to bf16",
+        REFERENCE + "convert.h",
+        "bits + 0x7fffU + ((bits >> 16) & 1U)",
+        "bits",
+        ("reference_test", "Reference.RoundsOnce"),
+    ),
+)

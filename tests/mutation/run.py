@@ -1,0 +1,139 @@
+"""Tests the tests: seeds one bug at a time into a copy of the sources and requires a failure.
+
+    run.py [--build DIR] [NAME-PART]
+
+The copy is built with the generic instruction set alone. Exit status 0 if every bug was caught.
+"""
+
+import argparse
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+
+from mutations import MUTATIONS
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+COPIED = ("CMakeLists.txt", "cmake", "include", "src", "tests")
+
+
+def run(command, **options):
+    """Runs a command quietly; returns the finished process with its output."""
+    return subprocess.run(
+        [str(part) for part in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,
+    )
+
+
+def fail(text, output=""):
+    """Ends the program: something other than a test is wrong."""
+    sys.exit(f"{output[-4000:]}\nmutation: {text}")
+
+
+class Copy:
+    """A copy of the sources and its build."""
+
+    def __init__(self, folder):
+        self.source = folder / "source"
+        self.build = folder / "build"
+        shutil.rmtree(self.source, ignore_errors=True)
+        self.source.mkdir(parents=True)
+        for name in COPIED:
+            item = ROOT / name
+            if item.is_dir():
+                shutil.copytree(item, self.source / name)
+            else:
+                shutil.copy2(item, self.source)
+
+    def configure(self):
+        """Configures a generic-only build without the parts that no mutation needs."""
+        command = ["cmake", "-S", self.source, "-B", self.build, "-G", "Ninja"]
+        command += ["-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_CXX_FLAGS_RELEASE=-O1"]
+        command += ["-DGDN_CPU_GENERIC_ONLY=ON", "-DGDN_BUILD_TESTS=ON", "-DGDN_BUILD_TOOLS=OFF"]
+        command += ["-DGDN_CUDA=OFF"]
+        done = run(command)
+        if done.returncode != 0:
+            fail("cmake failed", done.stdout)
+
+    def make(self):
+        """Builds the programs that mutations name."""
+        programs = sorted({m.test[0] for m in MUTATIONS})
+        return run(["cmake", "--build", self.build, "--target", *programs])
+
+    def test(self, program, pattern):
+        """Runs the tests that match a pattern."""
+        command = [self.build / "tests" / program, f"--gtest_filter={pattern}", "--gtest_brief=1"]
+        return run(command, timeout=300)
+
+    def apply(self, mutation):
+        """Seeds a bug. Returns the file and its text before."""
+        path = self.source / mutation.file
+        before = path.read_text()
+        found = before.count(mutation.old)
+        if found != 1:
+            fail(f"{mutation.name}: its text occurs {found} times in {mutation.file}, not once")
+        path.write_text(before.replace(mutation.old, mutation.new))
+        return path, before
+
+
+def check(copy, mutation):
+    """Returns whether the bug was caught, and in which words to say so."""
+    path, before = copy.apply(mutation)
+    try:
+        built = copy.make()
+        if built.returncode != 0:
+            fail(f"{mutation.name}: the mutated source does not compile", built.stdout)
+        try:
+            code = copy.test(*mutation.test).returncode
+        except subprocess.TimeoutExpired:
+            return True, "caught (the test hung)"
+        if code == 0:
+            return False, "NOT CAUGHT"
+        return True, "caught" if code == 1 else f"caught (the test ended with {code})"
+    finally:
+        path.write_text(before)
+
+
+def main():
+    """Runs all mutations, or those whose name contains the argument."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "mutation")
+    parser.add_argument("name", nargs="?", default="")
+    arguments = parser.parse_args()
+    os.environ["GDN_TEST_BACKEND"] = "cpu"
+    chosen = [m for m in MUTATIONS if arguments.name in m.name]
+    if not chosen:
+        fail(f"no mutation is called {arguments.name!r}")
+
+    start = time.monotonic()
+    copy = Copy(arguments.build)
+    copy.configure()
+    built = copy.make()
+    if built.returncode != 0:
+        fail("the sources do not compile", built.stdout)
+    for test in sorted({m.test for m in chosen}):
+        clean = copy.test(*test)
+        if clean.returncode != 0:
+            fail(f"{test[0]} {test[1]} fails without any mutation", clean.stdout)
+        if "[  PASSED  ] 0 tests" in clean.stdout:
+            fail(f"{test[0]} {test[1]} matches no test")
+    print(f"unmutated: passes ({time.monotonic() - start:.0f} s)", flush=True)
+
+    escaped = 0
+    for mutation in chosen:
+        begin = time.monotonic()
+        caught, verdict = check(copy, mutation)
+        escaped += not caught
+        print(f"{mutation.name}: {verdict} ({time.monotonic() - begin:.0f} s)", flush=True)
+    total = time.monotonic() - start
+    print(f"{len(chosen) - escaped} of {len(chosen)} mutations caught, {total:.0f} s")
+    sys.exit(escaped > 0)
+
+
+if __name__ == "__main__":
+    main()
