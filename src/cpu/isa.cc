@@ -112,6 +112,24 @@ IsaChoice choose_isa() {
   return {kGeneric, "The processor has neither AVX2 with FMA nor AVX-512."};
 }
 
+#elif defined(__aarch64__)
+
+namespace neon {
+extern const KernelTable kTable;
+}
+
+namespace {
+const KernelTable *const kTables[] = {&generic::kTable, &neon::kTable};
+}
+
+std::span<const Isa> isas() {
+  static const Isa rows[] = {{"generic", true}, {"neon", true}};
+  static_assert(std::size(rows) == std::size(kTables));
+  return rows;
+}
+
+IsaChoice choose_isa() { return {1, "Every 64-bit Arm processor has Advanced SIMD."}; }
+
 #else
 
 namespace {

@@ -19,7 +19,7 @@
 //   fnma(a, b, c)              c - a b        }
 //   select_gt(x, y, a, b)      x > y ? a : b
 //   max, min                   the second operand if either is NaN
-//   abs(a), round(a)           round: to nearest integer, |a| < 2^22
+//   abs(a)
 //   scale2(a, n)               a 2^n for integral n in [-252, 254]
 //   reciprocal(a)              1 / a within 1 ulp, for finite a
 //   rsqrt(a)                   1 / sqrt(a), both steps correctly rounded

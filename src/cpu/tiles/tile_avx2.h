@@ -85,9 +85,6 @@ inline Vec select_gt(Vec x, Vec y, Vec a, Vec b) {
 inline Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
 inline Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
 inline Vec abs(Vec a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0F), a); }
-inline Vec round(Vec x) {
-  return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-}
 inline Vec scale2(Vec x, Vec n) {
   const __m256i i = _mm256_cvtps_epi32(n);
   const __m256i half = _mm256_srai_epi32(i, 1);

@@ -84,9 +84,6 @@ inline Vec select_gt(Vec x, Vec y, Vec a, Vec b) {
 inline Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
 inline Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
 inline Vec abs(Vec a) { return _mm512_abs_ps(a); }
-inline Vec round(Vec x) {
-  return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-}
 inline Vec scale2(Vec x, Vec n) { return _mm512_scalef_ps(x, n); }
 inline Vec reciprocal(Vec x) {
   // A 14-bit estimate and one Newton step.

@@ -57,13 +57,6 @@ inline Vec max(Vec a, Vec b) { return a > b ? a : b; }
 inline Vec min(Vec a, Vec b) { return a < b ? a : b; }
 inline Vec abs(Vec a) { return (Vec)((IntVec)a & 0x7FFFFFFF); }
 
-// Adding and taking away 1.5 * 2^23 rounds to an integer; the guard keeps the compiler honest
-// without value-changing flags.
-inline Vec round(Vec x) {
-  const Vec magic = set1(12582912.0F);
-  return (x + magic) - magic;
-}
-
 inline Vec scale2(Vec x, Vec n) {
   const IntVec i = __builtin_convertvector(n, IntVec);
   const IntVec half = i >> 1;
