@@ -176,5 +176,15 @@ TEST(ThreadCount, IsPositive) {
   EXPECT_LE(threads, kMaxThreads);
 }
 
+/// Runs in a process of its own, with GDN_NUM_THREADS=many: the variable is read once.
+TEST(BadThreadCount, IsReported) {
+  int32_t threads = 0;
+  const Status status = default_threads(&threads);
+  EXPECT_EQ(status.code(), Code::invalid_argument);
+  EXPECT_NE(status.message().find("GDN_NUM_THREADS is \"many\""), std::string::npos)
+      << status.message();
+  EXPECT_EQ(threads, usable_cpus());
+}
+
 }  // namespace
 }  // namespace gdn::cpu

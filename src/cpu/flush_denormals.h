@@ -21,6 +21,9 @@ class FlushDenormals {
 #elif defined(__aarch64__)
   FlushDenormals() : saved_(get()) { set(kFlushToZero); }
   ~FlushDenormals() { set(saved_); }
+#else
+  FlushDenormals() {}
+  ~FlushDenormals() {}
 #endif
   FlushDenormals(const FlushDenormals &) = delete;
   FlushDenormals &operator=(const FlushDenormals &) = delete;
@@ -40,8 +43,6 @@ class FlushDenormals {
   }
   static void set(uint64_t fpcr) { asm volatile("msr fpcr, %0" ::"r"(fpcr)); }
   uint64_t saved_;
-#else
-  FlushDenormals() = default;
 #endif
 };
 
