@@ -27,7 +27,9 @@ class Workspace {
   /// Borrows; `data` is 256-byte aligned and outlives this object.
   Workspace(void *data, std::size_t size) : data_(data), size_(size) {}
   ~Workspace() { release(); }
+  /// Leaves the other one empty.
   Workspace(Workspace &&other) noexcept { *this = std::move(other); }
+  /// Swaps.
   Workspace &operator=(Workspace &&other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
@@ -35,7 +37,9 @@ class Workspace {
     return *this;
   }
 
+  /// 256-byte aligned; nullptr if empty.
   void *data() const { return data_; }
+  /// In bytes.
   std::size_t size() const { return size_; }
 
   /// Makes owned (or empty) memory at least `bytes` large. Borrowed memory stays as it is.
@@ -62,12 +66,12 @@ class Workspace {
 
 /// How to run a call: gdn_exec.
 struct ExecOptions {
-  void *stream = nullptr;  ///< cudaStream_t.
-  std::int32_t threads = 0;
-  bool check = false;     ///< GDN_EXEC_CHECK.
-  bool no_split = false;  ///< GDN_EXEC_NO_SPLIT.
-  const char *backend = nullptr;
-  const char *isa = nullptr;
+  void *stream = nullptr;         ///< cudaStream_t.
+  std::int32_t threads = 0;       ///< 0: GDN_NUM_THREADS, else what the process may use.
+  bool check = false;             ///< GDN_EXEC_CHECK.
+  bool no_split = false;          ///< GDN_EXEC_NO_SPLIT.
+  const char *backend = nullptr;  ///< nullptr: GDN_BACKEND, else by device.
+  const char *isa = nullptr;      ///< nullptr: GDN_ISA, else the fastest.
   /// Memory for the operations that need a workspace. nullptr: such a call allocates and frees its
   /// own, on the CPU.
   Workspace *workspace = nullptr;
@@ -75,112 +79,154 @@ struct ExecOptions {
 
 /// gdn_gated_delta_rule_args.
 struct GatedDeltaRuleArgs {
-  Input q = {}, k = {}, v = {}, g = {}, beta = {};
-  Input A_log = {}, dt_bias = {};
-  Input cu_seqlens = {};
-  Output initial_state = {};  ///< Written only where gdn.h says so: pool or in place.
-  Output final_state = {};
-  Input state_indices = {};
-  Input num_accepted_tokens = {};
-  Output checkpoints = {};
-  Output o = {};
-  std::optional<double> scale = {};
-  bool use_qk_l2norm = false;
-  bool use_gate = false;
-  bool use_beta_sigmoid = false;
-  bool allow_neg_eigval = false;
-  bool state_v_first = false;
-  gdn_head_map head_map = GDN_HEAD_MAP_BLOCK;
-  std::int32_t chunk_size = 0;
-  std::int64_t checkpoint_every = 0;
+  Input q = {};           ///< [B, T, HK, DK].
+  Input k = {};           ///< [B, T, HK, DK].
+  Input v = {};           ///< [B, T, HV, DV].
+  Input g = {};           ///< [B, T, HV].
+  Input beta = {};        ///< [B, T, HV].
+  Input A_log = {};       ///< [HV], with use_gate.
+  Input dt_bias = {};     ///< [HV], with use_gate.
+  Input cu_seqlens = {};  ///< [N + 1], int32_t or int64_t.
+  Output initial_state =
+      {};  ///< [N or slots, HV, DK, DV]; written where gdn.h says so: pool, in place.
+  Output final_state = {};           ///< [N, HV, DK, DV], float.
+  Input state_indices = {};          ///< [N], or [N, M] for the recurrent operation.
+  Input num_accepted_tokens = {};    ///< [N].
+  Output checkpoints = {};           ///< [sum of floor(L_n / checkpoint_every), HV, DK, DV].
+  Output o = {};                     ///< [B, T, HV, DV].
+  std::optional<double> scale = {};  ///< Default: DK^-0.5.
+  bool use_qk_l2norm = false;        ///< Normalise q and k.
+  bool use_gate = false;             ///< g holds raw gates.
+  bool use_beta_sigmoid = false;     ///< beta holds logits.
+  bool allow_neg_eigval = false;     ///< Double the sigmoid.
+  bool state_v_first = false;        ///< States are [.., HV, DV, DK].
+  gdn_head_map head_map = GDN_HEAD_MAP_BLOCK;  ///< Which key head a value head reads.
+  std::int32_t chunk_size = 0;                 ///< A hint of the chunk operation.
+  std::int64_t checkpoint_every = 0;           ///< Tokens between checkpoints.
 };
 
 /// gdn_chunk_local_cumsum_args.
 struct ChunkLocalCumsumArgs {
-  Input g = {}, cu_seqlens = {};
-  Output g_cumsum = {};
-  std::int32_t chunk_size = 0;
+  Input g = {};                 ///< [B, T, HV].
+  Input cu_seqlens = {};        ///< [N + 1], int32_t or int64_t.
+  Output g_cumsum = {};         ///< [B, T, HV], float.
+  std::int32_t chunk_size = 0;  ///< 0 (64), 16, 32, 64 or 128.
 };
 
 /// gdn_chunk_scaled_dot_kkt_args.
 struct ChunkScaledDotKktArgs {
-  Input k = {}, beta = {}, g_cumsum = {}, cu_seqlens = {};
-  Output A = {};
-  gdn_head_map head_map = GDN_HEAD_MAP_BLOCK;
-  std::int32_t chunk_size = 0;
+  Input k = {};                                ///< [B, T, HK, DK].
+  Input beta = {};                             ///< [B, T, HV].
+  Input g_cumsum = {};                         ///< [B, T, HV], float.
+  Input cu_seqlens = {};                       ///< [N + 1], int32_t or int64_t.
+  Output A = {};                               ///< [B, T, HV, C], float.
+  gdn_head_map head_map = GDN_HEAD_MAP_BLOCK;  ///< Which key head a value head reads.
+  std::int32_t chunk_size = 0;                 ///< 0 (64), 16, 32, 64 or 128.
 };
 
 /// gdn_solve_tril_args.
 struct SolveTrilArgs {
-  Input A = {}, cu_seqlens = {};
-  Output T = {};
-  std::int32_t chunk_size = 0;
+  Input A = {};                 ///< [B, T, HV, C], float.
+  Input cu_seqlens = {};        ///< [N + 1], int32_t or int64_t.
+  Output T = {};                ///< [B, T, HV, C].
+  std::int32_t chunk_size = 0;  ///< 0 (64), 16, 32, 64 or 128.
 };
 
 /// gdn_recompute_w_u_args.
 struct RecomputeWUArgs {
-  Input k = {}, v = {}, beta = {}, g_cumsum = {}, T = {}, cu_seqlens = {};
-  Output w = {}, u = {};
-  gdn_head_map head_map = GDN_HEAD_MAP_BLOCK;
-  std::int32_t chunk_size = 0;
+  Input k = {};                                ///< [B, T, HK, DK].
+  Input v = {};                                ///< [B, T, HV, DV].
+  Input beta = {};                             ///< [B, T, HV].
+  Input g_cumsum = {};                         ///< [B, T, HV], float.
+  Input T = {};                                ///< [B, T, HV, C].
+  Input cu_seqlens = {};                       ///< [N + 1], int32_t or int64_t.
+  Output w = {};                               ///< [B, T, HV, DK].
+  Output u = {};                               ///< [B, T, HV, DV].
+  gdn_head_map head_map = GDN_HEAD_MAP_BLOCK;  ///< Which key head a value head reads.
+  std::int32_t chunk_size = 0;                 ///< 0 (64), 16, 32, 64 or 128.
 };
 
 /// gdn_chunk_fwd_h_args.
 struct ChunkFwdHArgs {
-  Input k = {}, w = {}, u = {}, g_cumsum = {}, cu_seqlens = {}, initial_state = {};
-  Output h = {}, v_new = {}, final_state = {};
-  bool state_v_first = false;
-  gdn_head_map head_map = GDN_HEAD_MAP_BLOCK;
-  std::int32_t chunk_size = 0;
+  Input k = {};                                ///< [B, T, HK, DK].
+  Input w = {};                                ///< [B, T, HV, DK].
+  Input u = {};                                ///< [B, T, HV, DV].
+  Input g_cumsum = {};                         ///< [B, T, HV], float.
+  Input cu_seqlens = {};                       ///< [N + 1], int32_t or int64_t.
+  Input initial_state = {};                    ///< [N, HV, DK, DV].
+  Output h = {};                               ///< [NT, HV, DK, DV].
+  Output v_new = {};                           ///< [B, T, HV, DV].
+  Output final_state = {};                     ///< [N, HV, DK, DV], float.
+  bool state_v_first = false;                  ///< States are [.., HV, DV, DK].
+  gdn_head_map head_map = GDN_HEAD_MAP_BLOCK;  ///< Which key head a value head reads.
+  std::int32_t chunk_size = 0;                 ///< 0 (64), 16, 32, 64 or 128.
 };
 
 /// gdn_chunk_fwd_o_args.
 struct ChunkFwdOArgs {
-  Input q = {}, k = {}, v_new = {}, h = {}, g_cumsum = {}, cu_seqlens = {};
-  Output o = {};
-  std::optional<double> scale = {};
-  bool state_v_first = false;
-  gdn_head_map head_map = GDN_HEAD_MAP_BLOCK;
-  std::int32_t chunk_size = 0;
+  Input q = {};                                ///< [B, T, HK, DK].
+  Input k = {};                                ///< [B, T, HK, DK].
+  Input v_new = {};                            ///< [B, T, HV, DV].
+  Input h = {};                                ///< [NT, HV, DK, DV].
+  Input g_cumsum = {};                         ///< [B, T, HV], float.
+  Input cu_seqlens = {};                       ///< [N + 1], int32_t or int64_t.
+  Output o = {};                               ///< [B, T, HV, DV].
+  std::optional<double> scale = {};            ///< Default: DK^-0.5.
+  bool state_v_first = false;                  ///< h is [NT, HV, DV, DK].
+  gdn_head_map head_map = GDN_HEAD_MAP_BLOCK;  ///< Which key head a value head reads.
+  std::int32_t chunk_size = 0;                 ///< 0 (64), 16, 32, 64 or 128.
 };
 
 /// gdn_causal_conv1d_fwd_args.
 struct CausalConv1dFwdArgs {
-  Input x = {}, weight = {}, bias = {}, cu_seqlens = {};
-  Output conv_state = {};
-  Input state_indices = {}, has_initial_state = {};
-  Output y = {};
-  bool silu = false;
+  Input x = {};                  ///< [B, C, T].
+  Input weight = {};             ///< [C, W].
+  Input bias = {};               ///< [C].
+  Input cu_seqlens = {};         ///< [N + 1], int32_t or int64_t.
+  Output conv_state = {};        ///< [slots, C, L], read and written.
+  Input state_indices = {};      ///< [N].
+  Input has_initial_state = {};  ///< [N], bool, int8_t, uint8_t or int32_t.
+  Output y = {};                 ///< [B, C, T].
+  bool silu = false;             ///< Apply silu to the sum.
 };
 
 /// gdn_causal_conv1d_update_args.
 struct CausalConv1dUpdateArgs {
-  Input x = {}, weight = {}, bias = {};
-  Output conv_state = {};
-  Input state_indices = {}, num_accepted_tokens = {};
-  Output y = {};
-  bool silu = false;
+  Input x = {};                    ///< [N, C, T].
+  Input weight = {};               ///< [C, W].
+  Input bias = {};                 ///< [C].
+  Output conv_state = {};          ///< [slots, C, L], read and written.
+  Input state_indices = {};        ///< [N].
+  Input num_accepted_tokens = {};  ///< [N].
+  Output y = {};                   ///< [N, C, T].
+  bool silu = false;               ///< Apply silu to the sum.
 };
 
 /// gdn_fused_gdn_gating_args.
 struct FusedGdnGatingArgs {
-  Input A_log = {}, a = {}, b = {}, dt_bias = {};
-  Output g = {}, beta = {};
-  bool allow_neg_eigval = false;
+  Input A_log = {};               ///< [HV].
+  Input a = {};                   ///< [B, T, HV].
+  Input b = {};                   ///< [B, T, HV].
+  Input dt_bias = {};             ///< [HV].
+  Output g = {};                  ///< [B, T, HV], float.
+  Output beta = {};               ///< [B, T, HV].
+  bool allow_neg_eigval = false;  ///< Double the sigmoid.
 };
 
 /// gdn_l2norm_args.
 struct L2NormArgs {
-  Input x = {};
-  Output y = {};
-  std::optional<double> eps = {};
+  Input x = {};                    ///< [.., D].
+  Output y = {};                   ///< [.., D].
+  std::optional<double> eps = {};  ///< Default: 1e-6.
 };
 
 /// gdn_rms_norm_gated_args.
 struct RmsNormGatedArgs {
-  Input x = {}, z = {}, weight = {};
-  Output y = {};
-  std::optional<double> eps = {};
+  Input x = {};                    ///< [.., D].
+  Input z = {};                    ///< [.., D], the gate.
+  Input weight = {};               ///< [D].
+  Output y = {};                   ///< [.., D].
+  std::optional<double> eps = {};  ///< Default: 1e-6.
 };
 
 }  // namespace gdn

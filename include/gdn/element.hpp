@@ -16,7 +16,7 @@ namespace gdn {
 
 /// 1 sign, 8 exponent and 7 fraction bits: the upper half of a float. Storage and conversion only.
 struct bfloat16 {
-  std::uint16_t bits = 0;
+  std::uint16_t bits = 0;  ///< The number as stored.
 
   bfloat16() = default;
   /// Rounds to nearest, ties to even.
@@ -25,6 +25,7 @@ struct bfloat16 {
     const bool nan = (x & 0x7fffffffU) > 0x7f800000U;
     bits = static_cast<std::uint16_t>(nan ? x >> 16 | 0x40U : (x + 0x7fffU + (x >> 16 & 1U)) >> 16);
   }
+  /// Exact.
   explicit operator float() const {
     return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
   }
@@ -32,7 +33,7 @@ struct bfloat16 {
 
 /// IEEE binary16: 1 sign, 5 exponent and 10 fraction bits. Storage and conversion only.
 struct float16 {
-  std::uint16_t bits = 0;
+  std::uint16_t bits = 0;  ///< The number as stored.
 
   float16() = default;
   /// Rounds to nearest, ties to even; beyond 65504 to infinity.
@@ -52,6 +53,7 @@ struct float16 {
     }
     bits = static_cast<std::uint16_t>(half | (x >> 16 & 0x8000U));
   }
+  /// Exact.
   explicit operator float() const {
     const std::uint32_t sign = (bits & 0x8000U) << 16;
     const std::uint32_t magnitude = bits & 0x7fffU;
@@ -71,6 +73,7 @@ struct ElementType;
 /// What ElementType specialisations hold.
 template <std::uint8_t kCode, std::uint8_t kBits>
 struct ElementTypeOf {
+  /// The DLPack description.
   static constexpr DLDataType dtype() { return {kCode, kBits, 1}; }
 };
 

@@ -56,15 +56,18 @@
 extern "C" {
 #endif
 
+/** Marks what the library exports. */
 #if defined(_WIN32)
 #define GDN_API
 #else
 #define GDN_API __attribute__((visibility("default")))
 #endif
 
-/** Version of this header; gdn_version() is that of the library. */
+/** Version of this header, first part; gdn_version() is that of the library. */
 #define GDN_VERSION_MAJOR 0
+/** Second part. */
 #define GDN_VERSION_MINOR 1
+/** Third part. */
 #define GDN_VERSION_PATCH 0
 
 /** Public chunk length, in tokens. */
@@ -130,7 +133,7 @@ typedef enum gdn_exec_flag {
 
 /** How to run a call. NULL or a zeroed struct (with struct_size) means the defaults. */
 typedef struct gdn_exec {
-  size_t struct_size;
+  size_t struct_size; /**< sizeof this struct. */
   /** cudaStream_t on CUDA; must be NULL on the CPU. NULL on CUDA: the default stream. */
   void *stream;
   /** Threads on the CPU, up to 1024; 0: GDN_NUM_THREADS, else what the process may use. */
@@ -180,8 +183,8 @@ GDN_API int gdn_isa_supported(const char *backend, int i);
 
 /** What a call with a given gdn_exec would run on. Strings are static. */
 typedef struct gdn_selection {
-  const char *backend;
-  const char *isa;
+  const char *backend; /**< Its name. */
+  const char *isa;     /**< The instruction set's name. */
   /** A sentence: why this instruction set was chosen. */
   const char *reason;
   /** Threads that a CPU call would use at most. */
@@ -210,7 +213,7 @@ GDN_API gdn_status gdn_select(const gdn_exec *exec, gdn_selection *out);
  *   Duplicate slots are refused.
  */
 typedef struct gdn_gated_delta_rule_args {
-  size_t struct_size;
+  size_t struct_size; /**< sizeof this struct. */
   /** gdn_flag: HAS_SCALE, USE_QK_L2NORM, USE_GATE, USE_BETA_SIGMOID, ALLOW_NEG_EIGVAL,
    *  STATE_V_FIRST. */
   uint32_t flags;
@@ -299,9 +302,9 @@ GDN_API gdn_status gdn_fused_recurrent_gated_delta_rule(const gdn_gated_delta_ru
 
 /** Arguments of gdn_chunk_local_cumsum. */
 typedef struct gdn_chunk_local_cumsum_args {
-  size_t struct_size;
-  uint32_t flags; /**< Must be 0. */
-  int32_t chunk_size;
+  size_t struct_size;         /**< sizeof this struct. */
+  uint32_t flags;             /**< Must be 0. */
+  int32_t chunk_size;         /**< 0 (64), 16, 32, 64 or 128. */
   const DLTensor *g;          /**< [B, T, HV], any type. */
   const DLTensor *cu_seqlens; /**< [N + 1] or NULL. */
   const DLTensor *g_cumsum;   /**< Output: [B, T, HV], float32. */
@@ -313,9 +316,9 @@ GDN_API gdn_status gdn_chunk_local_cumsum(const gdn_chunk_local_cumsum_args *arg
 
 /** Arguments of gdn_chunk_scaled_dot_kkt. */
 typedef struct gdn_chunk_scaled_dot_kkt_args {
-  size_t struct_size;
-  uint32_t flags; /**< Must be 0. */
-  int32_t chunk_size;
+  size_t struct_size;         /**< sizeof this struct. */
+  uint32_t flags;             /**< Must be 0. */
+  int32_t chunk_size;         /**< 0 (64), 16, 32, 64 or 128. */
   int32_t head_map;           /**< gdn_head_map. */
   int32_t reserved;           /**< Must be 0. */
   const DLTensor *k;          /**< [B, T, HK, DK], type. */
@@ -332,9 +335,9 @@ GDN_API gdn_status gdn_chunk_scaled_dot_kkt(const gdn_chunk_scaled_dot_kkt_args 
 
 /** Arguments of gdn_solve_tril. */
 typedef struct gdn_solve_tril_args {
-  size_t struct_size;
-  uint32_t flags; /**< Must be 0. */
-  int32_t chunk_size;
+  size_t struct_size;         /**< sizeof this struct. */
+  uint32_t flags;             /**< Must be 0. */
+  int32_t chunk_size;         /**< 0 (64), 16, 32, 64 or 128. */
   const DLTensor *A;          /**< [B, T, HV, C], float32; only i > j is read. */
   const DLTensor *cu_seqlens; /**< [N + 1] or NULL. */
   const DLTensor *T;          /**< Output: [B, T, HV, C], float32, bfloat16 or float16; 0 above the
@@ -346,9 +349,9 @@ GDN_API gdn_status gdn_solve_tril(const gdn_solve_tril_args *args, const gdn_exe
 
 /** Arguments of gdn_recompute_w_u. */
 typedef struct gdn_recompute_w_u_args {
-  size_t struct_size;
-  uint32_t flags; /**< Must be 0. */
-  int32_t chunk_size;
+  size_t struct_size;         /**< sizeof this struct. */
+  uint32_t flags;             /**< Must be 0. */
+  int32_t chunk_size;         /**< 0 (64), 16, 32, 64 or 128. */
   int32_t head_map;           /**< gdn_head_map. */
   int32_t reserved;           /**< Must be 0. */
   const DLTensor *k;          /**< [B, T, HK, DK], type. */
@@ -366,9 +369,9 @@ GDN_API gdn_status gdn_recompute_w_u(const gdn_recompute_w_u_args *args, const g
 
 /** Arguments of gdn_chunk_fwd_h. */
 typedef struct gdn_chunk_fwd_h_args {
-  size_t struct_size;
-  uint32_t flags; /**< GDN_STATE_V_FIRST or 0; concerns h and both states. */
-  int32_t chunk_size;
+  size_t struct_size;            /**< sizeof this struct. */
+  uint32_t flags;                /**< GDN_STATE_V_FIRST or 0; concerns h and both states. */
+  int32_t chunk_size;            /**< 0 (64), 16, 32, 64 or 128. */
   int32_t head_map;              /**< gdn_head_map. */
   int32_t reserved;              /**< Must be 0. */
   const DLTensor *k;             /**< [B, T, HK, DK], type. */
@@ -388,9 +391,9 @@ GDN_API gdn_status gdn_chunk_fwd_h(const gdn_chunk_fwd_h_args *args, const gdn_e
 
 /** Arguments of gdn_chunk_fwd_o. */
 typedef struct gdn_chunk_fwd_o_args {
-  size_t struct_size;
-  uint32_t flags; /**< GDN_HAS_SCALE, GDN_STATE_V_FIRST (concerns h). */
-  int32_t chunk_size;
+  size_t struct_size;         /**< sizeof this struct. */
+  uint32_t flags;             /**< GDN_HAS_SCALE, GDN_STATE_V_FIRST (concerns h). */
+  int32_t chunk_size;         /**< 0 (64), 16, 32, 64 or 128. */
   int32_t head_map;           /**< gdn_head_map. */
   int32_t reserved;           /**< Must be 0. */
   double scale;               /**< Counts only with GDN_HAS_SCALE; else DK^-0.5. */
@@ -415,7 +418,7 @@ GDN_API gdn_status gdn_chunk_fwd_o(const gdn_chunk_fwd_o_args *args, const gdn_e
  * w]) with x before a sequence's start taken from the convolution state, or 0.
  */
 typedef struct gdn_causal_conv1d_fwd_args {
-  size_t struct_size;
+  size_t struct_size;            /**< sizeof this struct. */
   uint32_t flags;                /**< GDN_SILU or 0. */
   int32_t reserved;              /**< Must be 0. */
   const DLTensor *x;             /**< [B, C, T], float32, bfloat16 or float16; any strides. */
@@ -443,7 +446,7 @@ GDN_API gdn_status gdn_causal_conv1d_fwd(const gdn_causal_conv1d_fwd_args *args,
  * x is appended and the newest L entries stay.
  */
 typedef struct gdn_causal_conv1d_update_args {
-  size_t struct_size;
+  size_t struct_size;            /**< sizeof this struct. */
   uint32_t flags;                /**< GDN_SILU or 0. */
   int32_t reserved;              /**< Must be 0. */
   const DLTensor *x;             /**< [N, C, T], float32, bfloat16 or float16; any strides. */
@@ -464,7 +467,7 @@ GDN_API gdn_status gdn_causal_conv1d_update(const gdn_causal_conv1d_update_args 
 
 /** Arguments of gdn_fused_gdn_gating. */
 typedef struct gdn_fused_gdn_gating_args {
-  size_t struct_size;
+  size_t struct_size;      /**< sizeof this struct. */
   uint32_t flags;          /**< GDN_ALLOW_NEG_EIGVAL or 0. */
   int32_t reserved;        /**< Must be 0. */
   const DLTensor *A_log;   /**< [HV], float32, bfloat16 or float16. */
@@ -482,12 +485,12 @@ GDN_API gdn_status gdn_fused_gdn_gating(const gdn_fused_gdn_gating_args *args,
 
 /** Arguments of gdn_l2norm. */
 typedef struct gdn_l2norm_args {
-  size_t struct_size;
-  uint32_t flags;    /**< GDN_HAS_EPS or 0. */
-  int32_t reserved;  /**< Must be 0. */
-  double eps;        /**< Counts only with GDN_HAS_EPS; >= 0; else 1e-6. */
-  const DLTensor *x; /**< [.., D], rank 1 to 5, float32, bfloat16 or float16; unit last stride. */
-  const DLTensor *y; /**< Output: shape and type of x; unit last stride. */
+  size_t struct_size; /**< sizeof this struct. */
+  uint32_t flags;     /**< GDN_HAS_EPS or 0. */
+  int32_t reserved;   /**< Must be 0. */
+  double eps;         /**< Counts only with GDN_HAS_EPS; >= 0; else 1e-6. */
+  const DLTensor *x;  /**< [.., D], rank 1 to 5, float32, bfloat16 or float16; unit last stride. */
+  const DLTensor *y;  /**< Output: shape and type of x; unit last stride. */
 } gdn_l2norm_args;
 
 /** y = x rsqrt(sum x^2 + eps) over the last dimension. */
@@ -495,12 +498,12 @@ GDN_API gdn_status gdn_l2norm(const gdn_l2norm_args *args, const gdn_exec *exec)
 
 /** Arguments of gdn_rms_norm_gated. */
 typedef struct gdn_rms_norm_gated_args {
-  size_t struct_size;
-  uint32_t flags;    /**< GDN_HAS_EPS or 0. */
-  int32_t reserved;  /**< Must be 0. */
-  double eps;        /**< Counts only with GDN_HAS_EPS; >= 0; else 1e-6. */
-  const DLTensor *x; /**< [.., D], rank 1 to 5, float32, bfloat16 or float16; unit last stride. */
-  const DLTensor *z; /**< Gate: shape and type of x; NULL: no gate. */
+  size_t struct_size; /**< sizeof this struct. */
+  uint32_t flags;     /**< GDN_HAS_EPS or 0. */
+  int32_t reserved;   /**< Must be 0. */
+  double eps;         /**< Counts only with GDN_HAS_EPS; >= 0; else 1e-6. */
+  const DLTensor *x;  /**< [.., D], rank 1 to 5, float32, bfloat16 or float16; unit last stride. */
+  const DLTensor *z;  /**< Gate: shape and type of x; NULL: no gate. */
   const DLTensor *weight; /**< [D], float32 or type of x; NULL: ones. */
   const DLTensor *y;      /**< Output: shape and type of x; unit last stride. */
 } gdn_rms_norm_gated_args;

@@ -35,9 +35,11 @@ namespace gdn {
 /// A failed call: its status, and gdn_last_error() as what().
 class Error : public std::runtime_error {
  public:
+  /// A status other than GDN_OK, and its message.
   Error(gdn_status status, const std::string &message)
       : std::runtime_error(message), status_(status) {}
 
+  /// What the call returned.
   gdn_status status() const noexcept { return status_; }
 
  private:

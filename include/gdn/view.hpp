@@ -23,13 +23,17 @@ namespace gdn {
 /// Up to 5 numbers: a shape, or strides in elements.
 class Extents {
  public:
-  static constexpr std::size_t kMaxRank = 5;
+  static constexpr std::size_t kMaxRank = 5;  ///< No operand has more dimensions.
 
   Extents() = default;
+  /// {1, T, HK, DK}. Throws std::invalid_argument beyond kMaxRank.
   Extents(std::initializer_list<std::int64_t> values) : Extents(values.begin(), values.size()) {}
+  /// The same from memory.
   Extents(std::span<const std::int64_t> values) : Extents(values.data(), values.size()) {}
 
+  /// How many there are.
   std::size_t size() const { return size_; }
+  /// The first one.
   const std::int64_t *data() const { return values_.data(); }
 
  private:
@@ -46,9 +50,12 @@ class Extents {
 class Location {
  public:
   Location() = default;  ///< The host.
+  /// A GPU by its index.
   static Location cuda(int index) { return Location({kDLCUDA, index}); }
 
+  /// Not on a GPU.
   bool on_host() const { return device_.device_type == kDLCPU; }
+  /// For gdn.h.
   DLDevice device() const { return device_; }
 
  private:
@@ -68,7 +75,9 @@ class Input {
   Input(const T *data, Extents shape, Extents strides = {}, Location location = {})
       : Input(const_cast<T *>(data), ElementType<T>::dtype(), shape, strides, location) {}
 
+  /// False for an absent operand.
   bool present() const { return present_; }
+  /// Where the memory is.
   Location device() const { return location_; }
 
   /// For gdn.h. Points into this object. The library does not write operands that it only reads.
@@ -84,6 +93,7 @@ class Input {
   }
 
  protected:
+  /// For memory that may be written.
   Input(void *data, DLDataType dtype, const Extents &shape, const Extents &strides,
         Location location)
       : data_(data),
@@ -111,6 +121,7 @@ class Output : public Input {
  public:
   Output() = default;
 
+  /// As of Input; `data` is not const.
   template <class T>
   requires(!std::is_const_v<T>)
       Output(T *data, Extents shape, Extents strides = {}, Location location = {})

@@ -72,8 +72,10 @@ void update_shapes(Call *call, const gdn_causal_conv1d_update_args &a, CausalCon
   read_filter(call, a, &s, p);
   const bool verify = a.num_accepted_tokens != nullptr;
   call->require("conv_state", a.conv_state, "of shape [slots, C, L]");
-  read_conv_state(call, a, verify ? s.W.size - 2 + s.T.size : s.W.size - 1,
-                  verify ? "W - 2 + T, with num_accepted_tokens" : "W - 1", &s, p);
+  int64_t least = s.W.size - 1;
+  // After a failure the extents may be of any size.
+  if (verify && call->ok()) least += s.T.size - 1;
+  read_conv_state(call, a, least, verify ? "W - 2 + T, with num_accepted_tokens" : "W - 1", &s, p);
   p->state_indices = call->indices("state_indices", a.state_indices, {&s.rows});
   p->num_accepted = call->indices("num_accepted_tokens", a.num_accepted_tokens, {&s.rows});
   check_slot_count(call, p->state_indices, s, s.rows);

@@ -58,8 +58,8 @@ void read_gates(Call *call, const Args &a, Shapes *s, DeltaRule *p) {
 /// True if both tensors start at the same element.
 bool share_start(const DLTensor *a, const DLTensor *b) {
   return a != nullptr && b != nullptr && a->data != nullptr &&
-         static_cast<std::byte *>(a->data) + a->byte_offset ==
-             static_cast<std::byte *>(b->data) + b->byte_offset;
+         reinterpret_cast<uintptr_t>(a->data) + a->byte_offset ==
+             reinterpret_cast<uintptr_t>(b->data) + b->byte_offset;
 }
 
 /// A final_state that must be the initial_state seen the same way.

@@ -1,5 +1,5 @@
 # See CMakeLists.txt. Variables: BUILD, SCRATCH, SOURCE, GENERATOR, LIBDIR, C_COMPILER, CXX_COMPILER,
-# FLAGS, PKG_CONFIG.
+# PKG_CONFIG.
 
 set(prefix ${SCRATCH}/prefix)
 file(REMOVE_RECURSE ${prefix} ${SCRATCH}/moved ${SCRATCH}/build)
@@ -21,8 +21,7 @@ set(prefix ${SCRATCH}/moved)
 message(STATUS "find_package")
 run(${CMAKE_COMMAND} -S ${SOURCE} -B ${SCRATCH}/build -G ${GENERATOR}
     -DCMAKE_PREFIX_PATH=${prefix} -DCMAKE_BUILD_TYPE=Release
-    -DCMAKE_C_COMPILER=${C_COMPILER} -DCMAKE_CXX_COMPILER=${CXX_COMPILER}
-    -DCMAKE_C_FLAGS=${FLAGS} -DCMAKE_CXX_FLAGS=${FLAGS})
+    -DCMAKE_C_COMPILER=${C_COMPILER} -DCMAKE_CXX_COMPILER=${CXX_COMPILER})
 run(${CMAKE_COMMAND} --build ${SCRATCH}/build)
 run(${SCRATCH}/build/consumer_c)
 run(${SCRATCH}/build/consumer_cc)
@@ -36,9 +35,9 @@ set(ENV{PKG_CONFIG_PATH} ${prefix}/${LIBDIR}/pkgconfig)
 run(${PKG_CONFIG} --cflags --libs gdn)
 separate_arguments(pc UNIX_COMMAND "${out}")
 set(rpath -Wl,-rpath,${prefix}/${LIBDIR})
-run(${C_COMPILER} -std=c11 -pedantic -Wall -Wextra -Werror ${FLAGS} ${SOURCE}/consumer.c
+run(${C_COMPILER} -std=c11 -pedantic -Wall -Wextra -Werror ${SOURCE}/consumer.c
     -o ${SCRATCH}/pc_c ${pc} ${rpath})
-run(${CXX_COMPILER} -std=c++20 -pedantic -Wall -Wextra -Werror ${FLAGS} ${SOURCE}/consumer.cc
+run(${CXX_COMPILER} -std=c++20 -pedantic -Wall -Wextra -Werror ${SOURCE}/consumer.cc
     -o ${SCRATCH}/pc_cc ${pc} ${rpath})
 run(${SCRATCH}/pc_c)
 run(${SCRATCH}/pc_cc)
