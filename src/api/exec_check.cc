@@ -131,7 +131,7 @@ gdn_status gdn_select(const gdn_exec *exec, gdn_selection *out) {
     if (out == nullptr) call.invalid("out is NULL, expected a pointer to a gdn_selection.");
     api::Target target;
     api::resolve(&call, exec, api::Device(), &target);
-    if (!call.ok()) return call.take();
+    if (!call.ok() || target.backend == nullptr) return call.take();
     const Selection s = target.backend->select(target.exec);
     *out = {target.backend->name(), target.backend->isas()[static_cast<size_t>(s.isa)].name,
             s.reason, s.threads};

@@ -76,7 +76,10 @@ gdn_status query_workspace(const Operation<Args, Problem> &op, const char *name,
     Call call;
     Problem problem;
     Target target;
-    if (bytes == nullptr) call.invalid("bytes is NULL, expected a pointer to a size_t.");
+    if (bytes == nullptr) {
+      call.invalid("bytes is NULL, expected a pointer to a size_t.");
+      return call.take();
+    }
     if (!prepare(op, &call, args, exec, &problem, &target)) return call.take();
     *bytes = (target.backend->*op.workspace)(problem, target.exec);
     return {};

@@ -39,7 +39,7 @@ bool disjoint_by_strides_of(const Region &r, const Region &a, const Region &b) {
     if (r.shape[d] <= 1) continue;
     const int64_t step = r.stride[d] * r.item;
     const int64_t period = step < 0 ? -step : step;
-    if (period <= r.item) continue;
+    if (period == 0 || period <= r.item) continue;
     if (disjoint_on_circle(window(a, period), window(b, period), period)) return true;
   }
   return false;
@@ -94,7 +94,10 @@ void check_memory(Call *call, const void *workspace, size_t workspace_size) {
   Region scratch;
   scratch.name = "exec->workspace";
   scratch.address = reinterpret_cast<uintptr_t>(workspace);
-  scratch.end = workspace != nullptr ? static_cast<int64_t>(workspace_size) : 0;
+  scratch.item = 1;
+  scratch.rank = 1;
+  scratch.shape[0] = scratch.end = workspace != nullptr ? static_cast<int64_t>(workspace_size) : 0;
+  scratch.stride[0] = 1;
   for (size_t i = 0; i < regions.size(); ++i) {
     const Region &r = regions[i];
     if (!are_disjoint(scratch, r)) {

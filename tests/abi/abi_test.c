@@ -5,6 +5,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if UINTPTR_MAX == UINT64_MAX
+/* A struct may grow at its end in a later version, never shrink or move: a changed size here is a
+ * changed binary interface. */
+_Static_assert(sizeof(gdn_exec) == 56, "changed layout");
+_Static_assert(sizeof(gdn_selection) == 32, "changed layout");
+_Static_assert(sizeof(gdn_gated_delta_rule_args) == 152, "changed layout");
+_Static_assert(sizeof(gdn_chunk_local_cumsum_args) == 40, "changed layout");
+_Static_assert(sizeof(gdn_chunk_scaled_dot_kkt_args) == 64, "changed layout");
+_Static_assert(sizeof(gdn_solve_tril_args) == 40, "changed layout");
+_Static_assert(sizeof(gdn_recompute_w_u_args) == 88, "changed layout");
+_Static_assert(sizeof(gdn_chunk_fwd_h_args) == 96, "changed layout");
+_Static_assert(sizeof(gdn_chunk_fwd_o_args) == 88, "changed layout");
+_Static_assert(sizeof(gdn_causal_conv1d_fwd_args) == 80, "changed layout");
+_Static_assert(sizeof(gdn_causal_conv1d_update_args) == 72, "changed layout");
+_Static_assert(sizeof(gdn_fused_gdn_gating_args) == 64, "changed layout");
+_Static_assert(sizeof(gdn_l2norm_args) == 40, "changed layout");
+_Static_assert(sizeof(gdn_rms_norm_gated_args) == 56, "changed layout");
+#endif
+
 enum { kB = 1, kT = 70, kHK = 1, kHV = 2, kDK = 16, kDV = 8 };
 
 static int failures = 0;

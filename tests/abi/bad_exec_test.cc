@@ -140,10 +140,13 @@ TEST(Workspace, Chunk) {
                   [&] { s->exec.workspace_size = bytes - 1; });
   refusals.expect(GDN_WORKSPACE_TOO_SMALL, {"exec->workspace is 128 past a multiple of 256"},
                   [&] { s->exec.workspace = static_cast<char *>(s->exec.workspace) + 128; });
-  refusals.expect({"o overlaps exec->workspace"}, [&] {
-    (*s)["o"].header.data = s->exec.workspace;
-    (*s)["o"].header.byte_offset = 0;
-  });
+  const int64_t o_bytes = (*s)["o"].array.size() * 2;
+  for (const int64_t offset : {int64_t{0}, int64_t{64}, 16 - o_bytes}) {
+    refusals.expect({"o overlaps exec->workspace"}, [&] {
+      (*s)["o"].header.data = static_cast<char *>(s->exec.workspace) + offset;
+      (*s)["o"].header.byte_offset = 0;
+    });
+  }
 }
 
 }  // namespace
