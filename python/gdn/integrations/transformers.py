@@ -118,6 +118,8 @@ def _replace(owner: type, forward) -> None:
 def _layer_forward(original):
     """libgdn's forward under the parameter order of the original, which differs by version."""
     names = list(inspect.signature(original).parameters)[1:]
+    if "hidden_states" not in names:  # a decorator of some releases hides the signature
+        names = ["hidden_states", "cache_params", "attention_mask"]
 
     @functools.wraps(original)
     def forward(self, *args, **kwargs):

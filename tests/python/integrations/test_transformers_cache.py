@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+import transformers
 from tiny_models import assert_close, continued, left_padded, tokens
 
 import gdn.integrations.transformers as hook
@@ -84,3 +85,24 @@ def test_left_padding_generate_equals_each_alone(model):
         alone = ids[row : row + 1, mask[row].bool()]
         expected = model.generate(alone, max_new_tokens=10, do_sample=False)
         assert torch.equal(found[row, 80:], expected[0, alone.shape[1] :])
+
+
+def test_cache_that_records_past_columns(model, calls):
+    """Convolution states that grow until the cache is cropped."""
+    cache = transformers.DynamicCache(config=model.config)
+    recorders = [c for c in cache.layers if hasattr(c, "activate_past_recording")]
+    if not recorders:
+        pytest.skip(f"transformers {transformers.__version__} records no past columns")
+    for recorder in recorders:
+        recorder.activate_past_recording()
+    ids = tokens(1, 40)
+    expected = model(ids).logits
+    found, start = [], 0
+    with hook.enabled():
+        for end in (20, 21, 22, 35, 36, 40):
+            piece = ids[:, start:end]
+            found.append(model(piece, past_key_values=cache, use_cache=True).logits)
+            start = end
+    assert_close(torch.cat(found, dim=1), expected)
+    assert cache.layers[0].conv_states[0].shape[-1] == 40
+    assert "causal_conv1d_update" not in calls

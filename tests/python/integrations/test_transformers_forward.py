@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from tiny_models import F32_TOLERANCE, assert_close, gdn_layers, left_padded, tokens
+from tiny_models import F32_TOLERANCE, assert_close, build, gdn_layers, left_padded, tokens
 
 import gdn
 import gdn.integrations.transformers as hook
@@ -93,3 +93,17 @@ def test_left_padding(model):
         found = model(ids, attention_mask=mask).logits
     real = mask.bool()
     assert_close(found[real], expected[real])
+
+
+def test_mixture_of_experts_family(calls):
+    """Each GDN layer by itself (a router's choice may flip on a rounding difference)."""
+    model = build("qwen3_5_moe")
+    x = torch.randn(2, 70, 48)
+    for layer in gdn_layers(model):
+        expected = layer(x)
+        with hook.enabled():
+            assert_close(layer(x), expected)
+    assert len(calls["chunk_gated_delta_rule"]) == 3
+    with hook.enabled():
+        model(tokens(1, 20))
+    assert len(calls["chunk_gated_delta_rule"]) == 6

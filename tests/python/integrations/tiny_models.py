@@ -34,7 +34,7 @@ def build(family: str, seed: int = 0, **changes):
         bos_token_id=None,
     )
     common.update(changes)
-    if family == "qwen3_5":
+    if family.startswith("qwen3_5"):
         if not hasattr(transformers, "Qwen3_5ForCausalLM"):
             pytest.skip(f"transformers {transformers.__version__} has no Qwen3.5")
         rope = {
@@ -43,8 +43,13 @@ def build(family: str, seed: int = 0, **changes):
             "partial_rotary_factor": 0.5,
             "mrope_section": [2, 1, 1],
         }
-        config = transformers.Qwen3_5TextConfig(rope_parameters=rope, **common)
-        cls = transformers.Qwen3_5ForCausalLM
+        if family == "qwen3_5_moe":
+            common.update(num_experts=2, num_experts_per_tok=1, moe_intermediate_size=16)
+            config = transformers.Qwen3_5MoeTextConfig(rope_parameters=rope, **common)
+            cls = transformers.Qwen3_5MoeForCausalLM
+        else:
+            config = transformers.Qwen3_5TextConfig(rope_parameters=rope, **common)
+            cls = transformers.Qwen3_5ForCausalLM
     else:
         # Dense layers: a router's choice may flip on a rounding difference.
         config = transformers.Qwen3NextConfig(
@@ -88,9 +93,12 @@ def continued(model, ids, pieces, **kwargs):
 
 
 def left_padded():
-    """Three rows of 80 tokens, the last two padded on the left, and their mask."""
+    """Three rows of 80 tokens, the last two padded on the left, and their mask.
+
+    The padding is tokens like others: only the mask can keep them out.
+    """
     ids = tokens(3, 80)
     mask = torch.ones_like(ids)
     mask[1, :13] = 0
     mask[2, :77] = 0
-    return ids * mask, mask
+    return ids, mask
