@@ -161,7 +161,9 @@ class ItemRun {
   }
 
   /// The packed W of a panel.
-  uint8_t *written(int panel) const { return w_.panel.w + int64_t{panel} * 4 * kTileBytes; }
+  uint8_t *written(int panel) const {
+    return w_.panel.w + int64_t{panel} * 2 * kWrittenTiles * kTileBytes;
+  }
 
   Panel place(int64_t token, int64_t head, int panel, float *state) const {
     const int64_t column = int64_t{panel} * kPanel;
@@ -201,10 +203,10 @@ class ItemRun {
       residual<kFull, 0>(s, now, all.from(b), all.to(b));
     });
     for (int panel = first; panel < last; ++panel) {
-      multiply_block(gate.t, block.r[0], block.v[0]);
+      solve_values<0>(s);
       multiply_state(s, s.key.q, 0, block.qs[0], [&](int b) {
         fetch.rows(kFetch);
-        pack_values<0>(s, written(panel), all.from(b), all.to(b));
+        pack_values<0, false>(s, written(panel), all.from(b), all.to(b));
       });
       multiply_block(gate.a10, block.right[0], block.av);
       multiply_block(gate.p, block.right[0], block.pv[0]);
@@ -213,13 +215,13 @@ class ItemRun {
         residual<kFull, 1>(s, now, early.from(b), early.to(b));
         write_output<kFull, 0>(s, now, 2 * late.from(b), 2 * late.to(b));
       });
-      multiply_block(gate.t + 2 * kTileBytes, block.r[1], block.v[1]);
+      solve_values<1>(s);
       if (panel + 1 == last) break;
       const Panel next = place(token, head, panel + 1, now.state + panel_size);
       for (int b = 0; b < dk_; ++b) pack_state(s, next.state, b);
       multiply_state(s, s.key.k, 0, block.ks[0], [&](int b) {
         fetch.rows(kFetch);
-        pack_values<1>(s, written(panel), all.from(b), all.to(b));
+        pack_values<1, true>(s, written(panel), all.from(b), all.to(b));
       });
       couple_products(gate, block);
       multiply_state(s, s.key.k, 1, block.ks[1], [&](int b) {
@@ -229,7 +231,7 @@ class ItemRun {
       });
       now = next;
     }
-    pack_values<1>(s, written(last - 1), 0, kHalf);
+    pack_values<1, true>(s, written(last - 1), 0, kHalf);
     couple_products(gate, block);
     write_output<kFull, 1>(s, now, 0, kBlock);
     for (int panel = first; panel < last; ++panel) {
@@ -255,8 +257,8 @@ class ItemRun {
       multiply_state(s, s.key.k, 0, block.ks[0], Nothing());
       multiply_state(s, s.key.q, 0, block.qs[0], Nothing());
       residual<false, 0>(s, p, 0, kHalf);
-      multiply_block(s.gate.t, block.r[0], block.v[0]);
-      pack_values<0>(s, written(panel), 0, kHalf);
+      solve_values<0>(s);
+      pack_values<0, true>(s, written(panel), 0, kHalf);
       multiply_block(s.gate.p, block.right[0], block.pv[0]);
       write_output<false, 0>(s, p, 0, kBlock);
       update_state(s, state, written(panel), Nothing());

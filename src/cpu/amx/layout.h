@@ -24,6 +24,9 @@ constexpr int kBlock = 32;  ///< Tokens of a block.
 constexpr int kPanel = 32;  ///< Value columns of a panel.
 constexpr int kHalf = 16;   ///< Rows or columns of a tile.
 
+/// Tiles of W of one half of a panel: block 0 of two, the last block's high and low bf16 half.
+constexpr int kWrittenTiles = 3;
+
 /// Widths in blocks of 32.
 struct Widths {
   int dk;
@@ -70,8 +73,8 @@ struct GateBlock {
   float *output_scale;  ///< [64] scale exp(c) / |q|: rows of Q S.
   float *write_scale;   ///< [64] exp(c_last - c) / |k|: rows of V' in the state product.
   float *matrix;        ///< Scratch of the solve, 5 tiles.
-  uint8_t *t;           ///< T of each block as a left operand [block][half][16][16 token pairs].
-  uint8_t *p;           ///< The same of tril(Q K^T exp(c_i - c_j)).
+  uint8_t *t;           ///< T as a left operand [block][high, low][half][16][16 token pairs].
+  uint8_t *p;           ///< P as a left operand [block][half][16][16 token pairs].
   uint8_t *a10;         ///< A, block 1 against block 0, as a left operand.
   uint8_t *p10;         ///< P, block 1 against block 0.
 };
@@ -86,7 +89,7 @@ struct PanelBlock {
   float *av;          ///< A V', block 1 against block 0.
   uint8_t *r[2];      ///< R as a right operand [half][16 token pairs][16].
   uint8_t *right[2];  ///< V' as a right operand.
-  uint8_t *w;         ///< diag(write_scale) V': [panel][half][block].
+  uint8_t *w;         ///< diag(write_scale) V': [panel][half][3].
   float *ring;        ///< Ring of 2 x 4 tiles: decayed state rows.
 };
 
@@ -130,7 +133,7 @@ inline size_t carve(Workspace &w, void *base, const Widths &n) {
   w.key.kk = c.tiles<float>(10);
   w.key.qk = c.tiles<float>(10);
   w.gate.matrix = c.tiles<float>(5);
-  w.gate.t = c.tiles<uint8_t>(4);
+  w.gate.t = c.tiles<uint8_t>(8);
   w.gate.p = c.tiles<uint8_t>(4);
   w.gate.a10 = c.tiles<uint8_t>(2);
   w.gate.p10 = c.tiles<uint8_t>(2);
@@ -144,7 +147,7 @@ inline size_t carve(Workspace &w, void *base, const Widths &n) {
   w.panel.right[0] = c.tiles<uint8_t>(2);
   w.panel.right[1] = c.tiles<uint8_t>(2);
   w.panel.ring = c.tiles<float>(8);
-  w.panel.w = c.tiles<uint8_t>(4 * n.dv);
+  w.panel.w = c.tiles<uint8_t>(2 * kWrittenTiles * n.dv);
   w.key.k_norm = c.row();
   w.key.q_norm = c.row();
   w.gate.beta = c.row();

@@ -5,7 +5,7 @@
 //
 //     multiply    S -> bf16 (once); K S and Q S                         8 D products
 //     residual    R  = diag(beta) V - diag(read_scale) K S - A V' of the block before
-//                 V' = T R                                              4 products
+//                 V' = T R, T in two halves                             8 products
 //     values      V' and W = diag(write_scale) V' as right operands
 //                 P V', this block and the one before                   4 or 8 products
 //     output      O  = diag(output_scale) Q S + P V'
@@ -170,9 +170,20 @@ template <bool kFull, int B>
   }
 }
 
-/// Token pairs [first, last) of V' of block B as right operands: as it is, and scaled in two
-/// halves.
+/// V' = T R of block B.
 template <int B>
+[[gnu::always_inline]] inline void solve_values(const PanelStep &s) {
+  const uint8_t *t = s.gate.t + B * 4 * kTileBytes;
+  zero_products();
+  multiply_tokens(t, s.block.r[B]);
+  multiply_tokens(t + 2 * kTileBytes, s.block.r[B]);
+  store_products(s.block.v[B]);
+}
+
+/// Token pairs [first, last) of V' of block B as right operands: as it is, and scaled as W. Of the
+/// step's last block W is a high and a low half; the roundings of an earlier block's V' need none,
+/// since A V' lets the last block make up for them.
+template <int B, bool kLast>
 [[gnu::always_inline]] inline void pack_values(const PanelStep &s, uint8_t *w, int first,
                                                int last) {
   const float *scale = s.gate.write_scale + B * kBlock;
@@ -186,8 +197,14 @@ template <int B>
       const __m512 x = _mm512_load_ps(v);
       const __m512 y = _mm512_load_ps(v + 512);
       _mm512_store_si512(s.block.right[B] + h * kTileBytes + j * 64, pack_bf16(x, y));
-      _mm512_store_si512(w + (h * 2 + B) * kTileBytes + j * 64,
-                         pack_bf16(_mm512_mul_ps(x, scale_x), _mm512_mul_ps(y, scale_y)));
+      const __m512 wx = _mm512_mul_ps(x, scale_x);
+      const __m512 wy = _mm512_mul_ps(y, scale_y);
+      uint8_t *out = w + h * kWrittenTiles * kTileBytes + j * 64;
+      if (kLast) {
+        store_split(out + kTileBytes, kTileBytes, wx, wy);
+      } else {
+        _mm512_store_si512(out, pack_bf16(wx, wy));
+      }
     }
   }
 }
@@ -229,13 +246,13 @@ template <bool kFull, int B>
   }
 }
 
-/// Tiles 0 to 3, [row half][column half], += 32 rows of K^T of one block of tokens * w, whose
-/// second column half lies 2 tiles on.
+/// Tiles 0 to 3, [row half][column half], += 32 rows of K^T of one block of tokens * w, one
+/// rounding of it.
 [[gnu::always_inline]] inline void multiply_written(const uint8_t *left, const uint8_t *w) {
   tile_load<4>(left);
   tile_load<6>(w);
   tile_dp<0, 4, 6>();
-  tile_load<7>(w + 2 * kTileBytes);
+  tile_load<7>(w + kWrittenTiles * kTileBytes);
   tile_dp<1, 4, 7>();
   tile_load<5>(left + kTileBytes);
   tile_dp<2, 5, 6>();
@@ -258,10 +275,12 @@ template <class F>
     tile_load<1>(in + 512);
     tile_load<2>(in + 256);
     tile_load<3>(in + 768);
-    multiply_written(left, w);
     if (s.blocks == 2) {
-      multiply_written(left + int64_t{s.dk} * 2 * kTileBytes, w + kTileBytes);
+      multiply_written(left, w);
+      left += int64_t{s.dk} * 2 * kTileBytes;
     }
+    multiply_written(left, w + kTileBytes);
+    multiply_written(left, w + 2 * kTileBytes);
     tile_store<0>(out);
     tile_store<1>(out + column_half);
     tile_store<2>(out + 256);

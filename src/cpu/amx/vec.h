@@ -43,6 +43,16 @@ namespace {
   return pack_upper_halves(add_half_ulp(lo), add_half_ulp(hi));
 }
 
+/// Stores bf16 pairs (x, y) as a high half at out and a low half `step` bytes on. The high half is
+/// cut, not rounded: what it leaves is exact in f32.
+[[gnu::always_inline]] inline void store_split(uint8_t *out, int64_t step, __m512 x, __m512 y) {
+  const __m512i bits_x = _mm512_castps_si512(x);
+  const __m512i bits_y = _mm512_castps_si512(y);
+  _mm512_store_si512(out, pack_upper_halves(bits_x, bits_y));
+  _mm512_store_si512(out + step, pack_bf16(_mm512_sub_ps(x, high_bf16(bits_x)),
+                                           _mm512_sub_ps(y, high_bf16(bits_y))));
+}
+
 /// e^x to about 1 ulp; 0 where the result would be subnormal.
 [[gnu::always_inline]] inline __m512 exp16(__m512 x) {
   const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504F)), 8);
