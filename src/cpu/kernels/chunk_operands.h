@@ -9,8 +9,8 @@
 namespace gdn::cpu::GDN_ISA {
 namespace {
 
-/// Tokens of a chunk. 64 costs more for the triangles than it saves in passes over the state
-/// (docs/performance.md).
+/// Tokens of a step. Longer ones add operations to the triangles and the solve and save passes over
+/// the state, which are hidden behind arithmetic already.
 constexpr int64_t kChunk = 32;
 
 /// Elements of a packed row: DK up to a multiple of what a transposition takes; the rest is 0.

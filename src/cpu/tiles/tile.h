@@ -28,8 +28,8 @@
 //                              bytes, strides count elements, s and t do not overlap
 //   prefetch(p)                towards the second-level cache
 //
-// There are no unfused a * b + c in kernels: where rounding may depend on contraction, fma() says
-// what happens.
+// Kernels write fma() where two code paths must agree in their bits, so that the compiler's own
+// contraction decides nothing there.
 
 #include "cpu/tiles/mma.h"
 
