@@ -17,6 +17,8 @@ help:  ## list the targets
 demo: setup-demo package  ## read a text with a small Qwen3.5 model: torch path against libgdn
 	@$(PYTHON) examples/demo/demo.py
 
+# Threads of torch that spin while they wait slow everything down where processors are shared.
+test: export OMP_WAIT_POLICY := passive
 test: setup-test package-test  ## release build, every instruction set, Python, a sanitizer smoke
 	@echo "== C and C++ tests (release, every instruction set of this machine)"
 	@ctest --test-dir build/release -L quick --output-on-failure

@@ -13,7 +13,7 @@ usage() {
 [ $# -eq 1 ] || usage
 
 build="cmake ninja-build libdlpack-dev libcli11-dev libfmt-dev nlohmann-json3-dev"
-test="$build libgtest-dev"
+test="$build libgtest-dev pkgconf"
 case "$1" in
   demo) debian=$build pypi=demo ;;
   test) debian=$test pypi=test ;;

@@ -136,7 +136,8 @@ typedef struct gdn_exec {
   size_t struct_size; /**< sizeof this struct. */
   /** cudaStream_t on CUDA; must be NULL on the CPU. NULL on CUDA: the default stream. */
   void *stream;
-  /** Threads on the CPU, up to 1024; 0: GDN_NUM_THREADS, else what the process may use. */
+  /** Threads on the CPU, up to 1024; 0: GDN_NUM_THREADS, else what the process may use (the
+   *  reference backend: all processors). */
   int32_t threads;
   /** gdn_exec_flag bits. */
   uint32_t flags;
@@ -259,7 +260,8 @@ typedef struct gdn_gated_delta_rule_args {
   /** [N], int32 or int64, each in 1..M; recurrent with state_indices [N, M] only; NULL: ones. */
   const DLTensor *num_accepted_tokens;
   /** Output, optional: the states after m, 2m, .. tokens of each sequence (m = checkpoint_every),
-   *  sequences in order: [sum of floor(L_n / m), HV, DK, DV], float32 or bfloat16. */
+   *  sequences in order: [sum of floor(L_n / m), HV, DK, DV], float32 or bfloat16. Those of a
+   *  skipped sequence are not written. */
   const DLTensor *checkpoints;
   /** Output: [B, T, HV, DV], type of q. */
   const DLTensor *o;
