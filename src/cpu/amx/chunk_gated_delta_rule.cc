@@ -1,17 +1,17 @@
 // The fused chunk kernel on AMX tiles, for bf16 q, k, v (other types: the avx512 kernel).
 //
-// For each step of 32 tokens, with c the cumulative log decay inside it:
+// For each step of 64 tokens, with c the cumulative log decay inside it:
 //
-//     key head     K, Q into tiles; K^T; K K^T; Q K^T                                  keys.h
-//     value head   c, row scales; T = (I + A)^-1 and P by substitution             gates.h, solve.h
-//     32 columns   V' = T diag(beta) (V - diag(exp c) K S)
+//     key head     K^T, K K^T, Q K^T                                                   keys.h
+//     value head   c, row scales; A, P, and T = (I + A)^-1 of both halves          gates.h, solve.h
+//     32 columns   V' = T diag(beta) (V - diag(exp c) K S), half by half
 //                  O  = scale (diag(exp c) Q S + P V')
 //                  S <- exp(c_last) S + K^T diag(exp(c_last - c)) V'                   panel.h
 //
-// States stay f32 in the scratch memory from the first step of a sequence to its last, as panels of
-// 32 columns (16 KB at DK = 128) that fit the L1 cache beside the operands of their step. A step is
-// always cut at a multiple of 32 tokens from its sequence's start, so a prefill resumed at a
-// multiple of 64 repeats the same arithmetic.
+// Between, rows of the next key head are prefetched (fetch.h). States stay f32 in the scratch
+// memory (layout.h, state.h) from the first step of a sequence to its last. Steps begin at
+// multiples of 64 tokens from their sequence's start, so a prefill cut there and resumed repeats
+// the same arithmetic.
 
 #include "cpu/amx/avx512.h"
 #include "cpu/amx/fetch.h"
