@@ -17,6 +17,7 @@ import torch
 import gdn
 
 ROOT = Path(__file__).resolve().parent.parent
+SETTLE = 0.02
 OUTPUT = ROOT / "build" / "bench"
 
 
@@ -51,15 +52,27 @@ def interleave(
 ) -> dict[str, Sample]:
     """Time contenders in turn, so that a machine whose speed drifts slows all of them alike.
 
-    Every contender runs once unmeasured, then all run in turn until the budget is spent, at least
-    `least` times each.
+    Every contender runs twice unmeasured, then all run in turn until the budget is spent, at least
+    `least` times each. OpenMP threads spin for some 10 ms after a call, on the cores that the next
+    contender needs. So each measured call comes SETTLE seconds after the contender before: spent on
+    unmeasured calls where they are short, asleep where one call takes longer than that.
     """
-    for call in contenders.values():
-        call()
     times: dict[str, list[float]] = {name: [] for name in contenders}
+    short: dict[str, bool] = {}
+    for name, call in contenders.items():
+        call()
+        start = time.perf_counter()
+        call()
+        short[name] = time.perf_counter() - start < SETTLE
     end = time.perf_counter() + budget_s
     while time.perf_counter() < end or len(next(iter(times.values()))) < least:
         for name, call in contenders.items():
+            if short[name]:
+                settled = time.perf_counter() + SETTLE
+                while time.perf_counter() < settled:
+                    call()
+            else:
+                time.sleep(SETTLE)
             start = time.perf_counter()
             call()
             times[name].append((time.perf_counter() - start) * 1e3)

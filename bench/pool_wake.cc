@@ -40,7 +40,7 @@ void meet(std::atomic<int> &present) {
 void pool_call() {
   std::atomic<int> present{0};
   auto work = [&](int32_t, int64_t, int64_t) { meet(present); };
-  gdn::cpu::parallel_for(2, 2, work);
+  gdn::cpu::parallel_for(2, 2, gdn::cpu::Wake::at_once, work);
 }
 
 void openmp_call() {

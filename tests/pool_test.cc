@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -18,7 +19,7 @@ namespace gdn::cpu {
 namespace {
 
 /// Runs `items` items; true if each ran once and no two threads held the same number at once.
-bool runs_once(int32_t threads, int64_t items) {
+bool runs_once(int32_t threads, int64_t items, Wake wake = Wake::at_once) {
   std::vector<std::atomic<int>> runs(static_cast<size_t>(items));
   std::vector<std::atomic<int>> holders(static_cast<size_t>(threads));
   std::atomic<bool> exclusive{true};
@@ -27,7 +28,7 @@ bool runs_once(int32_t threads, int64_t items) {
     for (int64_t i = first; i < last; ++i) runs[static_cast<size_t>(i)].fetch_add(1);
     holders[static_cast<size_t>(thread)].fetch_sub(1);
   };
-  parallel_for(threads, items, work);
+  parallel_for(threads, items, wake, work);
   for (const auto &r : runs) {
     if (r != 1) return false;
   }
@@ -38,6 +39,7 @@ TEST(Pool, RunsEveryItemOnce) {
   for (int32_t threads = 1; threads <= 8; ++threads) {
     for (const int64_t items : {0, 1, 2, 7, 100, 1000}) {
       EXPECT_TRUE(runs_once(threads, items)) << threads << " threads, " << items << " items";
+      EXPECT_TRUE(runs_once(threads, items, Wake::if_worth_it)) << threads << ' ' << items;
     }
   }
 }
@@ -50,8 +52,27 @@ TEST(Pool, UsesSeveralThreads) {
     inside.fetch_add(1);
     while (inside.load() < 2) std::this_thread::yield();
   };
-  parallel_for(2, 2, meet);
+  parallel_for(2, 2, Wake::at_once, meet);
   EXPECT_EQ(inside.load(), 2);
+}
+
+TEST(Pool, LeavesSleepersAloneForShortCalls) {
+  const auto ids = [](std::chrono::microseconds item) {
+    std::atomic<int32_t> highest{0};
+    auto work = [&](int32_t thread, int64_t, int64_t) {
+      if (thread > highest) highest = thread;
+      std::this_thread::sleep_for(item);
+    };
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // The workers fall asleep.
+    parallel_for(2, 32, Wake::if_worth_it, work);
+    return highest.load();
+  };
+  ASSERT_TRUE(runs_once(2, 100));
+  // An interruption of the first item looks like a long one, so a busy machine gets more chances.
+  int32_t shortest = 1;
+  for (int i = 0; i < 10 && shortest != 0; ++i) shortest = ids(std::chrono::microseconds(0));
+  EXPECT_EQ(shortest, 0);
+  EXPECT_EQ(ids(std::chrono::milliseconds(2)), 1);
 }
 
 TEST(Pool, NestedCallsRunInline) {
@@ -63,9 +84,9 @@ TEST(Pool, NestedCallsRunInline) {
       EXPECT_EQ(std::this_thread::get_id(), self);
       sum.fetch_add(b - a);
     };
-    for (int64_t i = first; i < last; ++i) parallel_for(4, 10, inner);
+    for (int64_t i = first; i < last; ++i) parallel_for(4, 10, Wake::at_once, inner);
   };
-  parallel_for(4, 20, outer);
+  parallel_for(4, 20, Wake::at_once, outer);
   EXPECT_EQ(sum.load(), 200);
 }
 
@@ -75,7 +96,8 @@ TEST(Pool, ServesSeveralCallers) {
   for (int c = 0; c < 4; ++c) {
     callers.emplace_back([&, c] {
       for (int64_t i = 0; i < 300; ++i) {
-        if (!runs_once(2 + c, i % 50)) right = false;
+        const Wake wake = i % 2 == 0 ? Wake::at_once : Wake::if_worth_it;
+        if (!runs_once(2 + c, i % 50, wake)) right = false;
       }
     });
   }

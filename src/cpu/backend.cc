@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "cpu/flush_denormals.h"
 #include "cpu/isa.h"
@@ -31,14 +32,20 @@ Status thread_count(const Exec &exec, int32_t *threads) {
 
 /// Runs one kernel over all of its items; `scratch` holds a slice for each thread.
 template <class P>
-void drive(const Kernel<P> &kernel, const P &p, int32_t threads, void *scratch) {
+void drive(const Kernel<P> &kernel, const P &p, int32_t threads, Wake wake, void *scratch) {
   const size_t slice = kernel.scratch(p, threads);
   auto work = [&](int32_t thread, int64_t first, int64_t last) {
     const FlushDenormals guard;
     kernel.run(p, threads, first, last,
                static_cast<std::byte *>(scratch) + static_cast<size_t>(thread) * slice);
   };
-  parallel_for(threads, kernel.items(p, threads), work);
+  parallel_for(threads, kernel.items(p, threads), wake, work);
+}
+
+/// Items of chunks take tens of microseconds; those of the others few, and decode calls them often.
+template <class P>
+constexpr Wake wake_for(const P &) {
+  return std::is_base_of_v<StageShape, P> ? Wake::at_once : Wake::if_worth_it;
 }
 
 /// A kernel that needs no workspace.
@@ -46,7 +53,7 @@ template <class P>
 Status launch(const Kernel<P> *KernelTable::*kernel, const P &p, const Exec &exec) {
   int32_t threads = 1;
   if (Status status = thread_count(exec, &threads); !status.ok()) return status;
-  drive(*(kernels(chosen_isa(exec)).*kernel), p, threads, nullptr);
+  drive(*(kernels(chosen_isa(exec)).*kernel), p, threads, wake_for(p), nullptr);
   return {};
 }
 
@@ -100,7 +107,7 @@ class CpuBackend final : public Backend {
       }
       problem.checkpoint_offsets = offsets;
     }
-    drive(*kernels(chosen_isa(exec)).chunk_gated_delta_rule, problem, threads,
+    drive(*kernels(chosen_isa(exec)).chunk_gated_delta_rule, problem, threads, Wake::at_once,
           workspace + checkpoint_table(p));
     return {};
   }

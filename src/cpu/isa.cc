@@ -103,9 +103,8 @@ IsaChoice choose_isa() {
   if (f.avx512bf16) {
     return {kAvx512,
             "The processor has AVX512-BF16 without AMX and is not an AMD one; on Intel servers the "
-            "bf16 dot "
-            "product was measured at half the rate of the float32 multiply-add, so AVX-512 in "
-            "float32 is faster."};
+            "bf16 dot product was measured at half the rate of the float32 multiply-add, so "
+            "AVX-512 in float32 is faster."};
   }
   if (f.avx512) return {kAvx512, "The processor has AVX-512 without AVX512-BF16 and AMX."};
   if (f.avx2) return {kAvx2, "The processor has AVX2 and FMA, without AVX-512."};

@@ -23,6 +23,9 @@ using Clock = std::chrono::steady_clock;
 /// How long a thread spins before it sleeps: longer than the gaps between the calls of one decode
 /// step, far shorter than anything a scheduler would notice.
 constexpr auto kSpin = std::chrono::microseconds(40);
+/// Work of the caller's that is worth waking a worker for; the wake itself takes 5 to 50
+/// microseconds.
+constexpr auto kWorthWaking = std::chrono::microseconds(50);
 constexpr size_t kStackBytes = size_t{2} << 20;
 constexpr size_t kLine = 128;  // Two cache lines: processors fetch them in pairs.
 constexpr int32_t kMaxWorkers = kMaxThreads - 1;
@@ -65,12 +68,22 @@ struct Job {
 
   static constexpr uint32_t kCallerSleeps = 1U << 31;
 
+  /// One run of items; false if none was left.
+  bool step(int32_t thread) {
+    const int64_t first = next.fetch_add(run, std::memory_order_relaxed);
+    if (first >= items) return false;
+    function(context, thread, first, std::min(first + run, items));
+    return true;
+  }
+
   void work(int32_t thread) {
-    while (true) {
-      const int64_t first = next.fetch_add(run, std::memory_order_relaxed);
-      if (first >= items) return;
-      function(context, thread, first, std::min(first + run, items));
+    while (step(thread)) {
     }
+  }
+
+  /// Runs not yet handed out.
+  int64_t runs_left() const {
+    return std::max<int64_t>(0, (items - next.load(std::memory_order_relaxed)) / run);
   }
 };
 
@@ -102,8 +115,8 @@ struct Pool {
 
   bool may_spin() const { return workers.load(std::memory_order_relaxed) < usable_cpus(); }
 
-  void run(Job &job, int32_t helpers);
-  int32_t post(Job &job, int32_t count, int32_t helpers);
+  void run(Job &job, int32_t helpers, Wake wake);
+  int32_t post(Job &job, int32_t count, int32_t helpers, bool sleepers);
   int32_t take_back(Job &job, int32_t count, int32_t posted);
   void wait_finished(Job &job, uint32_t helpers);
   void grow(int32_t wanted);
@@ -209,16 +222,19 @@ void Pool::grow(int32_t wanted) {
   pthread_attr_destroy(&attributes);
 }
 
-/// Posts to up to `helpers` of the first `count` workers; returns to how many.
-int32_t Pool::post(Job &job, int32_t count, int32_t helpers) {
+/// Posts to up to `helpers` of the first `count` workers, sleeping ones only if asked to; returns
+/// to how many.
+int32_t Pool::post(Job &job, int32_t count, int32_t helpers, bool sleepers) {
+  const auto takes_job = [&](const Job *box) {
+    return box == kIdle || (box == kAsleep && sleepers);
+  };
   int32_t posted = 0;
   for (int32_t i = 0; i < count && posted < helpers; ++i) {
     Worker &w = worker[i];
     Job *box = w.box.load(std::memory_order_relaxed);
-    while ((box == kIdle || box == kAsleep) &&
-           !w.box.compare_exchange_weak(box, &job, std::memory_order_acq_rel)) {
+    while (takes_job(box) && !w.box.compare_exchange_weak(box, &job, std::memory_order_acq_rel)) {
     }
-    if (box != kIdle && box != kAsleep) continue;
+    if (!takes_job(box)) continue;
     ++posted;
     if (box == kAsleep) {
       { const std::lock_guard lock(w.mutex); }
@@ -248,11 +264,18 @@ void Pool::wait_finished(Job &job, uint32_t helpers) {
   done.wait(lock, finished);
 }
 
-void Pool::run(Job &job, int32_t helpers) {
+void Pool::run(Job &job, int32_t helpers, Wake wake) {
   if (workers.load(std::memory_order_acquire) < helpers) grow(helpers);
   const int32_t count = workers.load(std::memory_order_acquire);
-  const int32_t posted = post(job, count, helpers);
+  int32_t posted = post(job, count, helpers, wake == Wake::at_once);
   inside = true;
+  if (posted < helpers && wake == Wake::if_worth_it) {
+    const Clock::time_point start = Clock::now();
+    job.step(0);
+    if ((Clock::now() - start) * job.runs_left() > kWorthWaking) {
+      posted += post(job, count, helpers - posted, true);
+    }
+  }
   job.work(0);
   inside = false;
   const int32_t taken = take_back(job, count, posted);
@@ -272,7 +295,8 @@ void Pool::shut_down() {
 
 }  // namespace
 
-void parallel_for(int32_t threads, int64_t items, ItemsFunction function, void *context) {
+void parallel_for(int32_t threads, int64_t items, Wake wake, ItemsFunction function,
+                  void *context) {
   if (items <= 0) return;
   threads = static_cast<int32_t>(std::min<int64_t>(std::clamp(threads, 1, kMaxThreads), items));
   if (threads == 1 || inside) {
@@ -286,7 +310,7 @@ void parallel_for(int32_t threads, int64_t items, ItemsFunction function, void *
   // the shared counter does not matter.
   const int64_t run = std::max<int64_t>(1, items / (int64_t{threads} * 16));
   Job job{function, context, items, run};
-  pool().run(job, threads - 1);
+  pool().run(job, threads - 1, wake);
 }
 
 }  // namespace gdn::cpu
