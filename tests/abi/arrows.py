@@ -21,8 +21,8 @@ SOURCE = {
 BACKENDS = {"reference", "cpu", "cuda"}
 # Everything outside src/ sees the public header and the test cases, never a folder of src/.
 OUTSIDE = ("tools", "tests", "python", "bench", "examples")
-# Unit tests of a part that the public header does not reach, and the folder of src/ they may see.
-UNIT_TESTS = {"tests/pool_test.cc": "cpu"}
+# Programs about a part that the public header does not reach, and the folder of src/ they may see.
+UNIT_PROGRAMS = {"tests/pool_test.cc": "cpu", "bench/pool_wake.cc": "cpu"}
 SUFFIXES = {".h", ".hpp", ".c", ".cc", ".cu", ".cuh"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*["<]([^">]+)[">]', re.M)
 
@@ -56,7 +56,7 @@ def check_outside(root: Path) -> list[str]:
         for path in files(root / folder):
             for name in INCLUDE.findall(path.read_text()):
                 parts = name.split("/")
-                if UNIT_TESTS.get(str(path.relative_to(root))) == parts[0]:
+                if UNIT_PROGRAMS.get(str(path.relative_to(root))) == parts[0]:
                     continue
                 inside = parts[0] in SOURCE and (root / "src" / name).exists()
                 if inside or "src" in parts[:-1] or ".." in parts:
