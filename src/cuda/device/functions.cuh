@@ -1,0 +1,65 @@
+#ifndef GDN_CUDA_DEVICE_FUNCTIONS_CUH_
+#define GDN_CUDA_DEVICE_FUNCTIONS_CUH_
+
+#include "cuda/device/element.cuh"
+#include "problem/delta_rule.h"
+
+namespace gdn::cuda {
+
+constexpr float kL2NormEps = 1e-6F;
+constexpr float kLog2E = 1.4426950408889634F;
+constexpr unsigned kFullWarp = 0xffffffffu;
+
+/// log(1 + e^x), the identity past 20.
+__device__ __forceinline__ float softplus(float x) { return x > 20.0F ? x : log1pf(expf(x)); }
+__device__ __forceinline__ float sigmoid(float x) { return 1.0F / (1.0F + expf(-x)); }
+__device__ __forceinline__ float silu(float x) { return x / (1.0F + expf(-x)); }
+
+/// Log decay of a raw gate.
+__device__ __forceinline__ float decay_of_gate(float a, float A_log, float dt_bias) {
+  return -expf(A_log) * softplus(a + dt_bias);
+}
+
+/// 2^x, within 2 units in the last place.
+__device__ __forceinline__ float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+__device__ __forceinline__ float warp_sum(float x) {
+#pragma unroll
+  for (int i = 16; i > 0; i >>= 1) x += __shfl_xor_sync(kFullWarp, x, i);
+  return x;
+}
+
+/// Inclusive sum over the lanes of a warp.
+__device__ __forceinline__ float warp_scan(float x, int lane) {
+#pragma unroll
+  for (int i = 1; i < 32; i <<= 1) {
+    const float y = __shfl_up_sync(kFullWarp, x, i);
+    if (lane >= i) x += y;
+  }
+  return x;
+}
+
+/// Log decay (natural) of a token under the call's flags.
+__device__ __forceinline__ float token_decay(const DeltaRule &p, int64_t b, int64_t t, int64_t h) {
+  if (!p.g.present()) return 0.0F;
+  const float g = load_any(p.g, p.g.offset(b, t, h));
+  if (!p.gate) return g;
+  return decay_of_gate(g, load_any(p.A_log, p.A_log.offset(h)),
+                       p.dt_bias.present() ? load_any(p.dt_bias, p.dt_bias.offset(h)) : 0.0F);
+}
+
+/// beta of a token under the call's flags.
+__device__ __forceinline__ float token_beta(const DeltaRule &p, int64_t b, int64_t t, int64_t h) {
+  if (!p.beta.present()) return p.neg_eigval ? 2.0F : 1.0F;
+  float beta = load_any(p.beta, p.beta.offset(b, t, h));
+  if (p.beta_sigmoid) beta = sigmoid(beta);
+  return p.neg_eigval ? 2.0F * beta : beta;
+}
+
+}  // namespace gdn::cuda
+
+#endif  // GDN_CUDA_DEVICE_FUNCTIONS_CUH_

@@ -1,0 +1,92 @@
+#ifndef GDN_CUDA_DEVICE_SEQUENCES_CUH_
+#define GDN_CUDA_DEVICE_SEQUENCES_CUH_
+
+#include "cuda/device/functions.cuh"
+#include "problem/sequences.h"
+
+namespace gdn::cuda {
+
+/// Most chunks that the sequences of a call can have, from shapes alone.
+inline int64_t max_chunks(const Sequences &s, int64_t size) {
+  if (!s.packed()) return s.batch * ((s.tokens + size - 1) / size);
+  return (s.tokens + s.count * (size - 1)) / size;
+}
+
+__device__ __forceinline__ int64_t clamp64(int64_t x, int64_t low, int64_t high) {
+  return x < low ? low : x > high ? high : x;
+}
+
+/// Sequence n, clamped to the tensors whatever cu_seqlens holds.
+__device__ __forceinline__ SequenceSpan clamped_span(const Sequences &s, int64_t n) {
+  if (!s.packed()) return {n, 0, s.tokens};
+  const int64_t begin = clamp64(s.cu_seqlens.at(n), 0, s.tokens);
+  return {0, begin, clamp64(s.cu_seqlens.at(n + 1), begin, s.tokens) - begin};
+}
+
+/// Sum over the sequences before n of length / size, rounded down or up. For a whole warp.
+__device__ inline int64_t units_before(const Sequences &s, int64_t n, int64_t size, bool round_up,
+                                       int lane) {
+  const int64_t extra = round_up ? size - 1 : 0;
+  if (!s.packed()) return n * ((s.tokens + extra) / size);
+  int64_t sum = 0;
+  for (int64_t i = lane; i < n; i += 32) sum += (clamped_span(s, i).length + extra) / size;
+#pragma unroll
+  for (int i = 16; i > 0; i >>= 1) sum += __shfl_xor_sync(kFullWarp, sum, i);
+  return sum;
+}
+
+/// One chunk of one sequence.
+struct ChunkPlace {
+  int64_t sequence;
+  int64_t batch;
+  int64_t begin;   ///< First token.
+  int32_t length;  ///< Tokens; 0: there is no such chunk.
+};
+
+/// The chunk with a given index among all chunks of the call, sequences in order. For a whole warp.
+__device__ inline ChunkPlace find_chunk(const Sequences &s, int size, int64_t index, int lane) {
+  if (!s.packed()) {
+    const int64_t per_row = (s.tokens + size - 1) / size;
+    if (per_row == 0 || index >= s.batch * per_row) return {0, 0, 0, 0};
+    const int64_t b = index / per_row;
+    const int64_t begin = (index - b * per_row) * size;
+    return {b, b, begin, static_cast<int32_t>(min(static_cast<int64_t>(size), s.tokens - begin))};
+  }
+  int64_t first = 0;  // Chunks of the sequences before base.
+  for (int64_t base = 0; base < s.count; base += 32) {
+    const int64_t n = base + lane;
+    const SequenceSpan span = n < s.count ? clamped_span(s, n) : SequenceSpan{0, 0, 0};
+    const int64_t chunks = (span.length + size - 1) / size;
+    int64_t end = chunks;
+#pragma unroll
+    for (int i = 1; i < 32; i <<= 1) {
+      const int64_t x = __shfl_up_sync(kFullWarp, end, i);
+      if (lane >= i) end += x;
+    }
+    end += first;
+    const unsigned past = __ballot_sync(kFullWarp, index < end);
+    if (past != 0) {
+      const int owner = __ffs(static_cast<int>(past)) - 1;
+      const int64_t offset = (index - (end - chunks)) * size;
+      const int64_t left = span.length - offset;
+      ChunkPlace place;
+      place.sequence = base + owner;
+      place.batch = 0;
+      place.begin = __shfl_sync(kFullWarp, span.begin + offset, owner);
+      place.length = static_cast<int32_t>(
+          __shfl_sync(kFullWarp, min(static_cast<int64_t>(size), left), owner));
+      return place;
+    }
+    first = __shfl_sync(kFullWarp, end, 31);
+  }
+  return {0, 0, 0, 0};
+}
+
+/// Slot of a pool or row n of a state tensor; -1 if the sequence is to be skipped.
+__device__ __forceinline__ int64_t checked_slot(int64_t slot, int64_t slots) {
+  return slot < 0 || slot >= slots ? -1 : slot;
+}
+
+}  // namespace gdn::cuda
+
+#endif  // GDN_CUDA_DEVICE_SEQUENCES_CUH_

@@ -1,0 +1,103 @@
+#ifndef GDN_CUDA_SM90_SOLVER_CUH_
+#define GDN_CUDA_SM90_SOLVER_CUH_
+
+#include "cuda/device/inverse.cuh"
+#include "cuda/sm90/pipeline.cuh"
+
+// The solver warps: T = (I + A)^-1 in f32, a warp a step, kSolvers steps at a time. No product uses
+// the tensor cores, where it would queue behind those of the state.
+
+namespace gdn::cuda::sm90 {
+
+/// Eight rows of column `column` of diag(to_end) T diag(beta), in bf16, as `bits`.
+__device__ __forceinline__ void put_scaled(bf16 *tile, int column, int row, const uint32_t *bits) {
+  *reinterpret_cast<uint4 *>(tile + column * kHalf + (row ^ ((column & 7) * 8))) =
+      make_uint4(bits[0], bits[1], bits[2], bits[3]);
+}
+
+/// Eight rows of column `column` of T diag(beta), in fp16.
+__device__ __forceinline__ void put_plain(bf16 *tile, int column, int row, const float *x,
+                                          float beta) {
+  *reinterpret_cast<uint4 *>(tile + column * kHalf + ((32 + row) ^ ((column & 7) * 8))) =
+      make_uint4(pack2<f16>(beta * x[0], beta * x[1]), pack2<f16>(beta * x[2], beta * x[3]),
+                 pack2<f16>(beta * x[4], beta * x[5]), pack2<f16>(beta * x[6], beta * x[7]));
+}
+
+/// to_end * beta * x for kCount rows from `row` on, rounded to pairs of bf16; `end` gets the last
+/// two before rounding. Returns the sum of the rounding errors, each in units of a normalised key;
+/// the last row's counts if `with_last`.
+template <bool kNorms, int kCount>
+__device__ __forceinline__ float round_rows(uint32_t (&bits)[kCount / 2], float2 &end,
+                                            const StepGates &g, int row, const float (&x)[kCount],
+                                            float beta, bool with_last) {
+  float errors = 0.0F;
+#pragma unroll
+  for (int i = 0; i < kCount; i += 2) {
+    const float2 scale = *reinterpret_cast<const float2 *>(g.to_end + row + i);
+    end = make_float2(scale.x * (beta * x[i]), scale.y * (beta * x[i + 1]));
+    bits[i / 2] = pack2<bf16>(end.x, end.y);
+    const float2 rounded = unpack2<bf16>(bits[i / 2]);
+    float e0 = end.x - rounded.x, e1 = end.y - rounded.y;
+    if constexpr (kNorms) {
+      const float2 norm = *reinterpret_cast<const float2 *>(g.inverse_norm + row + i);
+      e0 *= norm.x;
+      e1 *= norm.y;
+    }
+    errors += e0;
+    if (i + 2 < kCount || with_last) errors += e1;
+  }
+  return errors;
+}
+
+/// The columns that a lane holds (y and u of invert32) into the T tile.
+///
+/// What rounding took from a column of E = diag(to_end) T diag(beta) is added to its last row, so
+/// that the column's sum keeps its precision, and with it W = E^T K where keys repeat. With plain
+/// rounding one key repeated over thousands of tokens costs the state 4e-2: the large terms of a
+/// column cancel against each other and their errors do not.
+template <bool kNorms>
+__device__ __forceinline__ void put_columns(bf16 *tile, const StepGates &g, int lane,
+                                            const float (&y)[16], const float (&u)[8]) {
+  const int h = lane >> 4, c = lane & 15;
+  const float beta_lane = g.beta[lane], beta_c = g.beta[c];
+  put_plain(tile, lane, 16 * h, y, beta_lane);
+  put_plain(tile, lane, 16 * h + 8, y + 8, beta_lane);
+  put_plain(tile, c, 16 + 8 * h, u, beta_c);
+  const float last = kNorms ? 1.0F / g.inverse_norm[kStep - 1] : 1.0F;
+  uint32_t y_bits[8], u_bits[4];
+  float2 y_end, u_end;
+  const float y_errors = round_rows<kNorms>(y_bits, y_end, g, 16 * h, y, beta_lane, h == 0);
+  const float u_errors = round_rows<kNorms>(u_bits, u_end, g, 16 + 8 * h, u, beta_c, h == 0);
+  // Lane 16 + c holds the last rows of columns c and 16 + c, lane c the others' rows of column c.
+  const float from_above = __shfl_up_sync(kFullWarp, y_errors + u_errors, 16);
+  if (h != 0) {
+    y_bits[7] = pack2<bf16>(y_end.x, fmaf(last, y_errors, y_end.y));
+    u_bits[3] = pack2<bf16>(u_end.x, fmaf(last, u_errors + from_above, u_end.y));
+  }
+  put_scaled(tile, lane, 16 * h, y_bits);
+  put_scaled(tile, lane, 16 * h + 8, y_bits + 4);
+  put_scaled(tile, c, 16 + 8 * h, u_bits);
+}
+
+template <bool kNorms>
+__device__ __forceinline__ void solve_steps(Shared &s, int warp, int lane, int total) {
+  int phase = 0;
+  for (int n = warp; n < total; n += kSolvers, phase ^= 1) {
+    const StepGates &g = s.gates[n % kTiles];
+    float(*a)[kInverseLd] = s.a[warp];
+    wait(&s.a_full[warp], phase);
+    float y[16], u[8];
+    invert32(a, lane, y, u);
+    __syncwarp();
+    if (lane == 0) arrive(&s.a_empty[warp]);
+    wait(&s.t_empty[warp], phase ^ 1);
+    put_columns<kNorms>(s.t[warp], g, lane, y, u);  // The block above the diagonal stays zero.
+    proxy_fence();
+    __syncwarp();
+    if (lane == 0) arrive(&s.t_full[warp]);
+  }
+}
+
+}  // namespace gdn::cuda::sm90
+
+#endif  // GDN_CUDA_SM90_SOLVER_CUH_

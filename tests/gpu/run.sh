@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Runs the tests of the CUDA backend on a machine with a GPU and prints a short table.
+#
+#   tests/gpu/run.sh BUILD_DIR [quick|full] [LOG_DIR]
+#
+# The programs of the CPU tests run against the GPU through libgdn_gpu_mirror.so; gpu_test is the
+# GPU's own. Head widths that are multiples of 8 but not of 16 are the CPU backend's alone: gpu_test
+# checks that the GPU refuses them, and the cases that have them are left out here.
+set -uf
+
+build=${1:?usage: run.sh BUILD_DIR [quick|full] [LOG_DIR]}
+mode=${2:-quick}
+logs=${3:-$build/gpu-logs}
+mkdir -p "$logs"
+not_for_gpu='-*dims_8x8*:*dims_24x200*:*dims_96x40*'
+status=0
+
+nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem --format=csv,noheader || exit 1
+
+# report NAME LOG EXIT_STATUS SECONDS
+report() {
+  local passed
+  passed=$(grep -oE 'PASSED  \] [0-9]+' "$2" | grep -oE '[0-9]+$' || echo 0)
+  printf '%-34s %-5s %6s passed %4s s\n' "$1" "$([ "$3" = 0 ] && echo ok || echo FAIL)" "$passed" "$4"
+  if [ "$3" != 0 ]; then
+    status=1
+    grep -E '^\[  FAILED|gpu mirror|error' "$2" | head -20
+  fi
+}
+
+# mirrored PROGRAM FILTER
+mirrored() {
+  local log start
+  log="$logs/$1-$(tr -dc 'a-z0-9_' <<<"$2").log"
+  start=$SECONDS
+  LD_PRELOAD="$build/tests/gpu/libgdn_gpu_mirror.so" GDN_TEST_BACKEND=cuda \
+    "$build/tests/$1" --gtest_filter="$2$not_for_gpu" --gtest_brief=1 >"$log" 2>&1
+  report "$1 $2" "$log" $? $((SECONDS - start))
+}
+
+# direct NAME COMMAND...
+direct() {
+  local log start name=$1
+  shift
+  log="$logs/$name.log"
+  start=$SECONDS
+  "$@" >"$log" 2>&1
+  report "$name" "$log" $? $((SECONDS - start))
+}
+
+direct gpu_test "$build/tests/gpu/gpu_test" --gtest_brief=1
+mirrored layer_test '*'
+mirrored decode_test '*'
+for suite in small quick $([ "$mode" = full ] && echo full); do
+  mirrored fwd_test "$suite.*"
+  mirrored stage_test "$suite.*"
+done
+if command -v compute-sanitizer >/dev/null; then
+  subset='*AlignmentDoesNotMatter*:*WildIndices*'
+  for tool in memcheck initcheck synccheck; do
+    direct "$tool" compute-sanitizer --tool "$tool" --error-exitcode 9 \
+      "$build/tests/gpu/gpu_test" --gtest_filter="$subset" --gtest_brief=1
+  done
+fi
+exit $status
