@@ -41,7 +41,8 @@ def make(problem):
     problem=problems,
     head_map=st.sampled_from(["block", "interleaved"]),
     v_first=st.booleans(),
-    scale=st.one_of(st.none(), st.floats(-2, 2)),
+    # float32 is what kernels scale in: factors far below its range make o vanish.
+    scale=st.one_of(st.none(), st.just(0.0), st.floats(1e-3, 2), st.floats(-2, -1e-3)),
     normalise=st.booleans(),
 )
 def test_against_the_recurrence(problem, head_map, v_first, scale, normalise):

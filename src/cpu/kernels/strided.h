@@ -33,10 +33,12 @@ inline void store_strided(E *p, int64_t stride, Vec v, int64_t n) {
 
 /// The same from a tensor of any type, at an element offset.
 inline Vec load_strided(const Tensor &t, int64_t offset, int64_t stride, int64_t n) {
-  if (t.dtype == DType::f32)
+  if (t.dtype == DType::f32) {
     return load_strided(static_cast<const float *>(t.data) + offset, stride, n);
-  if (t.dtype == DType::bf16)
+  }
+  if (t.dtype == DType::bf16) {
     return load_strided(static_cast<const Bf16 *>(t.data) + offset, stride, n);
+  }
   return load_strided(static_cast<const F16 *>(t.data) + offset, stride, n);
 }
 
