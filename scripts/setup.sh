@@ -20,7 +20,7 @@ case "$1" in
   test-all) debian="$test clang libclang-rt-14-dev" pypi=test ;;
   lint) debian="$test clang-format clang-tidy" pypi=lint ;;
   docs) debian="doxygen graphviz" pypi= ;;
-  bench) debian=$build pypi=demo ;;
+  bench) debian="$build libnuma1" pypi=demo ;;
   *) usage ;;
 esac
 
