@@ -26,21 +26,25 @@ test: setup-test package-test  ## release build, every instruction set, Python, 
 	@$(PYTHON) -m pytest -q tests/python
 	@$(MAKE) --no-print-directory sanitizer-smoke
 
-.PHONY: sanitizer-smoke sanitizers mutation fuzz
+.PHONY: sanitizer-smoke full asan tsan mutation fuzz
 sanitizer-smoke: setup-test
 	@echo "== sanitizer smoke (AddressSanitizer, UndefinedBehaviorSanitizer)"
 	@cmake --preset asan >/dev/null
 	@cmake --build --preset asan
 	@ctest --test-dir build/asan -L sanitizer --output-on-failure
 
-test-all: setup-test-all test sanitizers mutation fuzz  ## also full sanitizers, mutations, fuzzing
+test-all: setup-test-all test full asan tsan mutation fuzz  ## also full sanitizers, mutations, fuzzing
 
-sanitizers: setup-test-all
-	@echo "== C and C++ tests, full"
+full: setup-test-all
+	@echo "== C and C++ tests, the whole ladder"
 	@ctest --test-dir build/release -L full --output-on-failure
+
+asan: setup-test-all
 	@echo "== AddressSanitizer and UndefinedBehaviorSanitizer, all quick tests"
 	@cmake --preset asan >/dev/null && cmake --build --preset asan
 	@ctest --test-dir build/asan -L quick --output-on-failure
+
+tsan: setup-test-all
 	@echo "== ThreadSanitizer"
 	@cmake --preset tsan >/dev/null && cmake --build --preset tsan
 	@ctest --test-dir build/tsan -L sanitizer --output-on-failure
