@@ -55,7 +55,8 @@ mutation: setup-test-all
 
 fuzz: setup-test-all
 	@echo "== fuzzing the C interface"
-	@cmake --preset fuzz >/dev/null && cmake --build --preset fuzz
+	@cmake --preset fuzz >/dev/null
+	@cmake --build --preset fuzz --target abi_fuzz safetensors_fuzz
 	@tests/fuzz/run.sh build/fuzz
 
 bench: setup-bench package  ## ratios to packaged peers and to the machine's own peak

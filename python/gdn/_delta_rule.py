@@ -95,6 +95,7 @@ def chunk_gated_delta_rule(
     """
     if cp_context is not None:
         _options.refuse("cp_context", cp_context, "context parallelism is not supported")
+    _options.switch("output_final_state", output_final_state)
     flags = _options.delta_rule_flags(
         use_qk_l2norm_in_kernel,
         use_gate_in_kernel,
@@ -181,6 +182,7 @@ def fused_recurrent_gated_delta_rule(
         _options.refuse("gk", gk, "decays per key channel are not supported")
     if gv is not None:
         _options.refuse("gv", gv, "decays per value channel are not supported")
+    _options.switch("output_final_state", output_final_state)
     flags = _options.delta_rule_flags(
         use_qk_l2norm_in_kernel,
         use_gate_in_kernel,

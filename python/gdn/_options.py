@@ -61,6 +61,13 @@ def positive(name: str, value: Any) -> int:
     return number
 
 
+def switch(name: str, value: Any) -> bool:
+    """Return a switch; what is neither True nor False, such as the string "False", is refused."""
+    if value is not True and value is not False:
+        raise TypeError(f"{name}: expected True or False, found {value!r}.")
+    return value
+
+
 def delta_rule_flags(
     use_qk_l2norm_in_kernel: Any,
     use_gate_in_kernel: Any,
@@ -71,13 +78,13 @@ def delta_rule_flags(
 ) -> int:
     """Return the C flags of the gated delta rule's switches."""
     flags = 0
-    if use_qk_l2norm_in_kernel:
+    if switch("use_qk_l2norm_in_kernel", use_qk_l2norm_in_kernel):
         flags |= USE_QK_L2NORM
-    if use_gate_in_kernel:
+    if switch("use_gate_in_kernel", use_gate_in_kernel):
         flags |= USE_GATE
-    if use_beta_sigmoid_in_kernel:
+    if switch("use_beta_sigmoid_in_kernel", use_beta_sigmoid_in_kernel):
         flags |= USE_BETA_SIGMOID
-    if allow_neg_eigval:
+    if switch("allow_neg_eigval", allow_neg_eigval):
         if not use_beta_sigmoid_in_kernel:
             raise ValueError(
                 "allow_neg_eigval: needs use_beta_sigmoid_in_kernel=True; found False, with which "
@@ -89,7 +96,9 @@ def delta_rule_flags(
             "transpose_state_layout: another name of state_v_first; found False beside "
             "state_v_first=True."
         )
-    if state_v_first or transpose_state_layout:
+    if transpose_state_layout is not None:
+        switch("transpose_state_layout", transpose_state_layout)
+    if switch("state_v_first", state_v_first) or transpose_state_layout:
         flags |= STATE_V_FIRST
     return flags
 

@@ -307,3 +307,18 @@ class TestNumPy:
         kwargs["beta"] = torch.from_numpy(kwargs["beta"])
         with pytest.raises(TypeError, match="beta"):
             gdn.chunk_gated_delta_rule(**kwargs)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "use_qk_l2norm_in_kernel", "use_gate_in_kernel", "use_beta_sigmoid_in_kernel",
+        "allow_neg_eigval", "state_v_first", "transpose_state_layout", "output_final_state",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("function", ["chunk_gated_delta_rule", "fused_recurrent_gated_delta_rule"])
+def test_a_switch_is_a_bool(function, name):
+    q = torch.zeros(1, 4, 1, 8)
+    gates = torch.zeros(1, 4, 1)
+    with pytest.raises(TypeError, match=f"^{name}: expected True or False, found 'False'"):
+        getattr(gdn, function)(q, q, q, g=gates, beta=gates, **{name: "False"})
