@@ -22,7 +22,7 @@ int main(int argc, char **argv) {
   } catch (const CLI::RuntimeError &e) {
     return e.get_exit_code();
   } catch (const CLI::ParseError &e) {
-    return app.exit(e);
+    return app.exit(e) == 0 ? 0 : 2;  // --help and --version are "errors" of code 0
   } catch (const std::exception &e) {
     fmt::print(stderr, "gdn: {}\n", e.what());
     return 1;

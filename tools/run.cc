@@ -279,7 +279,7 @@ void add_run(CLI::App &app) {
       "if there, g, beta [B, T, HV], A_log, dt_bias [HV], cu_seqlens [N + 1], initial_state "
       "[N, HV, DK, DV]; writes o and final_state");
   const auto o = std::make_shared<RunOptions>();
-  run->add_option("input", o->input, "File to read")->required()->check(CLI::ExistingFile);
+  run->add_option("input", o->input, "File to read")->required();
   run->add_option("output", o->output, "File to write")->required();
   run->add_option("--op", o->operation, "chunk (prefill) or recurrent (token by token)")
       ->check(CLI::IsMember({"chunk", "recurrent"}))

@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <stdexcept>
+#include <system_error>
 
 namespace gdn::tools {
 
@@ -48,11 +50,11 @@ HostTensor make_tensor(const std::string &dtype, std::vector<int64_t> shape) {
 }
 
 TensorFile::TensorFile(const std::string &path) : path_(path) {
-  std::ifstream in(path, std::ios::binary | std::ios::ate);
-  if (!in) throw std::runtime_error(fmt::format("cannot open {}", path));
-  const auto size = static_cast<size_t>(in.tellg());
+  std::error_code error;
+  const auto size = static_cast<size_t>(std::filesystem::file_size(path, error));
+  if (error) throw std::runtime_error(fmt::format("cannot read {}: {}", path, error.message()));
+  std::ifstream in(path, std::ios::binary);
   bytes_ = allocate(size);
-  in.seekg(0);
   in.read(reinterpret_cast<char *>(bytes_.get()), static_cast<std::streamsize>(size));
   if (!in) throw std::runtime_error(fmt::format("cannot read {}", path));
   try {

@@ -9,6 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <stdexcept>
+#include <utility>
+#include <vector>
 
 #include "cases/case_run.h"
 #include "cases/cases.h"
@@ -65,6 +67,20 @@ bool wanted(const Case &c, const VerifyOptions &options) {
   return options.full || !options.filter.empty() || c.tagged(testing::kQuick);
 }
 
+/// The cases and types that the options leave, in table order.
+std::vector<std::pair<const Case *, Element>> wanted_cases(const VerifyOptions &options) {
+  std::vector<std::pair<const Case *, Element>> result;
+  for (const Case &c : testing::cases()) {
+    if (!wanted(c, options)) continue;
+    for (const Element type : testing::types_of(c)) {
+      if (options.dtype.empty() || options.dtype == testing::name_of(type)) {
+        result.emplace_back(&c, type);
+      }
+    }
+  }
+  return result;
+}
+
 /// Prints one line per result, or collects them for JSON.
 class Report {
  public:
@@ -112,7 +128,7 @@ class Report {
       fmt::print("{} passed, {} failed, {} code path(s) skipped\n", passed_, failed_, skipped_);
     }
     if (passed_ + failed_ == 0) {
-      fmt::print(stderr, "gdn: nothing was verified; gdn verify --list shows the cases\n");
+      fmt::print(stderr, "gdn: nothing was verified: this machine has none of the code paths\n");
       return 2;
     }
     return failed_ == 0 ? 0 : 1;
@@ -134,6 +150,13 @@ int verify(const VerifyOptions &options) {
     return 0;
   }
   std::vector<Target> targets = wanted_targets(options);
+  const auto cases = wanted_cases(options);
+  if (cases.empty()) {
+    throw std::runtime_error(fmt::format(
+        "no case of --op {} has a name with \"{}\"{}; gdn verify --list shows all names",
+        options.operation, options.filter,
+        options.dtype.empty() ? "" : " and the type " + options.dtype));
+  }
   Report report(options.json);
   for (const Target &target : targets) {
     if (!target.supported) report.skip(target);
@@ -142,13 +165,9 @@ int verify(const VerifyOptions &options) {
   const Operation operation =
       options.operation == "chunk" ? Operation::chunk : Operation::recurrent;
   // Targets innermost: the reference result of a case is computed once and serves all.
-  for (const Case &c : testing::cases()) {
-    if (!wanted(c, options)) continue;
-    for (const Element type : testing::types_of(c)) {
-      if (!options.dtype.empty() && options.dtype != testing::name_of(type)) continue;
-      for (const Target &target : targets) {
-        report.add(c, type, target, testing::run_case(operation, c, type, target, options.seed));
-      }
+  for (const auto &[c, type] : cases) {
+    for (const Target &target : targets) {
+      report.add(*c, type, target, testing::run_case(operation, *c, type, target, options.seed));
     }
   }
   return report.finish();

@@ -136,8 +136,8 @@ typedef struct gdn_exec {
   size_t struct_size; /**< sizeof this struct. */
   /** cudaStream_t on CUDA; must be NULL on the CPU. NULL on CUDA: the default stream. */
   void *stream;
-  /** Threads on the CPU, up to 1024; 0: GDN_NUM_THREADS, else what the process may use (the
-   *  reference backend: all processors). */
+  /** Threads on the CPU, up to 1024; 0: GDN_NUM_THREADS (a number from 1 to 1024; anything else
+   *  refuses the call), else what the process may use (the reference backend: all processors). */
   int32_t threads;
   /** gdn_exec_flag bits. */
   uint32_t flags;

@@ -91,7 +91,7 @@ def chunk_gated_delta_rule(
         TypeError: an argument is no array, or of another kind than q; unknown keyword.
         ValueError: a rank, shape, type, stride, device or value is wrong; the message names the
             argument, what was found and what was expected. Nothing has been written.
-        NotImplementedError: a gradient is needed, or no backend serves the call.
+        NotImplementedError: a gradient is needed.
     """
     if cp_context is not None:
         _options.refuse("cp_context", cp_context, "context parallelism is not supported")

@@ -221,9 +221,8 @@ void Call::fail(gdn_status status) const {
   }
   switch (status) {
     case GDN_INVALID_ARGUMENT:
-      raise(PyExc_ValueError, message);
     case GDN_UNSUPPORTED:
-      raise(PyExc_NotImplementedError, message);
+      raise(PyExc_ValueError, message);
     case GDN_OUT_OF_MEMORY:
       raise(PyExc_MemoryError, message);
     default:

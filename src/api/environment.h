@@ -1,6 +1,7 @@
 #ifndef GDN_API_ENVIRONMENT_H_
 #define GDN_API_ENVIRONMENT_H_
 
+#include <cstdint>
 #include <string>
 
 namespace gdn::api {
@@ -11,6 +12,9 @@ struct Environment {
   std::string backend;  ///< GDN_BACKEND; empty: not set.
   std::string isa;      ///< GDN_ISA; empty: not set.
   bool check;           ///< GDN_CHECK=1.
+  /// GDN_NUM_THREADS; 0: not set, -1: not a number from 1 to kMaxThreads.
+  int32_t threads;
+  std::string threads_text;  ///< GDN_NUM_THREADS as it was found.
 };
 
 const Environment &environment();

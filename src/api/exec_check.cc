@@ -74,20 +74,29 @@ int32_t choose_isa(Call *call, const char *in_exec, const Backend &backend) {
   return isa;
 }
 
+/// Threads that the call asks for, in exec or GDN_NUM_THREADS; 0 if it asks for none.
+int32_t choose_threads(Call *call, int32_t in_exec) {
+  if (in_exec < 0 || in_exec > kMaxThreads) {
+    call->invalid("exec->threads is ", in_exec, ", expected 0 (default) to ", kMaxThreads, ".");
+  }
+  const Environment &e = environment();
+  if (in_exec != 0 || e.threads >= 0) return in_exec != 0 ? in_exec : e.threads;
+  call->invalid("GDN_NUM_THREADS is \"", e.threads_text.substr(0, 64),
+                "\", expected a number from 1 to ", kMaxThreads, ".");
+  return 0;
+}
+
 }  // namespace
 
 void resolve(Call *call, const gdn_exec *exec, const Device &device, Target *target) {
   constexpr uint32_t kFlags = GDN_EXEC_CHECK | GDN_EXEC_NO_SPLIT;
-  constexpr int32_t kMaxThreads = 1024;
   gdn_exec e{};
   if (exec != nullptr && !read_struct(call, "exec", exec, &e)) return;
   if (!call->ok()) return;
   if ((e.flags & ~kFlags) != 0) {
     call->invalid("exec->flags is ", e.flags, ", expected only bits of ", kFlags, ".");
   }
-  if (e.threads < 0 || e.threads > kMaxThreads) {
-    call->invalid("exec->threads is ", e.threads, ", expected 0 (default) to ", kMaxThreads, ".");
-  }
+  const int32_t threads = choose_threads(call, e.threads);
   const Backend *backend = choose_backend(call, e.backend, device);
   if (!call->ok()) return;
   const bool on_cpu = backend->device() == DeviceKind::cpu;
@@ -98,7 +107,7 @@ void resolve(Call *call, const gdn_exec *exec, const Device &device, Target *tar
   if (!call->ok()) return;
   target->backend = backend;
   target->exec.stream = e.stream;
-  target->exec.threads = e.threads;
+  target->exec.threads = threads;
   target->exec.no_split = (e.flags & GDN_EXEC_NO_SPLIT) != 0;
   target->exec.workspace = e.workspace;
   target->exec.workspace_size = e.workspace_size;

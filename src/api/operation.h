@@ -27,8 +27,19 @@ struct Operation {
   size_t (Backend::*workspace)(const Problem &problem, const Exec &exec) const = nullptr;
 };
 
-/// Refuses head widths that the backend does not serve.
-void check_head_dims(Call *call, const Backend &backend, int64_t key_dim, int64_t value_dim);
+/// Refuses a head width that the backend does not serve; `extent` (DK or DV) is the last dimension
+/// of `operand`. A stage without that width has 0 there.
+void check_head_dim(Call *call, const Backend &backend, const char *operand, const char *extent,
+                    int64_t found);
+
+template <class Problem>
+void check_head_dims(Call *call, const Backend &backend, const Problem &p) {
+  constexpr bool has_q = requires { p.q; };
+  constexpr bool has_v = requires { p.v; };
+  constexpr bool has_u = requires { p.u; };
+  check_head_dim(call, backend, has_q ? "q" : "k", "DK", p.key_dim);
+  check_head_dim(call, backend, has_v ? "v" : has_u ? "u" : "v_new", "DV", p.value_dim);
+}
 
 /// The part that a call and its workspace query share.
 template <class Args, class Problem>
@@ -39,9 +50,7 @@ bool prepare(const Operation<Args, Problem> &op, Call *call, const Args *args, c
   op.shapes(call, a, problem);
   resolve(call, exec, call->device(), target);
   if constexpr (requires { problem->key_dim; }) {
-    if (call->ok()) {
-      check_head_dims(call, *target->backend, problem->key_dim, problem->value_dim);
-    }
+    if (call->ok()) check_head_dims(call, *target->backend, *problem);
   }
   return call->ok();
 }

@@ -24,10 +24,8 @@ int32_t chosen_isa(const Exec &exec) {
   return exec.isa >= 0 ? exec.isa : choice.isa;
 }
 
-Status thread_count(const Exec &exec, int32_t *threads) {
-  if (exec.threads <= 0) return default_threads(threads);
-  *threads = std::min(exec.threads, kMaxThreads);
-  return {};
+int32_t thread_count(const Exec &exec) {
+  return std::min(exec.threads > 0 ? exec.threads : usable_cpus(), kMaxThreads);
 }
 
 /// Runs one kernel over all of its items; `scratch` holds a slice for each thread.
@@ -51,9 +49,7 @@ constexpr Wake wake_for(const P &) {
 /// A kernel that needs no workspace.
 template <class P>
 Status launch(const Kernel<P> *KernelTable::*kernel, const P &p, const Exec &exec) {
-  int32_t threads = 1;
-  if (Status status = thread_count(exec, &threads); !status.ok()) return status;
-  drive(*(kernels(chosen_isa(exec)).*kernel), p, threads, wake_for(p), nullptr);
+  drive(*(kernels(chosen_isa(exec)).*kernel), p, thread_count(exec), wake_for(p), nullptr);
   return {};
 }
 
@@ -70,14 +66,12 @@ class CpuBackend final : public Backend {
   std::span<const Isa> isas() const override { return cpu::isas(); }
 
   Selection select(const Exec &exec) const override {
-    Selection s{exec.isa, "The instruction set was asked for by name.", 1};
+    Selection s{exec.isa, "The instruction set was asked for by name.", thread_count(exec)};
     if (exec.isa < 0) {
       const IsaChoice choice = choose_isa();
       s.isa = choice.isa;
       s.reason = choice.reason;
     }
-    // A bad GDN_NUM_THREADS is reported by the calls that would use it.
-    static_cast<void>(thread_count(exec, &s.threads).ok());
     return s;
   }
 
@@ -87,15 +81,13 @@ class CpuBackend final : public Backend {
   }
 
   size_t chunk_gated_delta_rule_workspace(const DeltaRule &p, const Exec &exec) const override {
-    int32_t threads = 1;
-    static_cast<void>(thread_count(exec, &threads).ok());
+    const int32_t threads = thread_count(exec);
     const Kernel<DeltaRule> &kernel = *kernels(chosen_isa(exec)).chunk_gated_delta_rule;
     return checkpoint_table(p) + static_cast<size_t>(threads) * kernel.scratch(p, threads);
   }
 
   Status chunk_gated_delta_rule(const DeltaRule &p, const Exec &exec) const override {
-    int32_t threads = 1;
-    if (Status status = thread_count(exec, &threads); !status.ok()) return status;
+    const int32_t threads = thread_count(exec);
     DeltaRule problem = p;
     auto *workspace = static_cast<std::byte *>(exec.workspace);
     if (problem.checkpoint_every > 0) {

@@ -14,6 +14,7 @@
 #include <new>
 
 #include "cpu/thread_count.h"
+#include "problem/backend.h"
 
 namespace gdn::cpu {
 namespace {

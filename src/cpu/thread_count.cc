@@ -4,9 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <charconv>
-#include <cstdlib>
-#include <cstring>
 #include <fstream>
 #include <string>
 #include <string_view>
@@ -77,23 +74,6 @@ int32_t affinity_cpus() {
   return static_cast<int32_t>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
 }
 
-struct Default {
-  int32_t threads;
-  std::string error;
-};
-
-Default read_default() {
-  const char *text = std::getenv("GDN_NUM_THREADS");
-  if (text == nullptr || *text == '\0') return {std::min(usable_cpus(), kMaxThreads), ""};
-  int32_t value = 0;
-  const char *end = text + std::strlen(text);
-  const auto [rest, error] = std::from_chars(text, end, value);
-  if (error == std::errc() && rest == end && value >= 1 && value <= kMaxThreads) return {value, ""};
-  return {std::min(usable_cpus(), kMaxThreads),
-          "The environment variable GDN_NUM_THREADS is \"" + std::string(text).substr(0, 64) +
-              "\"; expected a number from 1 to " + std::to_string(kMaxThreads) + "."};
-}
-
 }  // namespace
 
 int32_t cgroup_cpu_limit(const char *membership, const char *mount) {
@@ -127,13 +107,6 @@ int32_t usable_cpus() {
   static const int32_t cpus =
       std::min(affinity_cpus(), cgroup_cpu_limit("/proc/self/cgroup", "/sys/fs/cgroup"));
   return cpus;
-}
-
-Status default_threads(int32_t *threads) {
-  static const Default result = read_default();
-  *threads = result.threads;
-  if (result.error.empty()) return {};
-  return {Code::invalid_argument, result.error};
 }
 
 }  // namespace gdn::cpu

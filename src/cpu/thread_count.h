@@ -3,17 +3,7 @@
 
 #include <cstdint>
 
-#include "problem/status.h"
-
 namespace gdn::cpu {
-
-/// Most threads that one call may use.
-inline constexpr int32_t kMaxThreads = 1024;
-
-/// Threads of a call that asks for none: GDN_NUM_THREADS, else usable_cpus(). Read once, at first
-/// use. A GDN_NUM_THREADS that is not a number from 1 to kMaxThreads is an error with a message;
-/// `threads` is set to usable_cpus() then.
-Status default_threads(int32_t *threads);
 
 /// Processors that this process may use: its affinity mask, limited by the cpu quota of its
 /// control groups. At least 1. Read once, at first use.

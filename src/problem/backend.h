@@ -12,10 +12,13 @@
 
 namespace gdn {
 
+/// Most threads that one call may use.
+inline constexpr int32_t kMaxThreads = 1024;
+
 /// How to run, after the api has checked it.
 struct Exec {
   void *stream = nullptr;
-  int32_t threads = 0;  ///< 0: the backend's default.
+  int32_t threads = 0;  ///< At most kMaxThreads; 0: the backend's default.
   bool no_split = false;
   void *workspace = nullptr;
   size_t workspace_size = 0;

@@ -322,3 +322,11 @@ def test_a_switch_is_a_bool(function, name):
     gates = torch.zeros(1, 4, 1)
     with pytest.raises(TypeError, match=f"^{name}: expected True or False, found 'False'"):
         getattr(gdn, function)(q, q, q, g=gates, beta=gates, **{name: "False"})
+
+
+@pytest.mark.parametrize(("dk", "dv", "name"), [(20, 16, "q"), (16, 264, "v")])
+def test_a_width_that_no_backend_serves(dk, dv, name):
+    q, k, v, g, beta = tensors(batch=1, tokens=4, hk=1, hv=1, dk=dk, dv=dv)
+    kwargs = dict(q=q, k=k, v=v, g=g, beta=beta)
+    for function in (gdn.chunk_gated_delta_rule, gdn.fused_recurrent_gated_delta_rule):
+        refused(function, kwargs, ValueError, name)
