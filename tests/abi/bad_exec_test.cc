@@ -97,7 +97,7 @@ TEST(StructSize, Args) {
 TEST(HeadWidths, BeyondTheBackend) {
   auto s = chunk_scenario();
   Refusals refusals(s.get());
-  refusals.expect(GDN_UNSUPPORTED, {"DV is 7", "cpu", "multiples of 8 up to 256"}, [&] {
+  refusals.expect(GDN_UNSUPPORTED, {"DV = 7", "cpu", "multiples of 8 up to 256"}, [&] {
     for (Operand &o : s->operands()) {
       if (o.shape.size() == 4 && o.shape.back() == 8) o.shape.back() = 7;
     }
