@@ -284,6 +284,7 @@ def write_json(path: Path, theirs: Reading, ours: Reading, args) -> None:
 def main() -> int:
     """Runs the demo; returns the exit status."""
     args = arguments()
+    torch.backends.cudnn.allow_tf32 = False  # float32 is to mean float32 on a GPU too
     console = Console(highlight=False)
     model, tokenizer, ids = load(args)
     count = sum(p.numel() for p in model.parameters())

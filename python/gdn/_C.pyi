@@ -27,6 +27,7 @@ def chunk_gated_delta_rule(
     head_map: int,
     scale: float | None,
     output_final_state: bool,
+    in_place: bool,
     chunk_size: int,
     checkpoint_every: int,
     /,
@@ -47,6 +48,7 @@ def fused_recurrent_gated_delta_rule(
     head_map: int,
     scale: float | None,
     output_final_state: bool,
+    in_place: bool,
     num_accepted_tokens: Any,
     /,
 ) -> tuple[Any, Any]: ...

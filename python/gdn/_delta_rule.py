@@ -35,6 +35,7 @@ def chunk_gated_delta_rule(
     transpose_state_layout: bool | None = None,
     out: Array | None = None,
     state_indices: Array | None = None,
+    inplace_final_state: bool = False,
     checkpoint_every: int | None = None,
     head_map: str = "block",
 ) -> tuple[Any, ...]:
@@ -55,7 +56,8 @@ def chunk_gated_delta_rule(
         beta: [B, T, HV], float32 or type of q; None for 1.
         scale: finite factor of the output; None for DK ** -0.5.
         initial_state: [N, HV, DK, DV], float32 or bfloat16; None for zeros. N is B, or the number
-            of sequences in cu_seqlens. Not modified, unless state_indices makes it a pool.
+            of sequences in cu_seqlens. Not modified, unless state_indices makes it a pool or
+            inplace_final_state asks for it.
         output_final_state: return the state after each sequence.
         use_qk_l2norm_in_kernel: multiply q and k by rsqrt(sum x^2 + 1e-6) first.
         use_beta_sigmoid_in_kernel: beta holds logits.
@@ -78,14 +80,16 @@ def chunk_gated_delta_rule(
         state_indices: [N], int32 or int64. initial_state is then a pool [slots, HV, DK, DV] that
             is updated in place; sequence n uses slot state_indices[n]. A negative index skips the
             sequence: its o is 0.
+        inplace_final_state: initial_state is overwritten by the states after the sequences, and is
+            what is returned as final_state. It keeps its type. A pool always is.
         checkpoint_every: m, a multiple of 64: also return the states after m, 2m, .. tokens.
         head_map: "block": value head h reads key head h // (HV // HK); "interleaved": h % HK.
 
     Returns:
         (o, final_state), or (o, final_state, checkpoints) with checkpoint_every. o is
-        [B, T, HV, DV] in the type of q; final_state is [N, HV, DK, DV] float32, the pool itself
-        with state_indices, or None; checkpoints is [sum of L_n // m, HV, DK, DV] float32, packed
-        in the order of the sequences.
+        [B, T, HV, DV] in the type of q; final_state is [N, HV, DK, DV] float32, initial_state
+        itself with state_indices or inplace_final_state, or None; checkpoints is
+        [sum of L_n // m, HV, DK, DV] float32, packed in the order of the sequences.
 
     Raises:
         TypeError: an argument is no array, or of another kind than q; unknown keyword.
@@ -96,6 +100,7 @@ def chunk_gated_delta_rule(
     if cp_context is not None:
         _options.refuse("cp_context", cp_context, "context parallelism is not supported")
     _options.switch("output_final_state", output_final_state)
+    _options.switch("inplace_final_state", inplace_final_state)
     flags = _options.delta_rule_flags(
         use_qk_l2norm_in_kernel,
         use_gate_in_kernel,
@@ -125,7 +130,8 @@ def chunk_gated_delta_rule(
         flags,
         _options.head_map_code(head_map),
         scale,
-        bool(output_final_state),
+        output_final_state,
+        inplace_final_state,
         chunk,
         every,
     )
@@ -155,6 +161,7 @@ def fused_recurrent_gated_delta_rule(
     transpose_state_layout: bool | None = None,
     out: Array | None = None,
     state_indices: Array | None = None,
+    inplace_final_state: bool = False,
     num_accepted_tokens: Array | None = None,
     head_map: str = "block",
 ) -> tuple[Any, Any]:
@@ -165,7 +172,8 @@ def fused_recurrent_gated_delta_rule(
     Args:
         q, k, v, g, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel,
             use_gate_in_kernel, A_log, dt_bias, use_beta_sigmoid_in_kernel, allow_neg_eigval,
-            state_v_first, cu_seqlens, transpose_state_layout, out, head_map: see there.
+            state_v_first, cu_seqlens, transpose_state_layout, out, inplace_final_state, head_map:
+            see there.
         gk, gv: decays per key or value channel do not exist here; must be None.
         state_indices: [N] as there, or [N, M] with M at least the longest sequence (verify): the
             state after token t of sequence n goes to slot state_indices[n, t] (nowhere if that is
@@ -175,14 +183,15 @@ def fused_recurrent_gated_delta_rule(
             None for ones.
 
     Returns:
-        (o, final_state): [B, T, HV, DV] in the type of q; and [N, HV, DK, DV] float32, the pool
-        itself with state_indices, or None.
+        (o, final_state): [B, T, HV, DV] in the type of q; and [N, HV, DK, DV] float32,
+        initial_state itself with state_indices or inplace_final_state, or None.
     """
     if gk is not None:
         _options.refuse("gk", gk, "decays per key channel are not supported")
     if gv is not None:
         _options.refuse("gv", gv, "decays per value channel are not supported")
     _options.switch("output_final_state", output_final_state)
+    _options.switch("inplace_final_state", inplace_final_state)
     flags = _options.delta_rule_flags(
         use_qk_l2norm_in_kernel,
         use_gate_in_kernel,
@@ -207,6 +216,7 @@ def fused_recurrent_gated_delta_rule(
         flags,
         _options.head_map_code(head_map),
         scale,
-        bool(output_final_state),
+        output_final_state,
+        inplace_final_state,
         num_accepted_tokens,
     )

@@ -17,7 +17,7 @@ struct Results {
 /// Fills what both forms share and makes the outputs.
 class DeltaRuleCall {
  public:
-  DeltaRuleCall(const Operands &in, uint32_t flags, int32_t head_map, Arg scale) {
+  DeltaRuleCall(const Operands &in, uint32_t flags, int32_t head_map, Arg scale, bool in_place) {
     args.struct_size = sizeof args;
     args.flags = flags | set_scale(scale, &args.scale);
     args.head_map = head_map;
@@ -33,13 +33,16 @@ class DeltaRuleCall {
     cu_seqlens_ = call.input("cu_seqlens", in.cu_seqlens);
     args.cu_seqlens = tensor(cu_seqlens_);
     args.state_indices = tensor(call.input("state_indices", in.state_indices));
-    if (args.state_indices != nullptr) {
+    if (args.state_indices != nullptr || in_place) {
       if (in.initial_state.object.is_none()) {
         throw nb::value_error(
-            "initial_state: state_indices needs a pool of states here, found None.");
+            args.state_indices != nullptr
+                ? "initial_state: state_indices needs a pool of states here, found None."
+                : "initial_state: inplace_final_state needs states to update, found None.");
       }
       pool_ = call.updated("initial_state", in.initial_state);
       args.initial_state = tensor(pool_);
+      if (args.state_indices == nullptr) args.final_state = tensor(pool_);
     } else {
       args.initial_state =
           tensor(call.input("initial_state", in.initial_state, Strides::unit_last));
@@ -60,7 +63,7 @@ class DeltaRuleCall {
     args.checkpoint_every = every;
     checkpoints_ = make_states(Sequences(&call, q_, cu_seqlens_).pieces(every, false));
     // A sequence that state_indices skips has no states: its checkpoints are left alone.
-    if (pool_ != nullptr) call.clear(checkpoints_);
+    if (args.state_indices != nullptr) call.clear(checkpoints_);
     args.checkpoints = tensor(checkpoints_);
   }
 
@@ -92,10 +95,10 @@ class DeltaRuleCall {
 nb::tuple chunk_gated_delta_rule(Arg q, Arg k, Arg v, Arg g, Arg beta, Arg A_log, Arg dt_bias,
                                  Arg cu_seqlens, Arg initial_state, Arg state_indices, Arg out,
                                  uint32_t flags, int32_t head_map, Arg scale,
-                                 bool output_final_state, int32_t chunk_size,
+                                 bool output_final_state, bool in_place, int32_t chunk_size,
                                  int64_t checkpoint_every) {
   DeltaRuleCall c({q, k, v, g, beta, A_log, dt_bias, cu_seqlens, initial_state, state_indices, out},
-                  flags, head_map, scale);
+                  flags, head_map, scale, in_place);
   c.args.chunk_size = chunk_size;
   if (output_final_state) c.want_final_state();
   if (checkpoint_every != 0) c.want_checkpoints(checkpoint_every);
@@ -108,9 +111,9 @@ nb::tuple fused_recurrent_gated_delta_rule(Arg q, Arg k, Arg v, Arg g, Arg beta,
                                            Arg dt_bias, Arg cu_seqlens, Arg initial_state,
                                            Arg state_indices, Arg out, uint32_t flags,
                                            int32_t head_map, Arg scale, bool output_final_state,
-                                           Arg num_accepted_tokens) {
+                                           bool in_place, Arg num_accepted_tokens) {
   DeltaRuleCall c({q, k, v, g, beta, A_log, dt_bias, cu_seqlens, initial_state, state_indices, out},
-                  flags, head_map, scale);
+                  flags, head_map, scale, in_place);
   c.args.num_accepted_tokens = tensor(c.call.input("num_accepted_tokens", num_accepted_tokens));
   if (output_final_state) c.want_final_state();
   c.call.run(&gdn_fused_recurrent_gated_delta_rule, c.args);

@@ -23,6 +23,7 @@ struct Torch {
   nb::object tensor_type, empty, is_grad_enabled, increment_version;
   nb::object cpu, device, contiguous_format;
   nb::object float32, bfloat16, float16, uint8;
+  std::vector<nb::object> cuda;  ///< Devices by index, made when first needed.
   const ExchangeTable *table = nullptr;
 };
 
@@ -230,6 +231,16 @@ nb::handle numpy_dtype_object(DLDataType d) {
   return d.bits == 16 ? numpy_objects->float16 : numpy_objects->float32;
 }
 
+/// The torch.device of a DLDevice, kept: making one takes a tenth of a decode call.
+nb::handle torch_device(DLDevice device) {
+  if (on_host(device)) return torch_objects->cpu;
+  auto &kept = torch_objects->cuda;
+  const auto i = static_cast<size_t>(device.device_id);
+  if (i >= kept.size()) kept.resize(i + 1);
+  if (!kept[i].is_valid()) kept[i] = torch_objects->device("cuda", device.device_id);
+  return kept[i];
+}
+
 nb::object shape_tuple(std::span<const int64_t> shape) {
   nb::object tuple = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(shape.size())));
   if (!tuple.is_valid()) throw nb::python_error();
@@ -284,9 +295,7 @@ nb::object make_array(Kind kind, std::span<const int64_t> shape, DLDataType dtyp
   nb::object size = shape_tuple(shape);
   nb::object out;
   if (kind == Kind::torch) {
-    nb::object where = torch_objects->cpu;
-    if (!on_host(device)) where = torch_objects->device("cuda", device.device_id);
-    out = call_empty(torch_objects->empty, size, torch_dtype(dtype), where);
+    out = call_empty(torch_objects->empty, size, torch_dtype(dtype), torch_device(device));
   } else {
     out = call_empty(numpy_objects->empty, size, numpy_dtype_object(dtype), nb::handle());
   }
@@ -301,7 +310,8 @@ nb::object make_array(Kind kind, std::span<const int64_t> shape, DLDataType dtyp
 }
 
 bool is_negated(Kind kind, nb::handle array, const View &view) {
-  if (kind != Kind::torch) return false;
+  const uint8_t code = view.tensor.dtype.code;
+  if (kind != Kind::torch || code == kDLInt || code == kDLUInt || code == kBoolCode) return false;
   // Such a view is of every second float: where a stride is 1 there is nothing to ask.
   for (int i = 0; i < view.tensor.ndim; ++i) {
     if (view.strides[i] == 1 && view.shape[i] > 1) return false;

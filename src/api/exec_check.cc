@@ -86,6 +86,16 @@ int32_t choose_threads(Call *call, int32_t in_exec) {
   return 0;
 }
 
+/// The device whose calls gdn_select describes: that of the backend named, else the CPU.
+Device selected_device(Call *call, const gdn_exec *exec) {
+  gdn_exec e{};
+  Device device;
+  if (exec != nullptr && !read_struct(call, "exec", exec, &e)) return device;
+  const Backend *named = named_backend(call, e.backend);
+  if (named != nullptr && named->device() == DeviceKind::cuda) device.type = kDLCUDA;
+  return device;
+}
+
 }  // namespace
 
 void resolve(Call *call, const gdn_exec *exec, const Device &device, Target *target) {
@@ -138,8 +148,9 @@ gdn_status gdn_select(const gdn_exec *exec, gdn_selection *out) {
   return api::guarded("gdn_select", [&]() -> Status {
     api::Call call;
     if (out == nullptr) call.invalid("out is NULL, expected a pointer to a gdn_selection.");
+    const api::Device device = api::selected_device(&call, exec);
     api::Target target;
-    api::resolve(&call, exec, api::Device(), &target);
+    api::resolve(&call, exec, device, &target);
     if (!call.ok() || target.backend == nullptr) return call.take();
     const Selection s = target.backend->select(target.exec);
     *out = {target.backend->name(), target.backend->isas()[static_cast<size_t>(s.isa)].name,

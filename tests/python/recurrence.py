@@ -22,9 +22,14 @@ def softplus(x):
     return np.where(x > 20.0, x, np.logaddexp(0.0, np.minimum(x, 20.0)))
 
 
+def host(x):
+    """The NumPy array of an array or of a tensor on any device."""
+    return np.asarray(x.cpu() if hasattr(x, "cpu") else x)
+
+
 def wide(x):
     """float64 of anything."""
-    return np.asarray(x).astype(np.float64)
+    return host(x).astype(np.float64)
 
 
 def l2norm(x, eps=1e-6):
@@ -53,7 +58,7 @@ def segments(batch, tokens, cu_seqlens):
     """(row, first, end) of each sequence."""
     if cu_seqlens is None:
         return [(n, 0, tokens) for n in range(batch)]
-    cu = np.asarray(cu_seqlens).tolist()
+    cu = host(cu_seqlens).tolist()
     return [(0, a, b) for a, b in itertools.pairwise(cu)]
 
 
@@ -108,9 +113,9 @@ def delta_rule(
         slots = [n]
         accepted = 0
         if state_indices is not None:
-            slots = np.atleast_1d(np.asarray(state_indices)[n]).tolist()
+            slots = np.atleast_1d(host(state_indices)[n]).tolist()
             if num_accepted_tokens is not None:
-                accepted = int(np.asarray(num_accepted_tokens)[n]) - 1
+                accepted = int(host(num_accepted_tokens)[n]) - 1
         if slots[accepted] < 0:
             checkpoints += [np.zeros((heads, dk, dv))] * (
                 (end - first) // checkpoint_every if checkpoint_every else 0
@@ -147,13 +152,13 @@ def causal_conv1d(
     state = None if conv_state is None else wide(conv_state).copy()
     y = np.zeros(x.shape)
     for n, (row, first, end) in enumerate(segments(batch, tokens, cu_seqlens)):
-        slot = n if state_indices is None else int(np.asarray(state_indices)[n])
+        slot = n if state_indices is None else int(host(state_indices)[n])
         if slot < 0:
             continue
         before = np.zeros((channels, width - 1))
         if state is not None:
             before = state[slot]
-            if has_initial_state is not None and not np.asarray(has_initial_state)[n]:
+            if has_initial_state is not None and not host(has_initial_state)[n]:
                 before = np.zeros_like(before)
         line = np.concatenate([before, x[row, :, first:end]], -1)
         offset = before.shape[1] - (width - 1)
@@ -167,6 +172,6 @@ def causal_conv1d(
         y = silu(y)
     if state_indices is not None:
         for n, (row, first, end) in enumerate(segments(batch, tokens, cu_seqlens)):
-            if np.asarray(state_indices)[n] < 0:
+            if host(state_indices)[n] < 0:
                 y[row, :, first:end] = 0.0
     return y, state

@@ -1,18 +1,26 @@
-"""What the Python tests share: array kinds, inputs of the named cases, error measures."""
+"""What the Python tests share: array kinds, inputs of the named cases, error measures.
+
+GDN_TEST_DEVICE=cuda runs the tests of the operations on that device: inputs are drawn in NumPy as
+ever and moved there, and conftest.py makes it torch's default for what tests create themselves.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "cases"))
 import cases as case_table
 
 CASES = case_table.load()
+DEVICE = os.environ.get("GDN_TEST_DEVICE", "cpu")
+ON_GPU = DEVICE != "cpu"
 TORCH_DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 
 
@@ -30,14 +38,29 @@ def numpy_dtype(name):
 def values(array):
     """float64 NumPy values of a tensor or array."""
     if isinstance(array, torch.Tensor):
-        return array.detach().to(torch.float64).numpy()
+        return array.detach().cpu().to(torch.float64).numpy()
     return np.asarray(array).astype(np.float64)
 
 
 def as_torch(x, dtype=None):
     """A tensor of float64 or integer NumPy values."""
-    t = torch.from_numpy(np.ascontiguousarray(x))
+    t = torch.from_numpy(np.ascontiguousarray(x)).to(DEVICE)
     return t if dtype is None else t.to(TORCH_DTYPES[dtype])
+
+
+def generator(seed):
+    """A seeded generator of the tests' device."""
+    return torch.Generator(device=DEVICE).manual_seed(seed)
+
+
+def served(*widths):
+    """Whether the tests' device serves these head widths: GPUs take multiples of 16."""
+    return not ON_GPU or all(width % 16 == 0 for width in widths)
+
+
+def cpu_only(why):
+    """Marks a test of what only the CPU does."""
+    return pytest.mark.skipif(ON_GPU, reason=why)
 
 
 def relative_error(actual, expected):
@@ -209,7 +232,7 @@ class CaseInputs:
     def reference_options(self):
         """Keyword arguments for recurrence.delta_rule, as NumPy."""
         return {
-            name: (x.double().numpy() if x.is_floating_point() else x.numpy())
+            name: (x.cpu().double().numpy() if x.is_floating_point() else x.cpu().numpy())
             if isinstance(x, torch.Tensor)
             else x
             for name, x in self.options.items()

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from support import tensors
+from support import ON_GPU, cpu_only, tensors
 
 import gdn
 from gdn import stages
@@ -55,7 +55,7 @@ SHARED = [
     ("mixed", like("k", lambda x: x.bfloat16()), ValueError, "k"),
     ("mixed", like("v", lambda x: x.half()), ValueError, "v"),
     ("dtype", like("g", lambda x: x.half()), ValueError, "g"),
-    ("kind", like("v", lambda x: x.numpy()), TypeError, "v"),
+    ("kind", like("v", lambda x: x.cpu().numpy()), TypeError, "v"),
     ("kind", like("q", lambda x: x.tolist()), TypeError, "q"),
     ("kind", like("beta", lambda x: 1.0), TypeError, "beta"),
     ("none", with_(v=None), TypeError, "v"),
@@ -118,11 +118,7 @@ CHUNK = [
     ("every", with_(checkpoint_every=-64), ValueError, "checkpoint_every"),
     ("every", with_(checkpoint_every=64.0), TypeError, "checkpoint_every"),
     ("hint", with_(cu_seqlens_cpu=torch.tensor([0, T])), ValueError, "cu_seqlens_cpu"),
-    ("hint", lambda: packed(cu_seqlens_cpu=torch.tensor([0, 31, T])), ValueError,
-     "cu_seqlens_cpu"),
     ("hint", lambda: packed(cu_seqlens_cpu=torch.tensor([0, T])), ValueError, "cu_seqlens_cpu"),
-    ("hint", lambda: packed(chunk_indices=torch.tensor([[0, 0], [0, 1]])), ValueError,
-     "chunk_indices"),
     ("hint", lambda: packed(cu_seqlens_cpu=[0, 30, T]), TypeError, "cu_seqlens_cpu"),
     ("hint", lambda: packed(cu_seqlens_cpu=np.array([0, 30, T])), TypeError, "cu_seqlens_cpu"),
     ("hint", lambda: packed(cu_seqlens=[0, T], chunk_indices=torch.tensor([[0, 0], [0, 1]])),
@@ -131,6 +127,16 @@ CHUNK = [
     ("columns", lambda: pool([[0, 1], [2, 3]]), ValueError, "state_indices"),
     ("verify", with_(num_accepted_tokens=torch.tensor([1, 1])), TypeError, "num_accepted_tokens"),
 ]  # fmt: skip
+
+# What hints hold is looked at where cu_seqlens is on the CPU.
+HINT_CONTENTS = [
+    ("hint", lambda: packed(cu_seqlens_cpu=torch.tensor([0, 31, T])), ValueError,
+     "cu_seqlens_cpu"),
+    ("hint", lambda: packed(chunk_indices=torch.tensor([[0, 0], [0, 1]])), ValueError,
+     "chunk_indices"),
+]  # fmt: skip
+if not ON_GPU:
+    CHUNK += HINT_CONTENTS
 
 RECURRENT = [
     ("gk", with_(gk=torch.zeros(B, T, HV, DK)), ValueError, "gk"),
@@ -268,6 +274,7 @@ def test_hints_that_agree_are_accepted():
     )
 
 
+@cpu_only("NumPy arrays are on the CPU")
 class TestNumPy:
     def arrays(self):
         return {name: x.numpy() for name, x in arguments().items()}
@@ -314,6 +321,7 @@ class TestNumPy:
     [
         "use_qk_l2norm_in_kernel", "use_gate_in_kernel", "use_beta_sigmoid_in_kernel",
         "allow_neg_eigval", "state_v_first", "transpose_state_layout", "output_final_state",
+        "inplace_final_state",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("function", ["chunk_gated_delta_rule", "fused_recurrent_gated_delta_rule"])

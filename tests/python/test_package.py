@@ -30,12 +30,13 @@ FLA_RECURRENT = """
             gdn.chunk_gated_delta_rule,
             FLA_CHUNK,
             "use_gate_in_kernel A_log dt_bias chunk_size transpose_state_layout out state_indices "
-            "checkpoint_every head_map",
+            "inplace_final_state checkpoint_every head_map",
         ),
         (
             gdn.fused_recurrent_gated_delta_rule,
             FLA_RECURRENT,
-            "transpose_state_layout out state_indices num_accepted_tokens head_map",
+            "transpose_state_layout out state_indices inplace_final_state num_accepted_tokens "
+            "head_map",
         ),
     ],
 )

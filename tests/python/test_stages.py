@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import recurrence
 import torch
-from support import assert_close, relative_error, tensors, values
+from support import as_torch, assert_close, generator, relative_error, tensors, values
 
 import gdn
 from gdn import stages
@@ -64,10 +64,10 @@ def expected_stages(k, v, g, beta, cu, size, initial_state):
 def test_each_stage(dtype, layout, size):
     q, k, v, g, beta, cu = setup(layout, dtype)
     count = k.shape[0] if cu is None else len(cu) - 1
-    start = torch.randn(count, 4, 32, 48, generator=torch.Generator().manual_seed(1))
+    start = torch.randn(count, 4, 32, 48, generator=generator(1))
     c, A, T, w, u, h, v_new, final = expected_stages(k, v, g, beta, cu, size, start)
     options = dict(cu_seqlens=cu)
-    to = lambda x, kind=torch.float32: torch.from_numpy(x).to(kind)  # noqa: E731
+    to = lambda x, kind=torch.float32: as_torch(x).to(kind)  # noqa: E731
 
     actual_c = stages.chunk_local_cumsum(g, chunk_size=size, **options)
     assert_close(actual_c, c, "f32", what="g_cumsum")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import recurrence
 import torch
-from support import assert_close, tensors, values
+from support import assert_close, generator, tensors, values
 
 import gdn
 
@@ -18,8 +18,7 @@ both = pytest.mark.parametrize("run", FUNCTIONS.values(), ids=FUNCTIONS.keys())
 
 
 def random_state(count, hv=4, dk=32, dv=32, dtype=torch.float32, seed=3):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(count, hv, dk, dv, generator=generator).to(dtype)
+    return torch.randn(count, hv, dk, dv, generator=generator(seed)).to(dtype)
 
 
 @both
@@ -62,6 +61,26 @@ def test_pool(run, dtype, index_dtype):
     assert (o[1] == 0).all()
     for slot in (0, 1, 3, 4, 6):
         assert torch.equal(pool[slot], before[slot])
+
+
+@both
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_states_in_place(run, dtype):
+    """Without a pool: sequence n updates initial_state[n], which keeps its type and strides."""
+    inputs = tensors(batch=3, tokens=20)
+    memory = torch.full((3, 6, 32, 32), 7.0, dtype=dtype)
+    state = memory[:, 1:5]
+    state.copy_(random_state(3, dtype=dtype))
+    before = state.clone()
+    o, returned = run(*inputs, initial_state=state, inplace_final_state=True)
+    assert returned is state
+    expected, final = run(*inputs, initial_state=before, output_final_state=True)
+    assert torch.equal(o, expected) and torch.equal(state, final.to(dtype))
+    assert (memory[:, [0, 5]] == 7).all()
+    with pytest.raises(ValueError, match=r"^initial_state: .*inplace_final_state"):
+        run(*inputs, inplace_final_state=True)
+    with pytest.raises(ValueError, match="initial_state"):
+        run(*inputs, initial_state=state.mT, inplace_final_state=True)
 
 
 @both

@@ -102,6 +102,16 @@ def test_environment():
         assert {i: found[i] for i in expected} == expected, result.stderr
 
 
+def test_the_cuda_backend_can_be_named():
+    """Naming it asks for no GPU; arrays on the CPU are refused then."""
+    if "cuda" not in [backend["name"] for backend in gdn.info()["backends"]]:
+        pytest.skip("built without the CUDA backend")
+    with gdn.use(backend="cuda"):
+        assert gdn.info()["backend"] == "cuda"
+        with pytest.raises(ValueError, match="cannot read tensors on"):
+            gdn.l2norm(torch.ones(2, 8, device="cpu"))
+
+
 def test_lock_is_released_while_kernels_run():
     """A Python thread makes progress during one long call."""
     inputs = tensors("f32", batch=1, tokens=4096, hk=2, hv=2, dk=128, dv=128)

@@ -99,7 +99,15 @@ def test_compile_in_place(backend):
         o2, _ = gdn.chunk_gated_delta_rule(
             q, k, v, g, beta, initial_state=pool, state_indices=slots
         )
-        return y + 1, z, o2
+        rest = pool[3:]
+        o3, state = gdn.chunk_gated_delta_rule(
+            q, k, v, g, beta, initial_state=rest, inplace_final_state=True
+        )
+        assert state is rest
+        gdn.fused_recurrent_gated_delta_rule(
+            q, k, v, g, beta=beta, initial_state=rest, inplace_final_state=True
+        )
+        return y + 1, z, o2, o3
 
     inputs = tensors(batch=2)
 
@@ -266,6 +274,10 @@ def ops():
         "recurrent_": (
             ops.fused_recurrent_gated_delta_rule_,
             (q, k, v, g, beta, None, None, None, pool, slots, None, 0, 0, None),
+        ),
+        "recurrent_ without a pool": (
+            ops.fused_recurrent_gated_delta_rule_,
+            (q, k, v, g, beta, None, None, None, pool[:1].clone(), None, None, 0, 0, None),
         ),
         "conv_fn": (ops.causal_conv1d_fn, (x, weight, None, None, 128)),
         "conv_fn_": (

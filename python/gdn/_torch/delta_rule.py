@@ -45,7 +45,7 @@ def _chunk(
 ) -> tuple[Tensor, Tensor, Tensor]:
     o, final_state, checkpoints = _C.chunk_gated_delta_rule(
         q, k, v, g, beta, A_log, dt_bias, cu_seqlens, initial_state, None, None,
-        flags, head_map, scale, output_final_state, chunk_size, checkpoint_every,
+        flags, head_map, scale, output_final_state, False, chunk_size, checkpoint_every,
     )  # fmt: skip
     return (
         o,
@@ -88,7 +88,7 @@ def _chunk_(
     dt_bias: Tensor | None,
     cu_seqlens: Tensor | None,
     initial_state: Tensor,
-    state_indices: Tensor,
+    state_indices: Tensor | None,
     flags: int,
     head_map: int,
     scale: float | None,
@@ -97,7 +97,7 @@ def _chunk_(
 ) -> tuple[Tensor, Tensor]:
     o, _, checkpoints = _C.chunk_gated_delta_rule(
         q, k, v, g, beta, A_log, dt_bias, cu_seqlens, initial_state, state_indices, None,
-        flags, head_map, scale, False, chunk_size, checkpoint_every,
+        flags, head_map, scale, False, True, chunk_size, checkpoint_every,
     )  # fmt: skip
     return o, absent(q) if checkpoints is None else checkpoints
 
@@ -136,7 +136,7 @@ def _recurrent(
 ) -> tuple[Tensor, Tensor]:
     o, final_state = _C.fused_recurrent_gated_delta_rule(
         q, k, v, g, beta, A_log, dt_bias, cu_seqlens, initial_state, None, None,
-        flags, head_map, scale, output_final_state, None,
+        flags, head_map, scale, output_final_state, False, None,
     )  # fmt: skip
     return o, absent(q) if final_state is None else final_state
 
@@ -168,7 +168,7 @@ def _recurrent_(
     dt_bias: Tensor | None,
     cu_seqlens: Tensor | None,
     initial_state: Tensor,
-    state_indices: Tensor,
+    state_indices: Tensor | None,
     num_accepted_tokens: Tensor | None,
     flags: int,
     head_map: int,
@@ -176,7 +176,7 @@ def _recurrent_(
 ) -> Tensor:
     return _C.fused_recurrent_gated_delta_rule(
         q, k, v, g, beta, A_log, dt_bias, cu_seqlens, initial_state, state_indices, None,
-        flags, head_map, scale, False, num_accepted_tokens,
+        flags, head_map, scale, False, True, num_accepted_tokens,
     )[0]  # fmt: skip
 
 
@@ -193,29 +193,32 @@ def _(
     return _fake_delta_rule(q, v, cu_seqlens)
 
 
-def require_pool(initial_state: Tensor | None) -> None:
-    """state_indices without a pool to index."""
+def require_states(initial_state: Tensor | None) -> None:
+    """An update in place without states to update."""
     if initial_state is None:
-        raise ValueError("initial_state: state_indices needs a pool of states here, found None.")
+        raise ValueError(
+            "initial_state: state_indices and inplace_final_state need states to update, found "
+            "None."
+        )
 
 
 def chunk_gated_delta_rule(
     q, k, v, g, beta, A_log, dt_bias, cu_seqlens, initial_state, state_indices, out,
-    flags, head_map, scale, output_final_state, chunk_size, checkpoint_every,
+    flags, head_map, scale, output_final_state, in_place, chunk_size, checkpoint_every,
 ):  # fmt: skip
     """As _C.chunk_gated_delta_rule."""
     refuse_gradients(
         q=q, k=k, v=v, g=g, beta=beta, A_log=A_log, dt_bias=dt_bias, initial_state=initial_state,
         out=out,
     )  # fmt: skip
-    if state_indices is None:
+    if state_indices is None and not in_place:
         o, final_state, checkpoints = _chunk(
             q, k, v, g, beta, A_log, dt_bias, cu_seqlens, initial_state,
             flags, head_map, scale, output_final_state, chunk_size, checkpoint_every,
         )  # fmt: skip
         final_state = final_state if output_final_state else None
     else:
-        require_pool(initial_state)
+        require_states(initial_state)
         o, checkpoints = _chunk_(
             q, k, v, g, beta, A_log, dt_bias, cu_seqlens, initial_state, state_indices,
             flags, head_map, scale, chunk_size, checkpoint_every,
@@ -226,22 +229,22 @@ def chunk_gated_delta_rule(
 
 def fused_recurrent_gated_delta_rule(
     q, k, v, g, beta, A_log, dt_bias, cu_seqlens, initial_state, state_indices, out,
-    flags, head_map, scale, output_final_state, num_accepted_tokens,
+    flags, head_map, scale, output_final_state, in_place, num_accepted_tokens,
 ):  # fmt: skip
     """As _C.fused_recurrent_gated_delta_rule."""
     refuse_gradients(
         q=q, k=k, v=v, g=g, beta=beta, A_log=A_log, dt_bias=dt_bias, initial_state=initial_state,
         out=out,
     )  # fmt: skip
-    if state_indices is not None:
-        require_pool(initial_state)
+    if state_indices is None and num_accepted_tokens is not None:
+        raise ValueError("num_accepted_tokens: needs state_indices [N, M], which is None.")
+    if state_indices is not None or in_place:
+        require_states(initial_state)
         o = _recurrent_(
             q, k, v, g, beta, A_log, dt_bias, cu_seqlens, initial_state, state_indices,
             num_accepted_tokens, flags, head_map, scale,
         )  # fmt: skip
         return fill(out, o), initial_state
-    if num_accepted_tokens is not None:
-        raise ValueError("num_accepted_tokens: needs state_indices [N, M], which is None.")
     o, final_state = _recurrent(
         q, k, v, g, beta, A_log, dt_bias, cu_seqlens, initial_state,
         flags, head_map, scale, output_final_state,

@@ -114,7 +114,6 @@ def gated_delta_net_forward(
         )
     )
     if decode and recurrent is not None:
-        slots = torch.arange(batch, dtype=torch.int32, device=q.device)
         out, _ = gdn.fused_recurrent_gated_delta_rule(
             q,
             k,
@@ -122,9 +121,8 @@ def gated_delta_net_forward(
             g=g,
             beta=beta,
             initial_state=recurrent,
-            output_final_state=True,
             use_qk_l2norm_in_kernel=True,
-            state_indices=slots,
+            inplace_final_state=True,
         )
     else:
         if packed is not None and batch > 1:

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from support import DEVICE
 from tiny_models import F32_TOLERANCE, assert_close, build, gdn_layers, left_padded, tokens
 
 import gdn
@@ -71,7 +72,7 @@ def test_float32_weights_under_autocast(model):
     """Projections in bfloat16, the small parameters in float32."""
     ids = tokens(1, 70)
     exact = model(ids).logits
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast(DEVICE, dtype=torch.bfloat16):
         theirs = model(ids).logits.float()
         with hook.enabled():
             ours = model(ids).logits.float()

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from support import DEVICE
 from tiny_models import assert_close, tokens
 
 import gdn.integrations.transformers as hook
@@ -15,7 +16,7 @@ def separate(model, ids, lengths):
 
 
 def restarting(lengths):
-    return torch.cat([torch.arange(n) for n in lengths])[None]
+    return torch.cat([torch.arange(n, device=DEVICE) for n in lengths])[None]
 
 
 def test_packed_by_position_ids(model, calls):

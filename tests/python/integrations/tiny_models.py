@@ -8,6 +8,7 @@ float32, since two right implementations differ by rounding.
 import pytest
 import torch
 import transformers
+from support import DEVICE
 
 FAMILIES = ["qwen3_5", "qwen3_next"]
 F32_TOLERANCE = 2e-5  # of the largest logit
@@ -71,7 +72,8 @@ def gdn_layers(model):
 
 def tokens(batch, length, seed=1):
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(1, VOCABULARY, (batch, length), generator=generator)
+    ids = torch.randint(1, VOCABULARY, (batch, length), generator=generator, device="cpu")
+    return ids.to(DEVICE)
 
 
 def assert_close(found, expected):
