@@ -37,7 +37,7 @@ test-all: setup-test-all test full asan tsan mutation fuzz  ## also full sanitiz
 
 full: setup-test-all
 	@echo "== C and C++ tests, the whole ladder"
-	@ctest --test-dir build/release -L full --output-on-failure
+	@ctest --test-dir build/release -L full -j $(JOBS) --output-on-failure
 
 asan: setup-test-all
 	@echo "== AddressSanitizer and UndefinedBehaviorSanitizer, all quick tests"

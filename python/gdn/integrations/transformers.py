@@ -26,7 +26,7 @@ from ._transformers_packing import from_arguments, from_position_ids
 
 __all__ = ["SUPPORTED", "disable", "enable", "enabled", "is_enabled"]
 
-SUPPORTED = (((4, 57), (4, 57)), ((5, 2), (5, 23)))
+SUPPORTED = (((4, 57), (4, 57)), ((5, 2), (5, 24)))
 """Ranges of transformers releases (major, minor), both ends included, that the tests cover."""
 
 # module of transformers.models: (GDN layer, text model)
@@ -124,6 +124,8 @@ def _layer_forward(original):
     @functools.wraps(original)
     def forward(self, *args, **kwargs):
         kwargs.update(zip(names, args, strict=False))
+        if "cache" in kwargs:  # its name from 5.24 on
+            kwargs["cache_params"] = kwargs.pop("cache")
         with _materialised(self.conv1d):
             return gated_delta_net_forward(self, **kwargs)
 
@@ -186,6 +188,12 @@ def _packing(model, given: dict):
     if use_cache is None:
         use_cache = getattr(model.config, "use_cache", False)
     masked = given.get("attention_mask") is not None
-    if masked or use_cache or given.get("past_key_values") is not None:
+    # Named cache from 5.24 on, where the older name still comes through as another keyword.
+    cached = any(
+        found.get(name) is not None
+        for found in (given, extra)
+        for name in ("past_key_values", "cache")
+    )
+    if masked or use_cache or cached:
         return None
     return from_position_ids(given.get("position_ids"), batch)

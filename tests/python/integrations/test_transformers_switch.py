@@ -60,7 +60,7 @@ def test_enable_and_disable_nest():
     assert not hook.is_enabled()
 
 
-@pytest.mark.parametrize("version", ["4.56.2", "5.1.0", "5.24.0", "6.0.0.dev0"])
+@pytest.mark.parametrize("version", ["4.56.2", "5.1.0", "5.25.0", "6.0.0.dev0"])
 def test_unsupported_version_is_named(monkeypatch, version):
     monkeypatch.setattr(sys.modules["transformers"], "__version__", version)
     with pytest.raises(ImportError, match=version.replace(".", r"\.")):
