@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import inspect
 import json
 import os
 import statistics
@@ -35,7 +36,7 @@ from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from tokenizers import Tokenizer
-from transformers import AutoModelForCausalLM, logging
+from transformers import AutoModelForCausalLM, DynamicCache, logging
 
 import gdn.integrations.transformers as libgdn
 
@@ -109,7 +110,10 @@ def time_prefills(model, ids: torch.Tensor, args, theirs: Reading, ours: Reading
 
 def continue_greedily(model, ids: torch.Tensor, count: int, reading: Reading, tick) -> None:
     """Appends `count` greedy tokens, their logit gaps and the time of one to `reading`."""
-    out = model(ids, use_cache=True, logits_to_keep=1)
+    # The argument is called cache from transformers 5.24 on.
+    name = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+    cache = {name: DynamicCache(config=model.config), "use_cache": True}
+    out = model(ids, logits_to_keep=1, **cache)
     seconds = []
     for step in range(count):
         best = out.logits[0, -1].float().topk(2)
@@ -120,7 +124,7 @@ def continue_greedily(model, ids: torch.Tensor, count: int, reading: Reading, ti
         if step + 1 < count:
             synchronise(ids.device)
             start = time.perf_counter()
-            out = model(token[None], past_key_values=out.past_key_values, use_cache=True)
+            out = model(token[None], **cache)
             synchronise(ids.device)
             seconds.append(time.perf_counter() - start)
     reading.decode_seconds = statistics.median(seconds)
