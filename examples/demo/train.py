@@ -6,7 +6,7 @@ two value heads to a key head) learns Jane Austen's novels (austen.py) with a by
 tokenizer of 1024 tokens. Seeds are fixed. models/demo/training.json has the device, the settings
 and the log of the committed weights. The schedule is short on purpose: a model of this size learns
 the novels' language in some 500 steps and then goes on to learn them by heart (1200 steps: held-out
-perplexity 26, against 19 at step 500). On a CPU of two cores the same 7 million tokens take about
+perplexity 26, against 19). On a CPU of two cores the same 7 million tokens take about
 an hour (2300 tokens a second were measured). libgdn has no backward pass: training uses
 transformers' own torch path.
 """
