@@ -1,4 +1,5 @@
 #include "cuda/device/sequences.cuh"
+#include "cuda/device/taps.cuh"
 #include "cuda/launch.h"
 #include "cuda/operations.h"
 
@@ -6,56 +7,30 @@
 // are computed by tiles of tokens; the first W - 1 of each sequence, which need the convolution
 // state, and the new state by one thread a channel and sequence, so that a slot is read before it
 // is written. Both kinds of block share one launch.
+//
+// Bytes are the cost: a thread takes 16 bytes at a time, of neighbouring channels (which the
+// projections before the convolution leave contiguous) or of neighbouring tokens.
 
 namespace gdn::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kTile = 32;  ///< Tokens a tile.
-constexpr int kMaxWidth = 4;
-constexpr int kGroup = 4;  ///< Channels of a thread of a tile.
+constexpr int kTile = 64;  ///< Tokens a thread takes of its channels.
+
+/// Elements of 16 bytes.
+template <class E>
+constexpr int kGroup = 16 / static_cast<int>(sizeof(E));
 
 struct ConvPlan {
   int64_t channels;
-  bool aligned;            ///< Four channels of x and of y are one access.
-  int64_t tiles;           ///< Tiles of tokens of one batch row.
+  bool aligned;            ///< Neighbouring elements of x and of y are one access.
+  bool aligned_weight;     ///< The four weights of a channel are one access.
+  int64_t tiles;           ///< Tiles (groups of tokens) of one batch row.
   int64_t channel_blocks;  ///< Blocks of kThreads channels, for the edges.
-  int64_t group_blocks;    ///< Blocks of kThreads groups of kGroup channels.
+  int64_t group_blocks;    ///< Blocks of kThreads groups of channels.
   int64_t tile_blocks;     ///< Blocks of the first kind.
-  bool channels_first;     ///< Neighbouring threads take neighbouring channels, else tokens.
+  bool channels_first;     ///< A thread takes neighbouring channels, else tokens.
 };
-
-struct Taps {
-  float weight[kMaxWidth];  ///< weight[kMaxWidth - 1] meets the newest input.
-  float bias;
-  int unused;  ///< Leading entries that the width leaves out.
-
-  __device__ __forceinline__ void load(const Tensor &w, const Tensor &b, int64_t c) {
-    unused = kMaxWidth - static_cast<int>(w.shape[1]);
-#pragma unroll
-    for (int i = 0; i < kMaxWidth; ++i) {
-      weight[i] = i >= unused ? load_any(w, w.offset(c, i - unused)) : 0.0F;
-    }
-    bias = b.present() ? load_any(b, b.offset(c)) : 0.0F;
-  }
-
-  /// window[kMaxWidth - 1] is the newest input. Entries before the width may be another sequence's
-  /// and do not enter, not even times 0.
-  __device__ __forceinline__ float apply(const float (&window)[kMaxWidth], bool use_silu) const {
-    float sum = bias;
-#pragma unroll
-    for (int i = 0; i < kMaxWidth; ++i) {
-      if (i >= unused) sum = fmaf(weight[i], window[i], sum);
-    }
-    return use_silu ? silu(sum) : sum;
-  }
-};
-
-__device__ __forceinline__ void push(float (&window)[kMaxWidth], float x) {
-#pragma unroll
-  for (int i = 0; i + 1 < kMaxWidth; ++i) window[i] = window[i + 1];
-  window[kMaxWidth - 1] = x;
-}
 
 /// Sequence that token t of a batch row belongs to; -1 if none.
 __device__ int64_t sequence_of(const Sequences &s, int64_t b, int64_t t) {
@@ -78,90 +53,178 @@ __device__ __forceinline__ int64_t slot_of(const CausalConv1dFwd &p, int64_t n) 
   return checked_slot(slot, p.conv_state.shape[0]);
 }
 
-/// x[c .. c + kCount) at token t; channels from `limit` on are not read.
-template <class E, int kCount>
-__device__ __forceinline__ void load_channels(float (&x)[kCount], const Tensor &t, int64_t offset,
-                                              int limit, bool aligned) {
-  const E *p = static_cast<const E *>(t.data) + offset;
-  if constexpr (kCount == 4) {
-    if (aligned && limit >= 4) {
-      load4(x, p, true);
-      return;
+/// A group's elements in memory: p[0], p[step], ..; those from `limit` on are 0 and not read.
+/// Whole: 16 bytes at once, kept as they are until they are used.
+template <bool kWhole, class E>
+struct Group {
+  uint4 bits;
+
+  __device__ __forceinline__ void load(const E *p, int64_t step, int limit) {
+    if constexpr (kWhole) {
+      bits = *reinterpret_cast<const uint4 *>(p);
+    } else {
+      float x[kGroup<E>];
+#pragma unroll
+      for (int i = 0; i < kGroup<E>; ++i) x[i] = i < limit ? to_float(p[i * step]) : 0.0F;
+      bits = pack16<E>(x);
     }
   }
+  __device__ __forceinline__ void store(E *p, int64_t step, int limit) const {
+    if constexpr (kWhole) {
+      *reinterpret_cast<uint4 *>(p) = bits;
+    } else {
+      float x[kGroup<E>];
+      unpack16<E>(x, bits);
 #pragma unroll
-  for (int i = 0; i < kCount; ++i) x[i] = i < limit ? to_float(p[i * t.stride[1]]) : 0.0F;
-}
-
-template <class E, int kCount>
-__device__ __forceinline__ void store_channels(const float (&x)[kCount], const Tensor &t,
-                                               int64_t offset, int limit, bool aligned) {
-  E *p = static_cast<E *>(t.data) + offset;
-  if constexpr (kCount == 4) {
-    if (aligned && limit >= 4) {
-      store4(p, x, true);
-      return;
+      for (int i = 0; i < kGroup<E>; ++i) {
+        if (i < limit) p[i * step] = from_float<E>(x[i]);
+      }
     }
   }
-#pragma unroll
-  for (int i = 0; i < kCount; ++i) {
-    if (i < limit) p[i * t.stride[1]] = from_float<E>(x[i]);
-  }
-}
+};
 
-/// Outputs first .. first + count - 1 of kCount channels (`limit` of them) that need no state;
-/// zeros for skipped sequences.
-template <class E, int kCount>
-__device__ __forceinline__ void run_tile(const CausalConv1dFwd &p, int64_t b, int64_t c, int limit,
-                                         int64_t first, int count, bool aligned) {
-  const int64_t width = p.weight.shape[1];
-  Taps taps[kCount];
-  float window[kCount][kMaxWidth] = {};
+/// Outputs [first, last) of a group of channels (`limit` of them), whose windows lie in the same
+/// sequence.
+template <bool kWhole, class E, int kWidth>
+__device__ __forceinline__ void convolve(const CausalConv1dFwd &p,
+                                         const Taps<kWidth> (&taps)[kGroup<E>], const E *x, E *y,
+                                         int limit, int64_t first, int64_t last) {
+  constexpr int kAtOnce = kWhole ? 4 : 1, kCount = kGroup<E>;
+  const int64_t x_step = p.x.stride[2], y_step = p.y.stride[2];
+  float window[kCount][kWidth] = {};
+  x += (first - (kWidth - 1)) * x_step;
+  y += first * y_step;
+  Group<kWhole, E> in[kAtOnce];
+  const auto enter = [&](const Group<kWhole, E> &group) {
+    float values[kCount];
+    unpack16<E>(values, group.bits);
 #pragma unroll
-  for (int i = 0; i < kCount; ++i) taps[i].load(p.weight, p.bias, i < limit ? c + i : c);
-  const auto take = [&](int64_t t) {
-    float x[kCount];
-    load_channels<E>(x, p.x, p.x.offset(b, c, t), limit, aligned);
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) push(window[i], x[i]);
+    for (int i = 0; i < kCount; ++i) push(window[i], values[i]);
   };
-  for (int64_t t = max(first - (width - 1), int64_t{0}); t < first; ++t) take(t);
-  int64_t n = -1, slot = -1;
-  SequenceSpan span = {0, 0, 0};
-#pragma unroll 4
-  for (int64_t t = first; t < first + count; ++t) {
-    take(t);
-    if (t == first || t >= span.begin + span.length) {
+  const auto take = [&](const Group<kWhole, E> &group) {
+    enter(group);
+    float out[kCount];
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) out[i] = taps[i].apply(window[i], p.silu);
+    Group<kWhole, E>{pack16<E>(out)}.store(y, p.y.stride[1], limit);
+    y += y_step;
+  };
+  const auto load = [&](Group<kWhole, E> &group) {
+    group.load(x, p.x.stride[1], limit);
+    x += x_step;
+  };
+#pragma unroll
+  for (int j = 0; j + 1 < kWidth; ++j) {
+    load(in[0]);
+    enter(in[0]);
+  }
+  int64_t t = first;
+  for (; t + kAtOnce <= last; t += kAtOnce) {
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) load(in[j]);
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j) take(in[j]);
+  }
+  for (; t < last; ++t) {
+    load(in[0]);
+    take(in[0]);
+  }
+}
+
+/// Outputs [first, last) of the channels c .. c + limit - 1 that need no state; zeros for skipped
+/// sequences.
+template <bool kWhole, class E, int kWidth>
+__device__ __forceinline__ void run_tile(const CausalConv1dFwd &p, bool aligned_weight, int64_t b,
+                                         int64_t c, int limit, int64_t first, int64_t last) {
+  Taps<kWidth> taps[kGroup<E>];
+  load_taps(taps, p, aligned_weight, c, limit);
+  const E *const x = static_cast<const E *>(p.x.data) + p.x.offset(b, c);
+  E *const y = static_cast<E *>(p.y.data) + p.y.offset(b, c);
+  while (first < last) {
+    const int64_t n = sequence_of(p.sequences, b, first);
+    if (n < 0) {
+      ++first;
+      continue;
+    }
+    const SequenceSpan span = clamped_span(p.sequences, n);
+    const int64_t end = min(last, span.begin + span.length);
+    if (slot_of(p, n) < 0) {
+      for (; first < end; ++first) {
+        Group<kWhole, E>{}.store(y + first * p.y.stride[2], p.y.stride[1], limit);
+      }
+    } else {
+      first = max(first, span.begin + kWidth - 1);
+      if (first < end) convolve<kWhole, E>(p, taps, x, y, limit, first, end);
+    }
+    first = end;
+  }
+}
+
+/// As run_tile, for a group of neighbouring tokens of one channel.
+template <class E, int kWidth>
+__device__ __forceinline__ void run_line(const CausalConv1dFwd &p, const ConvPlan &plan, int64_t b,
+                                         int64_t c, int64_t first) {
+  constexpr int kCount = kGroup<E>;
+  Taps<kWidth> taps[1];
+  load_taps(taps, p, plan.aligned_weight, c, 1);
+  const E *const x = static_cast<const E *>(p.x.data) + p.x.offset(b, c, first);
+  E *const y = static_cast<E *>(p.y.data) + p.y.offset(b, c, first);
+  const int64_t x_step = p.x.stride[2], y_step = p.y.stride[2];
+  const int limit = static_cast<int>(min(p.sequences.tokens - first, int64_t{kCount}));
+  int64_t n = sequence_of(p.sequences, b, first);
+  SequenceSpan span = n < 0 ? SequenceSpan{0, 0, 0} : clamped_span(p.sequences, n);
+  if (plan.aligned && n >= 0 && slot_of(p, n) >= 0 && first - span.begin >= kWidth - 1 &&
+      first + kCount <= span.begin + span.length) {
+    float in[kCount], out[kCount], window[kWidth] = {};
+    unpack16<E>(in, *reinterpret_cast<const uint4 *>(x));
+#pragma unroll
+    for (int i = 1; i < kWidth; ++i) window[i] = to_float(x[i - kWidth]);
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      push(window, in[i]);
+      out[i] = taps[0].apply(window, p.silu);
+    }
+    *reinterpret_cast<uint4 *>(y) = pack16<E>(out);
+    return;
+  }
+  for (int i = 0; i < limit; ++i) {
+    const int64_t t = first + i;
+    if (t >= span.begin + span.length) {
       n = sequence_of(p.sequences, b, t);
       if (n < 0) continue;
       span = clamped_span(p.sequences, n);
-      slot = slot_of(p, n);
     }
-    if (slot >= 0 && t - span.begin < width - 1) continue;
-    float y[kCount];
+    if (n < 0) continue;
+    float out = 0.0F;
+    if (slot_of(p, n) >= 0) {
+      if (t - span.begin < kWidth - 1) continue;
+      float window[kWidth];
 #pragma unroll
-    for (int i = 0; i < kCount; ++i) y[i] = slot < 0 ? 0.0F : taps[i].apply(window[i], p.silu);
-    store_channels<E>(y, p.y, p.y.offset(b, c, t), limit, aligned);
+      for (int j = 0; j < kWidth; ++j) window[j] = to_float(x[(i + j - (kWidth - 1)) * x_step]);
+      out = taps[0].apply(window, p.silu);
+    }
+    y[i * y_step] = from_float<E>(out);
   }
 }
 
 /// The first W - 1 outputs and the new state of a channel of sequence n.
-__device__ void run_edge(const CausalConv1dFwd &p, int64_t n, int64_t c) {
+template <int kWidth>
+__device__ void run_edge(const CausalConv1dFwd &p, bool aligned_weight, int64_t n, int64_t c) {
   const SequenceSpan span = clamped_span(p.sequences, n);
-  const int64_t slot = slot_of(p, n), width = p.weight.shape[1];
+  const int64_t slot = slot_of(p, n);
   if (slot < 0) return;
   const bool has_state = p.conv_state.present();
   const bool initial = has_state && p.has_initial_state.at(n);
   const int64_t kept = has_state ? p.conv_state.shape[2] : 0;
-  Taps taps;
-  taps.load(p.weight, p.bias, c);
-  float window[kMaxWidth] = {};
-  for (int64_t i = kept - (width - 1); initial && i < kept; ++i) {
+  Taps<kWidth> taps[1];
+  load_taps(taps, p, aligned_weight, c, 1);
+  float window[kWidth] = {};
+  for (int64_t i = kept - (kWidth - 1); initial && i < kept; ++i) {
     push(window, load_any(p.conv_state, p.conv_state.offset(slot, c, i)));
   }
-  for (int64_t t = 0; t < min(width - 1, span.length); ++t) {
+  for (int64_t t = 0; t < min(int64_t{kWidth - 1}, span.length); ++t) {
     push(window, load_any(p.x, p.x.offset(span.batch, c, span.begin + t)));
-    store_any(p.y, p.y.offset(span.batch, c, span.begin + t), taps.apply(window, p.silu));
+    store_any(p.y, p.y.offset(span.batch, c, span.begin + t), taps[0].apply(window, p.silu));
   }
   if (!has_state) return;
   // Ascending: entry i comes from entry i + length of the old state, which is still unwritten.
@@ -177,63 +240,91 @@ __device__ void run_edge(const CausalConv1dFwd &p, int64_t n, int64_t c) {
   }
 }
 
-template <class E>
-__global__ void __launch_bounds__(kThreads)
+template <class E, int kWidth>
+__global__ void __launch_bounds__(kThreads, 4)
     conv1d_fwd_kernel(const __grid_constant__ CausalConv1dFwd p,
                       const __grid_constant__ ConvPlan plan) {
   const int64_t block = blockIdx.x;
   if (block >= plan.tile_blocks) {
     const int64_t edge = block - plan.tile_blocks;
     const int64_t c = (edge % plan.channel_blocks) * kThreads + threadIdx.x;
-    if (c < plan.channels) run_edge(p, edge / plan.channel_blocks, c);
+    if (c < plan.channels) {
+      run_edge<kWidth>(p, plan.aligned_weight, edge / plan.channel_blocks, c);
+    }
     return;
   }
   if (plan.channels_first) {
-    const int64_t c = ((block % plan.group_blocks) * kThreads + threadIdx.x) * kGroup;
+    const int64_t c = ((block % plan.group_blocks) * kThreads + threadIdx.x) * kGroup<E>;
     const int64_t rest = block / plan.group_blocks;
     const int64_t b = rest / plan.tiles, first = (rest - b * plan.tiles) * kTile;
-    if (c < plan.channels) {
-      run_tile<E, kGroup>(p, b, c, static_cast<int>(min(plan.channels - c, int64_t{kGroup})), first,
-                          static_cast<int>(min(p.sequences.tokens - first, int64_t{kTile})),
-                          plan.aligned);
+    const int64_t last = min(p.sequences.tokens, first + kTile);
+    const int limit = static_cast<int>(min(plan.channels - c, int64_t{kGroup<E>}));
+    if (limit <= 0) return;
+    if (plan.aligned && limit == kGroup<E>) {
+      run_tile<true, E, kWidth>(p, plan.aligned_weight, b, c, limit, first, last);
+    } else {
+      run_tile<false, E, kWidth>(p, plan.aligned_weight, b, c, limit, first, last);
     }
   } else {
-    const int64_t c = block % plan.channels, rest = block / plan.channels;
-    const int64_t b = rest / plan.tiles;
-    const int64_t t = (rest - b * plan.tiles) * kThreads + threadIdx.x;
-    if (t < p.sequences.tokens) run_tile<E, 1>(p, b, c, 1, t, 1, false);
+    const int64_t item = block * kThreads + threadIdx.x;
+    const int64_t row = item / plan.tiles, b = row / plan.channels;
+    if (b >= p.sequences.batch) return;
+    run_line<E, kWidth>(p, plan, b, row - b * plan.channels, (item - row * plan.tiles) * kGroup<E>);
   }
 }
 
-/// True if four neighbouring channels start on four elements' size.
-bool channels_aligned(const Tensor &t) {
-  return t.stride[1] == 1 && (t.shape[0] == 1 || t.stride[0] % 4 == 0) &&
-         (t.shape[2] == 1 || t.stride[2] % 4 == 0) &&
-         reinterpret_cast<uintptr_t>(t.data) % (4 * dtype_size(t.dtype)) == 0;
+/// True if the elements along `dimension` are contiguous and their groups start on 16 bytes.
+bool groups_aligned(const Tensor &t, int dimension) {
+  const auto size = static_cast<int64_t>(dtype_size(t.dtype));
+  if (t.stride[dimension] != 1 || reinterpret_cast<uintptr_t>(t.data) % 16 != 0) return false;
+  for (int i = 0; i < 3; ++i) {
+    if (i != dimension && t.shape[i] > 1 && t.stride[i] * size % 16 != 0) return false;
+  }
+  return true;
+}
+
+template <class E>
+Status launch_conv(const CausalConv1dFwd &p, const Launch &l) {
+  ConvPlan plan;
+  plan.channels = p.x.shape[1];
+  plan.channel_blocks = (plan.channels + kThreads - 1) / kThreads;
+  plan.group_blocks = (plan.channels + kThreads * kGroup<E> - 1) / (kThreads * kGroup<E>);
+  plan.channels_first = p.x.stride[1] == 1 || p.x.stride[2] != 1;
+  const int dimension = plan.channels_first ? 1 : 2;
+  plan.aligned = groups_aligned(p.x, dimension) && groups_aligned(p.y, dimension);
+  const Tensor &w = p.weight;
+  plan.aligned_weight = w.shape[1] == 4 && w.stride[1] == 1 && w.stride[0] % 4 == 0 &&
+                        reinterpret_cast<uintptr_t>(w.data) % (4 * dtype_size(w.dtype)) == 0;
+  const int64_t tokens = p.sequences.tokens, batch = p.sequences.batch;
+  if (plan.channels_first) {
+    plan.tiles = (tokens + kTile - 1) / kTile;
+    plan.tile_blocks = batch * plan.tiles * plan.group_blocks;
+  } else {
+    plan.tiles = (tokens + kGroup<E> - 1) / kGroup<E>;
+    plan.tile_blocks = (batch * plan.channels * plan.tiles + kThreads - 1) / kThreads;
+  }
+  const int64_t blocks = plan.tile_blocks + p.sequences.count * plan.channel_blocks;
+  const char *name = "causal_conv1d_fwd";
+  switch (w.shape[1]) {
+    case 2:
+      return launch<conv1d_fwd_kernel<E, 2>>(name, l, blocks, kThreads, 0, p, plan);
+    case 3:
+      return launch<conv1d_fwd_kernel<E, 3>>(name, l, blocks, kThreads, 0, p, plan);
+    default:
+      return launch<conv1d_fwd_kernel<E, 4>>(name, l, blocks, kThreads, 0, p, plan);
+  }
 }
 
 }  // namespace
 
 Status causal_conv1d_fwd(const CausalConv1dFwd &p, const Launch &l) {
-  ConvPlan plan;
-  plan.channels = p.x.shape[1];
-  plan.channel_blocks = (plan.channels + kThreads - 1) / kThreads;
-  plan.group_blocks = (plan.channels + kThreads * kGroup - 1) / (kThreads * kGroup);
-  plan.channels_first = p.x.stride[1] == 1 || p.x.stride[2] != 1;
-  plan.aligned = channels_aligned(p.x) && channels_aligned(p.y);
-  const int64_t per_tile = plan.channels_first ? kTile : kThreads;
-  plan.tiles = (p.sequences.tokens + per_tile - 1) / per_tile;
-  plan.tile_blocks =
-      p.sequences.batch * plan.tiles * (plan.channels_first ? plan.group_blocks : plan.channels);
-  const int64_t blocks = plan.tile_blocks + p.sequences.count * plan.channel_blocks;
-  const char *name = "causal_conv1d_fwd";
   switch (p.x.dtype) {
     case DType::f32:
-      return launch<conv1d_fwd_kernel<float>>(name, l, blocks, kThreads, 0, p, plan);
+      return launch_conv<float>(p, l);
     case DType::bf16:
-      return launch<conv1d_fwd_kernel<bf16>>(name, l, blocks, kThreads, 0, p, plan);
+      return launch_conv<bf16>(p, l);
     default:
-      return launch<conv1d_fwd_kernel<f16>>(name, l, blocks, kThreads, 0, p, plan);
+      return launch_conv<f16>(p, l);
   }
 }
 

@@ -9,210 +9,313 @@
 // The recurrence token by token, for decode and speculative verify. The state is the traffic: it is
 // read once and written once a call (with a slot per token, written once a token).
 //
-// A block of two warps owns 32 value columns of one head and keeps its part of the state in
-// registers (state_part.cuh), so that each row of it is a whole line of memory. Sums over DK are
-// fused multiply-adds of a thread, two shuffles, and one addition over the two warps.
+// A block owns 128 bytes of each row of one head's state and keeps them in registers
+// (state_part.cuh). Both projections of a token, S^T k and S^T q, are taken of the state before it,
+// so that a token passes over the state twice and sums over DK once:
+//
+//     v' = beta (v - e^g S^T k)      o = scale (e^g S^T q + (k . q) v')      S <- e^g S + k v'^T
+//
+// The sums over the 16 groups of rows go through shared memory, one value a thread.
 
 namespace gdn::cuda {
 namespace {
 
-/// A thread's share of a token: elements thread, thread + 64, .. of q and k, its four value
-/// columns, the gates.
-template <int kChunks>
+constexpr int kWarps = kPartThreads / 32;
+
+/// What a block needs to find its place.
+struct RecurrentPlan {
+  unsigned column_tiles;  ///< Blocks that share a value head.
+  unsigned value_heads;
+  unsigned key_heads;
+  unsigned group;  ///< Value heads of a key head.
+  bool interleaved;
+  bool aligned_in, aligned_out;  ///< Pieces of the states are one access each.
+};
+
+/// A thread's share of a token as it lies in memory: elements thread, thread + 128, .. of q and k,
+/// the value element of the column that it sums, the gates.
+template <int kCount>
 struct TokenPart {
-  static constexpr int kCount = kChunks * 32 / kPartThreads;
-  float q[kCount], k[kCount], v[4], decay, beta;
+  uint32_t q[kCount], k[kCount], v, g, beta, A_log, dt_bias;
 
   __device__ __forceinline__ void load(const DeltaRule &p, int64_t b, int64_t t, int64_t h,
-                                       int column) {
-    const int64_t hk = p.heads.key_head(h);
-    const int key_dim = static_cast<int>(p.key_dim), thread = static_cast<int>(threadIdx.x);
-    read(q, p.q, p.q.offset(b, t, hk), thread, kPartThreads, key_dim);
-    read(k, p.k, p.k.offset(b, t, hk), thread, kPartThreads, key_dim);
-    const int value_dim = static_cast<int>(p.value_dim);
-    read(v, p.v, p.v.offset(b, t, h), column, 1, value_dim);
-    decay = token_decay(p, b, t, h);
-    beta = token_beta(p, b, t, h);
-  }
-
- private:
-  /// Elements first + i step as floats, 0 from `limit` on; the type is decided once.
-  template <int kWanted>
-  __device__ __forceinline__ static void read(float (&x)[kWanted], const Tensor &t, int64_t offset,
-                                              int first, int step, int limit) {
-    const auto from = [&](const auto *p) {
+                                       int64_t key_head, int64_t column) {
+    const auto thread = static_cast<int>(threadIdx.x), key_dim = static_cast<int>(p.key_dim);
+    const int64_t q_at = p.q.offset(b, t, key_head), k_at = p.k.offset(b, t, key_head);
 #pragma unroll
-      for (int i = 0; i < kWanted; ++i) {
-        x[i] = first + i * step < limit ? to_float(p[first + i * step]) : 0.0F;
-      }
-    };
-    if (t.dtype == DType::f32) {
-      from(static_cast<const float *>(t.data) + offset);
-    } else if (t.dtype == DType::bf16) {
-      from(static_cast<const bf16 *>(t.data) + offset);
-    } else {
-      from(static_cast<const f16 *>(t.data) + offset);
+    for (int i = 0; i < kCount; ++i) {
+      const int d = thread + i * kPartThreads;
+      q[i] = d < key_dim ? load_bits(p.q, q_at + d) : 0;
+      k[i] = d < key_dim ? load_bits(p.k, k_at + d) : 0;
     }
+    v = column < p.value_dim ? load_bits(p.v, p.v.offset(b, t, h, column)) : 0;
+    g = p.g.present() ? load_bits(p.g, p.g.offset(b, t, h)) : 0;
+    beta = p.beta.present() ? load_bits(p.beta, p.beta.offset(b, t, h)) : 0;
+    A_log = p.gate ? load_bits(p.A_log, p.A_log.offset(h)) : 0;
+    dt_bias = p.gate && p.dt_bias.present() ? load_bits(p.dt_bias, p.dt_bias.offset(h)) : 0;
+  }
+
+  /// Log decay and beta under the call's flags.
+  __device__ __forceinline__ float log_decay(const DeltaRule &p) const {
+    const float x = from_bits(p.g.dtype, g);
+    if (!p.gate) return x;
+    return decay_of_gate(x, from_bits(p.A_log.dtype, A_log), from_bits(p.dt_bias.dtype, dt_bias));
+  }
+  __device__ __forceinline__ float beta_value(const DeltaRule &p) const {
+    float x = p.beta.present() ? from_bits(p.beta.dtype, beta) : 1.0F;
+    if (p.beta.present() && p.beta_sigmoid) x = sigmoid(x);
+    return p.neg_eigval ? 2.0F * x : x;
   }
 };
 
-struct RecurrentPlan {
-  int column_tiles;  ///< Blocks that share a value head.
-  bool aligned_state;
+/// q and k of a token and the warps' parts of their products.
+template <int kKeyDim>
+struct alignas(16) SharedToken {
+  float q[kKeyDim], k[kKeyDim];
+  float kq[kWarps], kk[kWarps], qq[kWarps];
 };
 
-/// Sums over DK: of the four groups of a warp by shuffles, of the two warps through shared memory.
-struct ColumnSums {
-  float part[2][kPartColumns];
+__device__ __forceinline__ float sum4(const float (&x)[kWarps]) {
+  const float4 f = *reinterpret_cast<const float4 *>(x);
+  return (f.x + f.y) + (f.z + f.w);
+}
 
-  /// First half: this warp's sums are on their way to the other.
-  __device__ __forceinline__ void give(float (&x)[4]) {
-    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+/// Sums over DK. Thread t adds up value t: S^T k of a column (t < kColumns), or S^T q. Columns lie
+/// in an order in which a warp's stores meet no bank conflict.
+template <class Part>
+struct alignas(16) ColumnSums {
+  static constexpr int kColumns = Part::kColumns, kQuads = Part::kVector / 4;
+  float part[kPartGroups][2 * kColumns + 4];  // With room that spreads the groups over the banks.
+
+  /// The column that lies at position i.
+  __device__ __forceinline__ static int column(int i) {
+    const int quad = i / (4 * kPartPlaces), place = i / 4 % kPartPlaces;
+    return place * Part::kVector + quad * 4 + i % 4;
+  }
+  /// Position of a quad of this thread's columns.
+  __device__ __forceinline__ static int position(int quad) {
+    return quad * 4 * kPartPlaces + Part::place() * 4;
+  }
+
+  __device__ __forceinline__ void give(const float (&k_sum)[Part::kVector],
+                                       const float (&q_sum)[Part::kVector]) {
+    float *const row = part[Part::group()];
 #pragma unroll
-    for (int c = 0; c < 4; ++c) {
-      x[c] += __shfl_xor_sync(kFullWarp, x[c], 8);
-      x[c] += __shfl_xor_sync(kFullWarp, x[c], 16);
-    }
-    if (lane < 8) {
-      *reinterpret_cast<float4 *>(&part[warp][lane * 4]) = make_float4(x[0], x[1], x[2], x[3]);
+    for (int j = 0; j < kQuads; ++j) {
+      *reinterpret_cast<float4 *>(row + position(j)) =
+          make_float4(k_sum[4 * j], k_sum[4 * j + 1], k_sum[4 * j + 2], k_sum[4 * j + 3]);
+      *reinterpret_cast<float4 *>(row + kColumns + position(j)) =
+          make_float4(q_sum[4 * j], q_sum[4 * j + 1], q_sum[4 * j + 2], q_sum[4 * j + 3]);
     }
   }
-  /// Second half, after a barrier: the whole sums.
-  __device__ __forceinline__ void take(float (&x)[4]) const {
-    const int c = (threadIdx.x & 7) * 4;
-    const float4 a = *reinterpret_cast<const float4 *>(&part[0][c]);
-    const float4 b = *reinterpret_cast<const float4 *>(&part[1][c]);
-    x[0] = a.x + b.x, x[1] = a.y + b.y, x[2] = a.z + b.z, x[3] = a.w + b.w;
+  __device__ __forceinline__ float take(int i) const {
+    float x[kPartGroups];
+#pragma unroll
+    for (int g = 0; g < kPartGroups; ++g) x[g] = part[g][i];
+    // A tree, level by level: nested loops with a varying bound are not unrolled.
+    static_assert(kPartGroups == 16);
+#pragma unroll
+    for (int g = 0; g < 8; ++g) x[g] = x[2 * g] + x[2 * g + 1];
+#pragma unroll
+    for (int g = 0; g < 4; ++g) x[g] = x[2 * g] + x[2 * g + 1];
+    return (x[0] + x[1]) + (x[2] + x[3]);
   }
 };
 
-template <int kChunks, bool kRowsFirst>
-__global__ void __launch_bounds__(kPartThreads, kChunks <= 4 ? 8 : 4)
+/// Calls f with a state tensor's elements as a typed pointer.
+template <class F>
+__device__ __forceinline__ void with_state_type(const Tensor &t, int64_t offset, F f) {
+  if (t.dtype == DType::f32) {
+    f(static_cast<float *>(t.data) + offset);
+  } else {
+    f(static_cast<bf16 *>(t.data) + offset);
+  }
+}
+
+/// Blocks that a multiprocessor's registers are to hold: 80 - 128 KB of state on its way.
+template <class S, int kChunks, bool kOne>
+constexpr int resident_blocks() {
+  if (kChunks * 16 / sizeof(S) > 8) return sizeof(S) == 4 ? 4 : 2;
+  if (sizeof(S) == 4) return kOne ? 7 : 5;
+  return kOne ? 5 : 4;
+}
+
+/// kOne: every sequence has one token. S: element type of the state that is read.
+template <class S, bool kRowsFirst, int kChunks, bool kOne>
+__global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOne>()))
     recurrent_kernel(const __grid_constant__ DeltaRule p,
                      const __grid_constant__ RecurrentPlan plan) {
-  constexpr int kKeyDim = kChunks * 32;
-  __shared__ __align__(16) float q[kKeyDim], k[kKeyDim];
-  __shared__ __align__(16) ColumnSums predicted, output;
-  __shared__ float squares[2][2];  // [q, k][warp].
-  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-  const int64_t head_item = blockIdx.x / plan.column_tiles;
-  const int64_t h = head_item % p.heads.value_heads, n = head_item / p.heads.value_heads;
-  const int column =
-      static_cast<int>(blockIdx.x % plan.column_tiles) * kPartColumns + (lane & 7) * 4;
-  const bool inside = column < p.value_dim;
-  const SequenceSpan span = clamped_span(p.sequences, n);
+  using Part = StatePart<S, kRowsFirst, kChunks, kOne && sizeof(S) == 2>;
+  constexpr int kColumns = Part::kColumns;
+  constexpr int kKeyDim = kChunks * kPartGroups * Part::kVector;
+  constexpr int kCount = kKeyDim / kPartThreads;
+  __shared__ SharedToken<kKeyDim> tokens[kOne ? 1 : 2];
+  __shared__ ColumnSums<Part> sums;
+  __shared__ __align__(16) float updates[kColumns];  // v' of the columns, in the order of the sums.
+  const auto thread = static_cast<int>(threadIdx.x);
+  const int lane = thread & 31, warp = thread >> 5;
+  const unsigned item = blockIdx.x / plan.column_tiles;
+  const int64_t n = item / plan.value_heads;
+  const unsigned h = item - static_cast<unsigned>(n) * plan.value_heads;
+  const int64_t key_head = plan.interleaved ? h % plan.key_heads : h / plan.group;
+  const int64_t first_column =
+      static_cast<int64_t>(blockIdx.x - item * plan.column_tiles) * kColumns;
+  const int64_t column = first_column + ColumnSums<Part>::column(thread & (kColumns - 1));
+  const bool inside = first_column + Part::place() * Part::kVector < p.value_dim;
+  const SequenceSpan span = kOne ? SequenceSpan{n, 0, 1} : clamped_span(p.sequences, n);
 
   // The first token's operands are on their way while the slot, and then the state, is fetched.
-  TokenPart<kChunks> token;
-  if (span.length > 0) token.load(p, span.batch, span.begin, h, column);
   int64_t slot = n;
   if (p.state_indices.present) {
     int64_t at = 0;
     if (p.num_accepted.present) {
       at = clamp64(p.num_accepted.at(n) - 1, 0, p.state_indices.columns - 1);
     }
-    slot = checked_slot(p.state_indices.at(n, at), p.initial_state.shape[0]);
+    slot = p.state_indices.at(n, at);
+  }
+  TokenPart<kCount> token;
+  const int64_t v_column = thread < kColumns ? column : p.value_dim;
+  if (span.length > 0) token.load(p, span.batch, span.begin, h, key_head, v_column);
+  if (p.state_indices.present) {
+    slot = checked_slot(slot, p.initial_state.shape[0]);
     if (slot < 0) {
-      for (int64_t t = threadIdx.x >> 3; inside && t < span.length; t += kPartThreads / 8) {
-        const int64_t offset = p.o.offset(span.batch, span.begin + t, h, column);
-        for (int i = 0; i < 4; ++i) store_any(p.o, offset + i, 0.0F);
+      if (thread >= kColumns || column >= p.value_dim) return;
+      for (int64_t t = 0; t < span.length; ++t) {
+        store_any(p.o, p.o.offset(span.batch, span.begin + t, h, column), 0.0F);
       }
       return;
     }
   }
-  StatePart<kChunks> state;
-  state.clear();
-  if (p.initial_state.present()) {
-    state.template read<kRowsFirst>(p.initial_state, slot, h, static_cast<int>(p.key_dim), column,
-                                    inside, plan.aligned_state);
+  const auto state_offset = [&](const Tensor &t, int64_t entry) {
+    return t.offset(entry, h, 0, first_column);
+  };
+  const auto key_dim = static_cast<int>(p.key_dim);
+  Part state;
+  const Tensor &in = p.initial_state;
+  if (in.present() && inside) {
+    state.read(static_cast<const S *>(in.data) + state_offset(in, slot), in.stride[2], in.stride[3],
+               key_dim, plan.aligned_in);
+  } else {
+    state.clear();
   }
+  const Tensor &out = p.state_indices.present ? p.initial_state : p.final_state;
 
   for (int64_t i = 0; i < span.length; ++i) {
     const int64_t t = span.begin + i;
-    if (p.qk_l2norm) {
-      float qq = 0.0F, kk = 0.0F;
+    SharedToken<kKeyDim> &shared = tokens[kOne ? 0 : i & 1];
+    float kq = 0.0F, kk = 0.0F, qq = 0.0F;
 #pragma unroll
-      for (int j = 0; j < TokenPart<kChunks>::kCount; ++j) {
-        qq = fmaf(token.q[j], token.q[j], qq);
-        kk = fmaf(token.k[j], token.k[j], kk);
-      }
-      qq = warp_sum(qq);
-      kk = warp_sum(kk);
-      if (lane == 0) squares[0][warp] = qq, squares[1][warp] = kk;
+    for (int j = 0; j < kCount; ++j) {
+      const float q = from_bits(p.q.dtype, token.q[j]), k = from_bits(p.k.dtype, token.k[j]);
+      shared.q[thread + j * kPartThreads] = q;
+      shared.k[thread + j * kPartThreads] = k;
+      kq = fmaf(k, q, kq);
+      kk = fmaf(k, k, kk);
+      qq = fmaf(q, q, qq);
     }
-#pragma unroll
-    for (int j = 0; j < TokenPart<kChunks>::kCount; ++j) {
-      q[threadIdx.x + j * kPartThreads] = token.q[j];
-      k[threadIdx.x + j * kPartThreads] = token.k[j];
-    }
-    const float decay = token.decay, beta = token.beta;
-    float v[4] = {token.v[0], token.v[1], token.v[2], token.v[3]};
+    kq = warp_sum(kq);
+    if (p.qk_l2norm) kk = warp_sum(kk), qq = warp_sum(qq);
+    if (lane == 0) shared.kq[warp] = kq, shared.kk[warp] = kk, shared.qq[warp] = qq;
+    const Decay decay(token.log_decay(p));
+    const float beta = token.beta_value(p), v = from_bits(p.v.dtype, token.v);
     __syncthreads();
-    if (i + 1 < span.length) token.load(p, span.batch, t + 1, h, column);
-    float scale = p.scale, norm = 1.0F;
-    if (p.qk_l2norm) {
-      scale *= rsqrtf(squares[0][0] + squares[0][1] + kL2NormEps);
-      norm = rsqrtf(squares[1][0] + squares[1][1] + kL2NormEps);
-    }
+    if (!kOne && i + 1 < span.length) token.load(p, span.batch, t + 1, h, key_head, v_column);
 
-    float sum[4] = {};
-    state.decay_and_project(sum, decay, k);
-    predicted.give(sum);
+    float k_sum[Part::kVector] = {}, q_sum[Part::kVector] = {};
+    state.project(k_sum, q_sum, shared.k, shared.q);
+    sums.give(k_sum, q_sum);
     __syncthreads();
-    predicted.take(sum);
-    // norm enters twice: the prediction is S^T (norm k), the update (norm k) v'^T.
-#pragma unroll
-    for (int c = 0; c < 4; ++c) v[c] = norm * beta * (v[c] - norm * sum[c]);
-    sum[0] = sum[1] = sum[2] = sum[3] = 0.0F;
-    state.update_and_project(sum, k, v, q);
-    output.give(sum);
-    __syncthreads();
-    if (warp == 0 && lane < 8 && inside) {
-      output.take(sum);
-      const int64_t o_at = p.o.offset(span.batch, t, h, column);
-#pragma unroll
-      for (int c = 0; c < 4; ++c) store_any(p.o, o_at + c, scale * sum[c]);
+    const float sum = thread < 2 * kColumns ? decay.apply(sums.take(thread)) : 0.0F;
+    if (thread < kColumns) {
+      // The norm enters twice: the prediction is S^T (norm k), the update (norm k) v'^T.
+      const float norm = p.qk_l2norm ? rsqrtf(sum4(shared.kk) + kL2NormEps) : 1.0F;
+      updates[thread] = norm * beta * (v - norm * sum);
     }
-    if (p.slot_per_token() && i < p.state_indices.columns) {
-      const int64_t to = checked_slot(p.state_indices.at(n, i), p.initial_state.shape[0]);
-      if (to >= 0) {
-        state.template write<kRowsFirst>(p.initial_state, to, h, static_cast<int>(p.key_dim),
-                                         column, inside, plan.aligned_state);
+    __syncthreads();
+    if (thread >= kColumns && thread < 2 * kColumns && column < p.value_dim) {
+      float scale = p.scale;
+      if (p.qk_l2norm) scale *= rsqrtf(sum4(shared.qq) + kL2NormEps);
+      store_any(p.o, p.o.offset(span.batch, t, h, column),
+                scale * fmaf(sum4(shared.kq), updates[thread - kColumns], sum));
+    }
+    float update[Part::kVector];
+#pragma unroll
+    for (int j = 0; j < Part::kVector; j += 4) {
+      const float4 f =
+          *reinterpret_cast<const float4 *>(updates + ColumnSums<Part>::position(j / 4));
+      update[j] = f.x, update[j + 1] = f.y, update[j + 2] = f.z, update[j + 3] = f.w;
+    }
+    int64_t to = slot;
+    bool wanted = kOne && out.present();
+    if (p.slot_per_token()) {
+      to = i < p.state_indices.columns
+               ? checked_slot(p.state_indices.at(n, i), p.initial_state.shape[0])
+               : -1;
+      wanted = to >= 0;
+    }
+    if constexpr (kOne) {
+      if (wanted && inside) {
+        with_state_type(out, state_offset(out, to), [&](auto *memory) {
+          state.update_and_write(decay, shared.k, update, memory, out.stride[2], out.stride[3],
+                                 key_dim, plan.aligned_out);
+        });
+      }
+    } else {
+      state.update(decay, shared.k, update);
+      if (wanted && inside) {
+        with_state_type(out, state_offset(out, to), [&](auto *memory) {
+          state.write(memory, out.stride[2], out.stride[3], key_dim, plan.aligned_out);
+        });
       }
     }
   }
-  if (p.slot_per_token()) return;
-  const Tensor &out = p.state_indices.present ? p.initial_state : p.final_state;
-  if (out.present()) {
-    state.template write<kRowsFirst>(out, slot, h, static_cast<int>(p.key_dim), column, inside,
-                                     plan.aligned_state);
-  }
+  if (kOne || p.slot_per_token() || !out.present() || !inside) return;
+  with_state_type(out, state_offset(out, slot), [&](auto *memory) {
+    state.write(memory, out.stride[2], out.stride[3], key_dim, plan.aligned_out);
+  });
 }
 
-/// True if groups of four state elements of every thread start on four elements' size.
+/// True if the rows (columns if rows_first) of a state all start on 16 bytes.
 bool state_aligned(const Tensor &t, bool rows_first) {
   if (!t.present()) return true;
+  if (reinterpret_cast<uintptr_t>(t.data) % 16 != 0) return false;
   const auto size = static_cast<int64_t>(dtype_size(t.dtype));
-  if (reinterpret_cast<uintptr_t>(t.data) % static_cast<uintptr_t>(4 * size) != 0) return false;
   for (int i = 0; i < 4; ++i) {
     const bool unit = i == (rows_first ? 2 : 3);
-    if (!unit && t.shape[i] > 1 && t.stride[i] % 4 != 0) return false;
+    if (!unit && t.shape[i] > 1 && t.stride[i] * size % 16 != 0) return false;
   }
   return true;
 }
 
-template <int kChunks>
+template <class S, int kChunks, bool kOne>
 Status launch_recurrent(const DeltaRule &p, const Launch &l, bool rows_first) {
+  constexpr int kColumns = StatePart<S, false, kChunks, kOne>::kColumns;
   RecurrentPlan plan;
-  plan.column_tiles = static_cast<int>((p.value_dim + kPartColumns - 1) / kPartColumns);
-  plan.aligned_state =
-      state_aligned(p.initial_state, rows_first) && state_aligned(p.final_state, rows_first);
+  plan.column_tiles = static_cast<unsigned>((p.value_dim + kColumns - 1) / kColumns);
+  plan.value_heads = static_cast<unsigned>(p.heads.value_heads);
+  plan.key_heads = static_cast<unsigned>(p.heads.key_heads);
+  plan.group = static_cast<unsigned>(p.heads.group());
+  plan.interleaved = p.heads.interleaved;
+  plan.aligned_in = state_aligned(p.initial_state, rows_first);
+  plan.aligned_out =
+      p.state_indices.present ? plan.aligned_in : state_aligned(p.final_state, rows_first);
   const int64_t blocks = p.sequences.count * p.heads.value_heads * plan.column_tiles;
   const char *name = "fused_recurrent_gated_delta_rule";
   if (rows_first) {
-    return launch<recurrent_kernel<kChunks, true>>(name, l, blocks, kPartThreads, 0, p, plan);
+    return launch<recurrent_kernel<S, true, kChunks, kOne>>(name, l, blocks, kPartThreads, 0, p,
+                                                            plan);
   }
-  return launch<recurrent_kernel<kChunks, false>>(name, l, blocks, kPartThreads, 0, p, plan);
+  return launch<recurrent_kernel<S, false, kChunks, kOne>>(name, l, blocks, kPartThreads, 0, p,
+                                                           plan);
+}
+
+template <class S>
+Status launch_for(const DeltaRule &p, const Launch &l, bool rows_first) {
+  constexpr int kOneHundred = sizeof(S) == 4 ? 2 : 1;  // Chunks of 128 rows.
+  const bool one = !p.sequences.packed() && p.sequences.tokens == 1;
+  if (p.key_dim > 128) return launch_recurrent<S, 2 * kOneHundred, false>(p, l, rows_first);
+  if (one) return launch_recurrent<S, kOneHundred, true>(p, l, rows_first);
+  return launch_recurrent<S, kOneHundred, false>(p, l, rows_first);
 }
 
 }  // namespace
@@ -226,8 +329,9 @@ Status fused_recurrent_gated_delta_rule(const DeltaRule &p, const Launch &l) {
   }
   const Tensor &state = p.final_state.present() ? p.final_state : p.initial_state;
   const bool rows_first = state.present() && state.stride[3] != 1;
-  return p.key_dim <= 128 ? launch_recurrent<4>(p, l, rows_first)
-                          : launch_recurrent<8>(p, l, rows_first);
+  const Tensor &read = p.initial_state.present() ? p.initial_state : p.final_state;
+  return read.dtype == DType::bf16 ? launch_for<bf16>(p, l, rows_first)
+                                   : launch_for<float>(p, l, rows_first);
 }
 
 }  // namespace gdn::cuda

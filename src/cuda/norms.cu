@@ -3,23 +3,35 @@
 #include "cuda/launch.h"
 #include "cuda/operations.h"
 
-// l2norm and rms_norm_gated: a warp a row, four neighbouring elements a lane and 128 columns, in
-// one access where alignment allows it. The first 512 columns stay in registers between the sum and
-// the result; what lies behind is read again out of the cache.
+// l2norm and rms_norm_gated: 16 bytes a lane, sixteen lanes a row up to 128 columns and a warp a
+// row above. A thread has several short rows on their way at once, and the weight in registers for
+// all of them. The first columns of a row stay in registers between the sum and the result; what
+// lies behind is read again out of the cache.
 
 namespace gdn::cuda {
 namespace {
 
-constexpr int kWarps = 8;
-constexpr int kSpan = 128;  ///< Columns a warp takes at once.
-constexpr int kKept = 4;    ///< Spans kept in registers.
+constexpr int kThreads = 256;
+constexpr int kVector = 8;  ///< Neighbouring elements of a lane.
+
+/// How rows are dealt out. Decided by the width alone, so that a row's bits depend on nothing else.
+template <int kLanesOfRow, int kSpansKept, int kRowsAtOnce>
+struct Deal {
+  static constexpr int kLanes = kLanesOfRow;
+  static constexpr int kSpan = kLanes * kVector;  ///< Columns that the lanes take at once.
+  static constexpr int kKept = kSpansKept;        ///< Spans kept in registers.
+  static constexpr int kRows = kRowsAtOnce;       ///< Rows of a thread.
+  static constexpr int kRowsOfBlock = kThreads / kLanes * kRows;
+};
+using ShortRows = Deal<16, 1, 4>;
+using LongRows = Deal<32, 2, 1>;
 
 /// What follows from shapes and alignment. Rank-5 tensors whose rows follow each other with one
 /// stride are `flat`.
 struct RowPlan {
   int64_t rows;
   bool flat;
-  bool aligned;
+  bool whole;  ///< Rows start on 16 bytes and hold a multiple of eight elements.
 };
 
 /// True if the leading dimensions are one dimension with one stride.
@@ -30,8 +42,8 @@ bool is_flat(const Tensor &t) {
   return true;
 }
 
-__device__ __forceinline__ int64_t row_offset(const Tensor &t, const RowPlan &plan, int64_t row) {
-  if (plan.flat) return row * t.stride[3];
+/// Offset of a row of a tensor that is not flat. Its divisions are kept out of the way of the rest.
+__device__ __noinline__ int64_t strided_offset(const Tensor &t, int64_t row) {
   const int64_t i3 = row % t.shape[3];
   row /= t.shape[3];
   const int64_t i2 = row % t.shape[2];
@@ -39,159 +51,254 @@ __device__ __forceinline__ int64_t row_offset(const Tensor &t, const RowPlan &pl
   return t.offset(row / t.shape[1], row % t.shape[1], i2, i3);
 }
 
-/// Elements d .. d + 3 of a row; zeros from `width` on.
-template <class E>
-__device__ __forceinline__ void load_row4(float (&x)[4], const E *row, int64_t d, int64_t width,
-                                          bool aligned) {
-  if (d + 4 <= width) {
-    load4(x, row + d, aligned);
-    return;
-  }
-#pragma unroll
-  for (int i = 0; i < 4; ++i) x[i] = d + i < width ? to_float(row[d + i]) : 0.0F;
+__device__ __forceinline__ int64_t row_offset(const Tensor &t, const RowPlan &plan, int64_t row) {
+  return plan.flat ? row * t.stride[3] : strided_offset(t, row);
 }
 
-template <class E>
-__device__ __forceinline__ void store_row4(E *row, const float (&x)[4], int64_t d, int64_t width,
-                                           bool aligned) {
-  if (d + 4 <= width) {
-    store4(row + d, x, aligned);
-    return;
-  }
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    if (d + i < width) row[d + i] = from_float<E>(x[i]);
-  }
-}
+/// Elements d .. d + 7 of a row as they lie in memory, so that several can be on their way; zeros
+/// from `width` on. kWhole: rows start on 16 bytes and hold a multiple of eight elements.
+template <class E, bool kWhole>
+struct Eight {
+  static constexpr int kParts = kVector * static_cast<int>(sizeof(E)) / 16;
+  static constexpr int kEach = kVector / kParts;
+  uint4 bits[kParts];
 
-/// Calls finish(d, x) for each four elements of the row with x = norm * element, where norm =
-/// rsqrt(factor * sum of squares + eps).
-template <class E, class F>
-__device__ __forceinline__ void normalize(const E *row, int64_t width, float factor, float eps,
-                                          bool aligned, int lane, F finish) {
-  float kept[kKept][4];
-  float sum = 0.0F;
-  const auto add = [&](const float(&x)[4]) {
+  __device__ __forceinline__ void load(const E *row, int64_t d, int64_t width) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) sum = fmaf(x[i], x[i], sum);
-  };
+    for (int i = 0; i < kParts; ++i) {
+      if constexpr (kWhole) {
+        bits[i] = d < width ? reinterpret_cast<const uint4 *>(row + d)[i] : make_uint4(0, 0, 0, 0);
+      } else {
+        float x[kEach];
 #pragma unroll
-  for (int s = 0; s < kKept; ++s) {
-    if (s * kSpan < width) {
-      load_row4(kept[s], row, s * kSpan + lane * 4, width, aligned);
-      add(kept[s]);
+        for (int j = 0; j < kEach; ++j) {
+          const int64_t at = d + i * kEach + j;
+          x[j] = at < width ? to_float(row[at]) : 0.0F;
+        }
+        bits[i] = pack16<E>(x);
+      }
     }
   }
-  for (int64_t d = kKept * kSpan + lane * 4; d < width; d += kSpan) {
-    float x[4];
-    load_row4(x, row, d, width, aligned);
-    add(x);
-  }
-  const float norm = rsqrtf(factor * warp_sum(sum) + eps);
+  __device__ __forceinline__ void values(float (&x)[kVector]) const {
 #pragma unroll
-  for (int s = 0; s < kKept; ++s) {
-    if (s * kSpan + lane * 4 < width) {
+    for (int i = 0; i < kParts; ++i) {
+      float y[kEach];
+      unpack16<E>(y, bits[i]);
 #pragma unroll
-      for (int i = 0; i < 4; ++i) kept[s][i] *= norm;
-      finish(s * kSpan + lane * 4, kept[s]);
+      for (int j = 0; j < kEach; ++j) x[i * kEach + j] = y[j];
     }
   }
-  for (int64_t d = kKept * kSpan + lane * 4; d < width; d += kSpan) {
-    float x[4];
-    load_row4(x, row, d, width, aligned);
+};
+
+template <bool kWhole, class E>
+__device__ __forceinline__ void store_row(E *row, const float (&x)[kVector], int64_t d,
+                                          int64_t width) {
+  constexpr int kEach = Eight<E, kWhole>::kEach;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) x[i] *= norm;
-    finish(d, x);
+  for (int i = 0; i < kVector; i += kEach) {
+    float y[kEach];
+#pragma unroll
+    for (int j = 0; j < kEach; ++j) y[j] = x[i + j];
+    if constexpr (kWhole) {
+      *reinterpret_cast<uint4 *>(row + d + i) = pack16<E>(y);
+    } else {
+#pragma unroll
+      for (int j = 0; j < kEach; ++j) {
+        if (d + i + j < width) row[d + i + j] = from_float<E>(y[j]);
+      }
+    }
   }
 }
 
-template <class E>
-__global__ void __launch_bounds__(kWarps * 32)
+/// Calls finish(r, d, x) for eight elements of row rows[r] at a time with x = norm * element, where
+/// norm = rsqrt(factor * sum of squares + eps). Rows that are null are left out. meanwhile() runs
+/// while the first elements are on their way.
+template <class D, bool kWhole, class E, class G, class F>
+__device__ __forceinline__ void normalize(const E *const (&rows)[D::kRows], int64_t width,
+                                          float factor, float eps, G meanwhile, F finish) {
+  const int first = static_cast<int>(threadIdx.x % D::kLanes) * kVector;
+  constexpr int kBehind = D::kKept * D::kSpan;  // Columns that stay in registers.
+  Eight<E, kWhole> kept[D::kRows][D::kKept];
+#pragma unroll
+  for (int r = 0; r < D::kRows; ++r) {
+#pragma unroll
+    for (int s = 0; s < D::kKept; ++s) {
+      kept[r][s].load(rows[r], s * D::kSpan + first, rows[r] != nullptr ? width : 0);
+    }
+  }
+  meanwhile();
+#pragma unroll
+  for (int r = 0; r < D::kRows; ++r) {
+    float sum = 0.0F;
+    const auto add = [&](const Eight<E, kWhole> &eight) {
+      float x[kVector];
+      eight.values(x);
+#pragma unroll
+      for (int i = 0; i < kVector; ++i) sum = fmaf(x[i], x[i], sum);
+    };
+    const auto finish_eight = [&](const Eight<E, kWhole> &eight, int64_t d, float norm) {
+      float x[kVector];
+      eight.values(x);
+#pragma unroll
+      for (int i = 0; i < kVector; ++i) x[i] *= norm;
+      finish(r, d, x);
+    };
+    Eight<E, kWhole> more;
+#pragma unroll
+    for (int s = 0; s < D::kKept; ++s) add(kept[r][s]);
+    const int64_t end = rows[r] != nullptr ? width : 0;
+    for (int64_t d = kBehind + first; d < end; d += D::kSpan) {
+      more.load(rows[r], d, width);
+      add(more);
+    }
+#pragma unroll
+    for (int i = D::kLanes / 2; i > 0; i /= 2) sum += __shfl_xor_sync(kFullWarp, sum, i);
+    const float norm = rsqrtf(factor * sum + eps);
+#pragma unroll
+    for (int s = 0; s < D::kKept; ++s) {
+      const int d = s * D::kSpan + first;
+      if (d < end) finish_eight(kept[r][s], d, norm);
+    }
+    for (int64_t d = kBehind + first; d < end; d += D::kSpan) {
+      more.load(rows[r], d, width);
+      finish_eight(more, d, norm);
+    }
+  }
+}
+
+/// The rows of a thread; null past the last one. Neighbouring groups of lanes have neighbouring
+/// rows.
+template <class D, class E>
+__device__ __forceinline__ void find_rows(E *(&rows)[D::kRows], const Tensor &t,
+                                          const RowPlan &plan) {
+  const int64_t first =
+      static_cast<int64_t>(blockIdx.x) * D::kRowsOfBlock + threadIdx.x / D::kLanes;
+#pragma unroll
+  for (int r = 0; r < D::kRows; ++r) {
+    const int64_t row = first + r * (kThreads / D::kLanes);
+    rows[r] = row < plan.rows && t.present() ? static_cast<E *>(t.data) + row_offset(t, plan, row)
+                                             : nullptr;
+  }
+}
+
+template <class D, class E, bool kWhole>
+__global__ void __launch_bounds__(kThreads)
     l2norm_kernel(const __grid_constant__ L2Norm p, const __grid_constant__ RowPlan plan) {
-  const int lane = threadIdx.x & 31;
-  const int64_t row = static_cast<int64_t>(blockIdx.x) * kWarps + (threadIdx.x >> 5);
-  if (row >= plan.rows) return;
   const int64_t width = p.x.shape[4];
-  E *const y = static_cast<E *>(p.y.data) + row_offset(p.y, plan, row);
-  normalize(static_cast<const E *>(p.x.data) + row_offset(p.x, plan, row), width, 1.0F, p.eps,
-            plan.aligned, lane,
-            [&](int64_t d, float(&x)[4]) { store_row4(y, x, d, width, plan.aligned); });
+  const E *x[D::kRows];
+  E *y[D::kRows];
+  find_rows<D>(x, p.x, plan);
+  find_rows<D>(y, p.y, plan);
+  normalize<D, kWhole>(
+      x, width, 1.0F, p.eps, [] {},
+      [&](int r, int64_t d, const float(&e)[kVector]) { store_row<kWhole>(y[r], e, d, width); });
 }
 
-template <class E>
-__global__ void __launch_bounds__(kWarps * 32)
+template <class D, class E, bool kWhole>
+__global__ void __launch_bounds__(kThreads)
     rms_norm_gated_kernel(const __grid_constant__ RmsNormGated p,
                           const __grid_constant__ RowPlan plan) {
-  const int lane = threadIdx.x & 31;
-  const int64_t row = static_cast<int64_t>(blockIdx.x) * kWarps + (threadIdx.x >> 5);
-  if (row >= plan.rows) return;
   const int64_t width = p.x.shape[4];
-  E *const y = static_cast<E *>(p.y.data) + row_offset(p.y, plan, row);
-  const E *const z =
-      p.z.present() ? static_cast<const E *>(p.z.data) + row_offset(p.z, plan, row) : nullptr;
-  normalize(static_cast<const E *>(p.x.data) + row_offset(p.x, plan, row), width,
-            1.0F / static_cast<float>(width), p.eps, plan.aligned, lane,
-            [&](int64_t d, float(&x)[4]) {
-              if (p.weight.present()) {
+  const int first = static_cast<int>(threadIdx.x % D::kLanes) * kVector;
+  const E *x[D::kRows], *z[D::kRows];
+  E *y[D::kRows];
+  find_rows<D>(x, p.x, plan);
+  find_rows<D>(z, p.z, plan);
+  find_rows<D>(y, p.y, plan);
+  // Short rows: gates are on their way beside the elements, and the weight serves all rows.
+  constexpr bool kAhead = D::kRows > 1;
+  Eight<E, kWhole> gates[D::kRows];
+  float weight[kVector];
+  const auto load_weight = [&](int64_t d) {
+    uint32_t bits[kVector];
 #pragma unroll
-                for (int i = 0; i < 4; ++i) {
-                  if (d + i < width) x[i] *= load_any(p.weight, p.weight.offset(d + i));
-                }
-              }
-              if (z != nullptr) {
-                float gate[4];
-                load_row4(gate, z, d, width, plan.aligned);
+    for (int i = 0; i < kVector; ++i) {
+      const bool in = p.weight.present() && d + i < width;
+      bits[i] = in ? load_bits(p.weight, p.weight.offset(d + i)) : 0;
+    }
 #pragma unroll
-                for (int i = 0; i < 4; ++i) x[i] *= silu(gate[i]);
-              }
-              store_row4(y, x, d, width, plan.aligned);
-            });
+    for (int i = 0; i < kVector; ++i) {
+      weight[i] = p.weight.present() ? from_bits(p.weight.dtype, bits[i]) : 1.0F;
+    }
+  };
+  const auto load_ahead = [&] {
+    if constexpr (kAhead) {
+#pragma unroll
+      for (int r = 0; r < D::kRows; ++r) gates[r].load(z[r], first, z[r] != nullptr ? width : 0);
+      load_weight(first);
+    }
+  };
+  normalize<D, kWhole>(x, width, 1.0F / static_cast<float>(width), p.eps, load_ahead,
+                       [&](int r, int64_t d, float(&e)[kVector]) {
+                         if constexpr (!kAhead) {
+                           gates[r].load(z[r], d, z[r] != nullptr ? width : 0);
+                           load_weight(d);
+                         }
+                         float gate[kVector];
+                         gates[r].values(gate);
+#pragma unroll
+                         for (int i = 0; i < kVector; ++i) {
+                           e[i] *= weight[i];
+                           if (p.z.present()) e[i] *= silu(gate[i]);
+                         }
+                         store_row<kWhole>(y[r], e, d, width);
+                       });
 }
 
 RowPlan plan_rows(const Tensor &x, const Tensor &y, const Tensor *z) {
   RowPlan plan;
   plan.rows = x.shape[0] * x.shape[1] * x.shape[2] * x.shape[3];
   plan.flat = is_flat(x) && is_flat(y) && (z == nullptr || is_flat(*z));
-  plan.aligned = rows_aligned(x) && rows_aligned(y) && (z == nullptr || rows_aligned(*z));
+  plan.whole = x.shape[4] % kVector == 0 && rows_aligned(x) && rows_aligned(y) &&
+               (z == nullptr || rows_aligned(*z));
   return plan;
 }
 
-template <class E>
-Status launch_l2norm(const L2Norm &p, const Launch &l) {
-  const RowPlan plan = plan_rows(p.x, p.y, nullptr);
-  return launch<l2norm_kernel<E>>("l2norm", l, (plan.rows + kWarps - 1) / kWarps, kWarps * 32, 0, p,
-                                  plan);
+template <class D, class E>
+Status launch_deal(const L2Norm &p, const Launch &l, const RowPlan &plan) {
+  const int64_t blocks = (plan.rows + D::kRowsOfBlock - 1) / D::kRowsOfBlock;
+  if (plan.whole) {
+    return launch<l2norm_kernel<D, E, true>>("l2norm", l, blocks, kThreads, 0, p, plan);
+  }
+  return launch<l2norm_kernel<D, E, false>>("l2norm", l, blocks, kThreads, 0, p, plan);
 }
 
-template <class E>
-Status launch_rms_norm_gated(const RmsNormGated &p, const Launch &l) {
-  const RowPlan plan = plan_rows(p.x, p.y, p.z.present() ? &p.z : nullptr);
-  return launch<rms_norm_gated_kernel<E>>("rms_norm_gated", l, (plan.rows + kWarps - 1) / kWarps,
-                                          kWarps * 32, 0, p, plan);
+template <class D, class E>
+Status launch_deal(const RmsNormGated &p, const Launch &l, const RowPlan &plan) {
+  const int64_t blocks = (plan.rows + D::kRowsOfBlock - 1) / D::kRowsOfBlock;
+  const char *name = "rms_norm_gated";
+  if (plan.whole) {
+    return launch<rms_norm_gated_kernel<D, E, true>>(name, l, blocks, kThreads, 0, p, plan);
+  }
+  return launch<rms_norm_gated_kernel<D, E, false>>(name, l, blocks, kThreads, 0, p, plan);
+}
+
+template <class E, class Problem>
+Status launch_rows(const Problem &p, const Launch &l, const RowPlan &plan) {
+  return p.x.shape[4] <= ShortRows::kSpan ? launch_deal<ShortRows, E>(p, l, plan)
+                                          : launch_deal<LongRows, E>(p, l, plan);
+}
+
+template <class Problem>
+Status launch_norm(const Problem &p, const Launch &l, const RowPlan &plan) {
+  switch (p.x.dtype) {
+    case DType::f32:
+      return launch_rows<float>(p, l, plan);
+    case DType::bf16:
+      return launch_rows<bf16>(p, l, plan);
+    default:
+      return launch_rows<f16>(p, l, plan);
+  }
 }
 
 }  // namespace
 
 Status l2norm(const L2Norm &p, const Launch &l) {
-  switch (p.x.dtype) {
-    case DType::f32:
-      return launch_l2norm<float>(p, l);
-    case DType::bf16:
-      return launch_l2norm<bf16>(p, l);
-    default:
-      return launch_l2norm<f16>(p, l);
-  }
+  return launch_norm(p, l, plan_rows(p.x, p.y, nullptr));
 }
 
 Status rms_norm_gated(const RmsNormGated &p, const Launch &l) {
-  switch (p.x.dtype) {
-    case DType::f32:
-      return launch_rms_norm_gated<float>(p, l);
-    case DType::bf16:
-      return launch_rms_norm_gated<bf16>(p, l);
-    default:
-      return launch_rms_norm_gated<f16>(p, l);
-  }
+  return launch_norm(p, l, plan_rows(p.x, p.y, p.z.present() ? &p.z : nullptr));
 }
 
 }  // namespace gdn::cuda

@@ -59,6 +59,32 @@ __device__ __forceinline__ float2 unpack2<f16>(uint32_t x) {
   return __half22float2(*reinterpret_cast<const __half2 *>(&x));
 }
 
+/// 16 bytes of E as floats.
+template <class E>
+__device__ __forceinline__ void unpack16(float (&y)[16 / sizeof(E)], const uint4 &bits) {
+  if constexpr (sizeof(E) == 4) {
+    y[0] = __uint_as_float(bits.x), y[1] = __uint_as_float(bits.y);
+    y[2] = __uint_as_float(bits.z), y[3] = __uint_as_float(bits.w);
+  } else {
+    const float2 a = unpack2<E>(bits.x), b = unpack2<E>(bits.y);
+    const float2 c = unpack2<E>(bits.z), d = unpack2<E>(bits.w);
+    y[0] = a.x, y[1] = a.y, y[2] = b.x, y[3] = b.y;
+    y[4] = c.x, y[5] = c.y, y[6] = d.x, y[7] = d.y;
+  }
+}
+
+/// The inverse, rounding to nearest even.
+template <class E>
+__device__ __forceinline__ uint4 pack16(const float (&y)[16 / sizeof(E)]) {
+  if constexpr (sizeof(E) == 4) {
+    return make_uint4(__float_as_uint(y[0]), __float_as_uint(y[1]), __float_as_uint(y[2]),
+                      __float_as_uint(y[3]));
+  } else {
+    return make_uint4(pack2<E>(y[0], y[1]), pack2<E>(y[2], y[3]), pack2<E>(y[4], y[5]),
+                      pack2<E>(y[6], y[7]));
+  }
+}
+
 /// Four consecutive elements as floats; one access where `aligned` says that they start on four
 /// elements' size.
 template <class E>
@@ -89,11 +115,21 @@ __device__ __forceinline__ void store4(E *p, const float (&x)[4], bool aligned) 
   }
 }
 
+/// Bits of an element of a type known only at run time. Converted later, several of them can be on
+/// their way at once; a conversion in the branch of its type would wait for each.
+__device__ __forceinline__ uint32_t load_bits(const Tensor &t, int64_t offset) {
+  if (t.dtype == DType::f32) return static_cast<const uint32_t *>(t.data)[offset];
+  return static_cast<const uint16_t *>(t.data)[offset];
+}
+__device__ __forceinline__ float from_bits(DType type, uint32_t bits) {
+  if (type == DType::f32) return __uint_as_float(bits);
+  if (type == DType::bf16) return __uint_as_float(bits << 16);
+  return __half2float(__ushort_as_half(static_cast<uint16_t>(bits)));
+}
+
 /// An element of a type known only at run time.
 __device__ __forceinline__ float load_any(const Tensor &t, int64_t offset) {
-  if (t.dtype == DType::f32) return static_cast<const float *>(t.data)[offset];
-  if (t.dtype == DType::bf16) return to_float(static_cast<const bf16 *>(t.data)[offset]);
-  return to_float(static_cast<const f16 *>(t.data)[offset]);
+  return from_bits(t.dtype, load_bits(t, offset));
 }
 
 __device__ __forceinline__ void store_any(const Tensor &t, int64_t offset, float x) {

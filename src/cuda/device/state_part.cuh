@@ -1,130 +1,245 @@
 #ifndef GDN_CUDA_DEVICE_STATE_PART_CUH_
 #define GDN_CUDA_DEVICE_STATE_PART_CUH_
 
+#include <type_traits>
+
 #include "cuda/device/element.cuh"
 
 namespace gdn::cuda {
 
-constexpr int kPartThreads = 64;  ///< Threads that share 32 value columns of a state.
-constexpr int kPartColumns = 32;
+constexpr int kPartThreads = 128;                        ///< Threads that share a part.
+constexpr int kPartGroups = 16;                          ///< Of rows.
+constexpr int kPartPlaces = kPartThreads / kPartGroups;  ///< Of columns.
 
-/// A thread's part of a state [DK, 32 columns]: with group = thread / 8, rows 32 j + 4 group .. + 3
-/// of four columns for each chunk j of 32 rows. A row of a warp is then 32 consecutive columns, a
-/// column of a warp 16 consecutive rows.
-template <int kChunks>
-struct StatePart {
-  float x[kChunks][4][4];  ///< [chunk][row][column].
+/// Multiplication by e^g. A factor near 1 enters as x + x (e^g - 1): rounded itself, it would be
+/// off by the same amount at each of thousands of tokens.
+struct Decay {
+  float factor, keep;
+
+  __device__ __forceinline__ explicit Decay(float g) {
+    const bool near_one = g > -0.5F;
+    factor = near_one ? expm1f(g) : expf(g);
+    keep = near_one ? 1.0F : 0.0F;
+  }
+  __device__ __forceinline__ float apply(float x) const { return fmaf(x, factor, keep * x); }
+};
+
+/// What 128 threads hold of a state [DK, DV]: 128 bytes of each of its rows as S (32 columns in
+/// f32, 64 in bf16), so that every access is 16 bytes a thread and whole lines a warp.
+///
+/// With V = 16 / sizeof(S), a thread owns V columns and, for each of kChunks, V consecutive rows of
+/// the 16 V that the groups share. It moves them in pieces of V elements: along DV, or along DK if
+/// kRowsFirst (a V-first state). Which rows a thread sums, and in which order, does not depend on
+/// kRowsFirst.
+///
+/// kPacked keeps the elements as they were loaded: half the registers in bf16, and enough where a
+/// state is updated once.
+template <class S, bool kRowsFirst, int kChunks, bool kPacked>
+class StatePart {
+ public:
+  static constexpr int kVector = 16 / static_cast<int>(sizeof(S));
+  static constexpr int kColumns = kPartPlaces * kVector;
+  static constexpr int kPieces = kChunks * kVector;
+
+  /// Which rows and columns this thread owns: neighbouring threads have neighbouring pieces.
+  __device__ __forceinline__ static int group() {
+    return kRowsFirst ? threadIdx.x & (kPartGroups - 1) : threadIdx.x / kPartPlaces;
+  }
+  __device__ __forceinline__ static int place() {
+    return kRowsFirst ? threadIdx.x / kPartGroups : threadIdx.x & (kPartPlaces - 1);
+  }
+  /// First row of this thread's part of a chunk.
+  __device__ __forceinline__ static int row(int chunk) {
+    return (chunk * kPartGroups + group()) * kVector;
+  }
 
   __device__ __forceinline__ void clear() {
 #pragma unroll
-    for (int j = 0; j < kChunks; ++j) {
-#pragma unroll
-      for (int r = 0; r < 4; ++r) x[j][r][0] = x[j][r][1] = x[j][r][2] = x[j][r][3] = 0.0F;
+    for (int i = 0; i < kPieces; ++i) keep(i, make_uint4(0, 0, 0, 0));
+  }
+
+  /// from: the part's first column of row 0. Rows from key_dim on become 0.
+  __device__ __forceinline__ void read(const S *from, int64_t row_stride, int64_t column_stride,
+                                       int key_dim, bool aligned) {
+    if (aligned) {
+      read<true>(from, row_stride, column_stride, key_dim);
+    } else {
+      read<false>(from, row_stride, column_stride, key_dim);
     }
   }
 
-  /// x *= e^g; sum += x^T k. A decay near 1 enters as x + x (e^g - 1): rounded itself, it would be
-  /// off by the same amount at each of thousands of tokens.
-  __device__ __forceinline__ void decay_and_project(float (&sum)[4], float g, const float *k) {
-    const bool near_one = g > -0.5F;
-    const float factor = near_one ? expm1f(g) : expf(g), keep = near_one ? 1.0F : 0.0F;
+  /// The inverse, rounding to T.
+  template <class T>
+  __device__ __forceinline__ void write(T *to, int64_t row_stride, int64_t column_stride,
+                                        int key_dim, bool aligned) const {
+    const auto put = [&](T *p, int j, int i, auto whole) {
+      float y[kVector];
+      values(y, j * kVector + i);
+      store_piece<whole>(p, y);
+    };
+    for_each_piece(to, row_stride, column_stride, key_dim, aligned, put);
+  }
+
+  /// k_sum += S^T k, q_sum += S^T q, over this thread's rows.
+  __device__ __forceinline__ void project(float (&k_sum)[kVector], float (&q_sum)[kVector],
+                                          const float *k, const float *q) const {
 #pragma unroll
     for (int j = 0; j < kChunks; ++j) {
-      const float4 f = *reinterpret_cast<const float4 *>(k + row(j));
-      const float kk[4] = {f.x, f.y, f.z, f.w};
+      float kk[kVector], qq[kVector];
+      load_rows(kk, k + row(j));
+      load_rows(qq, q + row(j));
 #pragma unroll
-      for (int r = 0; r < 4; ++r) {
+      for (int i = 0; i < kVector; ++i) {
+        float y[kVector];
+        values(y, j * kVector + i);
 #pragma unroll
-        for (int c = 0; c < 4; ++c) {
-          x[j][r][c] = fmaf(x[j][r][c], factor, keep * x[j][r][c]);
-          sum[c] = fmaf(x[j][r][c], kk[r], sum[c]);
+        for (int e = 0; e < kVector; ++e) {
+          const int r = kRowsFirst ? e : i, c = kRowsFirst ? i : e;
+          k_sum[c] = fmaf(y[e], kk[r], k_sum[c]);
+          q_sum[c] = fmaf(y[e], qq[r], q_sum[c]);
         }
       }
     }
   }
 
-  /// x += k v^T; sum += x^T q.
-  __device__ __forceinline__ void update_and_project(float (&sum)[4], const float *k,
-                                                     const float (&v)[4], const float *q) {
+  /// S <- e^g S + k v^T.
+  __device__ __forceinline__ void update(const Decay &decay, const float *k,
+                                         const float (&v)[kVector]) {
+    static_assert(!kPacked, "rounds the state between tokens");
 #pragma unroll
     for (int j = 0; j < kChunks; ++j) {
-      const float4 f = *reinterpret_cast<const float4 *>(k + row(j));
-      const float4 g = *reinterpret_cast<const float4 *>(q + row(j));
-      const float kk[4] = {f.x, f.y, f.z, f.w}, qq[4] = {g.x, g.y, g.z, g.w};
+      float kk[kVector];
+      load_rows(kk, k + row(j));
 #pragma unroll
-      for (int r = 0; r < 4; ++r) {
-#pragma unroll
-        for (int c = 0; c < 4; ++c) {
-          x[j][r][c] = fmaf(kk[r], v[c], x[j][r][c]);
-          sum[c] = fmaf(x[j][r][c], qq[r], sum[c]);
-        }
-      }
+      for (int i = 0; i < kVector; ++i) updated(x_[j * kVector + i], i, decay, kk, v);
     }
   }
 
-  /// From entry (slot, h) of a [.., HV, DK, DV] tensor, f32 or bf16. kRowsFirst: DK is contiguous
-  /// (a V-first state), else DV. Threads that are not `inside` the columns take no part.
-  template <bool kRowsFirst>
-  __device__ __forceinline__ void read(const Tensor &t, int64_t slot, int64_t h, int key_dim,
-                                       int column, bool inside, bool aligned) {
-    if (!inside) return;
-    const int64_t offset = t.offset(slot, h, row(0), column);
-    if (t.dtype == DType::f32) {
-      read<kRowsFirst>(static_cast<const float *>(t.data) + offset, t, key_dim, aligned);
-    } else {
-      read<kRowsFirst>(static_cast<const bf16 *>(t.data) + offset, t, key_dim, aligned);
-    }
-  }
-
-  template <bool kRowsFirst>
-  __device__ __forceinline__ void write(const Tensor &t, int64_t slot, int64_t h, int key_dim,
-                                        int column, bool inside, bool aligned) const {
-    if (!inside) return;
-    const int64_t offset = t.offset(slot, h, row(0), column);
-    if (t.dtype == DType::f32) {
-      write<kRowsFirst>(static_cast<float *>(t.data) + offset, t, key_dim, aligned);
-    } else {
-      write<kRowsFirst>(static_cast<bf16 *>(t.data) + offset, t, key_dim, aligned);
-    }
+  /// As update, but into memory.
+  template <class T>
+  __device__ __forceinline__ void update_and_write(const Decay &decay, const float *k,
+                                                   const float (&v)[kVector], T *to,
+                                                   int64_t row_stride, int64_t column_stride,
+                                                   int key_dim, bool aligned) const {
+    float kk[kVector];
+    const auto put = [&](T *p, int j, int i, auto whole) {
+      if (i == 0) load_rows(kk, k + row(j));
+      float y[kVector];
+      values(y, j * kVector + i);
+      updated(y, i, decay, kk, v);
+      store_piece<whole>(p, y);
+    };
+    for_each_piece(to, row_stride, column_stride, key_dim, aligned, put);
   }
 
  private:
-  /// First of the four rows of chunk j.
-  __device__ __forceinline__ static int row(int j) { return j * 32 + (threadIdx.x >> 3) * 4; }
+  template <bool kAligned>
+  __device__ __forceinline__ void read(const S *from, int64_t row_stride, int64_t column_stride,
+                                       int key_dim) {
+    from += row(0) * row_stride + place() * kVector * column_stride;
+    const int64_t step = kRowsFirst ? column_stride : row_stride;
+#pragma unroll
+    for (int j = 0; j < kChunks; ++j, from += kPartGroups * kVector * row_stride) {
+      if (row(j) >= key_dim) {
+#pragma unroll
+        for (int i = 0; i < kVector; ++i) keep(j * kVector + i, make_uint4(0, 0, 0, 0));
+        continue;
+      }
+      const S *p = from;
+#pragma unroll
+      for (int i = 0; i < kVector; ++i, p += step) keep(j * kVector + i, load_piece<kAligned>(p));
+    }
+  }
 
-  // Pointers step from row to row: ptxas would otherwise keep an address for each.
-  template <bool kRowsFirst, class S>
-  __device__ __forceinline__ void read(const S *p, const Tensor &t, int key_dim, bool aligned) {
-    const int64_t step = t.stride[kRowsFirst ? 3 : 2];
+  __device__ __forceinline__ static void load_rows(float (&x)[kVector], const float *p) {
 #pragma unroll
-    for (int j = 0; j < kChunks; ++j, p += 32 * t.stride[2]) {
+    for (int i = 0; i < kVector; i += 4) {
+      const float4 f = *reinterpret_cast<const float4 *>(p + i);
+      x[i] = f.x, x[i + 1] = f.y, x[i + 2] = f.z, x[i + 3] = f.w;
+    }
+  }
+
+  /// Piece i of a chunk, updated.
+  __device__ __forceinline__ static void updated(float (&y)[kVector], int i, const Decay &decay,
+                                                 const float (&k)[kVector],
+                                                 const float (&v)[kVector]) {
+#pragma unroll
+    for (int e = 0; e < kVector; ++e) {
+      const int r = kRowsFirst ? e : i, c = kRowsFirst ? i : e;
+      y[e] = fmaf(k[r], v[c], decay.apply(y[e]));
+    }
+  }
+
+  /// f(address, chunk, i, whole) for each piece that lies inside the state; `whole` is a constant:
+  /// the piece is one access. Pointers step: ptxas would otherwise keep an address for each piece.
+  template <class T, class F>
+  __device__ __forceinline__ static void for_each_piece(T *to, int64_t row_stride,
+                                                        int64_t column_stride, int key_dim,
+                                                        bool aligned, F f) {
+    if (aligned) {
+      for_each_piece<true>(to, row_stride, column_stride, key_dim, f);
+    } else {
+      for_each_piece<false>(to, row_stride, column_stride, key_dim, f);
+    }
+  }
+  template <bool kAligned, class T, class F>
+  __device__ __forceinline__ static void for_each_piece(T *to, int64_t row_stride,
+                                                        int64_t column_stride, int key_dim, F f) {
+    to += row(0) * row_stride + place() * kVector * column_stride;
+    const int64_t step = kRowsFirst ? column_stride : row_stride;
+#pragma unroll
+    for (int j = 0; j < kChunks; ++j, to += kPartGroups * kVector * row_stride) {
       if (row(j) >= key_dim) continue;
-      const S *from = p;
+      T *p = to;
 #pragma unroll
-      for (int i = 0; i < 4; ++i, from += step) {
-        float y[4];
-        load4(y, from, aligned);
+      for (int i = 0; i < kVector; ++i, p += step) f(p, j, i, std::bool_constant<kAligned>());
+    }
+  }
+
+  template <bool kAligned>
+  __device__ __forceinline__ static uint4 load_piece(const S *p) {
+    if constexpr (kAligned) return *reinterpret_cast<const uint4 *>(p);
+    union {
+      uint4 bits;
+      S elements[kVector];
+    } piece = {};
 #pragma unroll
-        for (int e = 0; e < 4; ++e) (kRowsFirst ? x[j][e][i] : x[j][i][e]) = y[e];
+    for (int e = 0; e < kVector; ++e) piece.elements[e] = p[e];
+    return piece.bits;
+  }
+
+  template <bool kAligned, class T>
+  __device__ __forceinline__ static void store_piece(T *p, const float (&y)[kVector]) {
+    if constexpr (kAligned && kVector == 8 && sizeof(T) == 2) {
+      *reinterpret_cast<uint4 *>(p) = pack16<T>(y);
+    } else {
+#pragma unroll
+      for (int e = 0; e < kVector; e += 4) {
+        const float part[4] = {y[e], y[e + 1], y[e + 2], y[e + 3]};
+        store4(p + e, part, kAligned);
       }
     }
   }
-  template <bool kRowsFirst, class S>
-  __device__ __forceinline__ void write(S *p, const Tensor &t, int key_dim, bool aligned) const {
-    const int64_t step = t.stride[kRowsFirst ? 3 : 2];
-#pragma unroll
-    for (int j = 0; j < kChunks; ++j, p += 32 * t.stride[2]) {
-      if (row(j) >= key_dim) continue;
-      S *to = p;
-#pragma unroll
-      for (int i = 0; i < 4; ++i, to += step) {
-        float y[4];
-#pragma unroll
-        for (int e = 0; e < 4; ++e) y[e] = kRowsFirst ? x[j][e][i] : x[j][i][e];
-        store4(to, y, aligned);
-      }
+
+  __device__ __forceinline__ void keep(int piece, const uint4 &bits) {
+    if constexpr (kPacked) {
+      bits_[piece] = bits;
+    } else {
+      unpack16<S>(x_[piece], bits);
     }
   }
+  __device__ __forceinline__ void values(float (&y)[kVector], int piece) const {
+    if constexpr (kPacked) {
+      unpack16<S>(y, bits_[piece]);
+    } else {
+#pragma unroll
+      for (int e = 0; e < kVector; ++e) y[e] = x_[piece][e];
+    }
+  }
+
+  // One of the two is empty in effect: what is never used costs no register.
+  uint4 bits_[kPacked ? kPieces : 1];
+  float x_[kPacked ? 1 : kPieces][kVector];
 };
 
 }  // namespace gdn::cuda

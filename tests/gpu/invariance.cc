@@ -1,0 +1,149 @@
+// Bits that may depend on nothing but the data: run to run, packed or alone, at any alignment, cut
+// and resumed, on several streams at once.
+
+#include "operations.h"
+
+namespace gdn::testing {
+namespace {
+
+class Invariance : public GpuTest {
+ protected:
+  /// Runs a problem; returns the bytes of o and final_state.
+  std::pair<Bytes, Bytes> result_of(const HostProblem &p, size_t shift = 0) {
+    DeviceCall call(p, shift);
+    EXPECT_EQ(call.run(GetParam()), "");
+    EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+    return {call.o.download(), call.final_state.download()};
+  }
+};
+GDN_GPU_SUITE(Invariance);
+
+// A machine without a GPU has no code paths; then this program must fail, not pass empty.
+TEST(Presence, FindsAGpu) { EXPECT_FALSE(code_paths().empty()); }
+
+constexpr Element kTypes[] = {Element::bf16, Element::f16, Element::f32};
+
+TEST_P(Invariance, RunToRun) {
+  for (const Element type : kTypes) {
+    const HostProblem p(type, {1, 63, 64, 65, 0, 127, 128, 129, 447}, 2, 4);
+    EXPECT_EQ(result_of(p), result_of(p)) << name_of(type);
+  }
+}
+
+TEST_P(Invariance, PackedOrAlone) {
+  for (const Element type : kTypes) {
+    for (const int64_t hv : {4, 6}) {  // Four heads' gates come at once, or not.
+      const HostProblem p(type, {1, 63, 0, 64, 65, 127, 128, 129, 447, 31, 33}, 2, hv);
+      const auto [o, state] = result_of(p);
+      int64_t from = 0;
+      for (size_t n = 0; n < p.lengths.size(); ++n) {
+        const auto [o_alone, state_alone] = result_of(p.part(from, p.lengths[n], n));
+        const auto row = static_cast<int64_t>(hv * p.dv) * static_cast<int64_t>(size_of(type));
+        const Bytes o_part(o.begin() + from * row, o.begin() + (from + p.lengths[n]) * row);
+        const auto size = static_cast<int64_t>(state_alone.size());
+        const auto at = static_cast<int64_t>(n) * size;
+        const Bytes state_part(state.begin() + at, state.begin() + at + size);
+        if (p.lengths[n] > 0) {
+          EXPECT_EQ(o_part, o_alone) << n;
+        }
+        EXPECT_EQ(state_part, state_alone) << n;
+        from += p.lengths[n];
+      }
+    }
+  }
+}
+
+TEST_P(Invariance, AlignmentDoesNotMatter) {
+  for (const Element type : kTypes) {
+    const HostProblem p(type, {100, 64, 33}, 2, 4);
+    EXPECT_EQ(result_of(p), result_of(p, size_of(type))) << name_of(type);
+  }
+}
+
+TEST_P(Invariance, ResumedPrefill) {
+  for (const Element type : kTypes) {
+    const HostProblem p(type, {300}, 2, 4);
+    const auto [o, state] = result_of(p);
+    HostProblem first = p.part(0, 192, 0), second = p.part(192, 108, 0);
+    const auto [o_first, state_first] = result_of(first);
+    std::memcpy(second.state.data(), state_first.data(), state_first.size());
+    auto [o_whole, state_second] = result_of(second);
+    o_whole.insert(o_whole.begin(), o_first.begin(), o_first.end());
+    EXPECT_EQ(o, o_whole) << name_of(type);
+    EXPECT_EQ(state, state_second) << name_of(type);
+  }
+}
+
+TEST_P(Invariance, EveryOperationRunToRun) {
+  for (const Element type : kTypes) {
+    const HostProblem p(type, {1, 63, 0, 64, 65, 200}, 2, 4);
+    for (DeviceOperation &op : all_operations(p, GetParam())) {
+      const std::vector<Bytes> first = op.results();
+      for (int i = 0; i < 3; ++i) {
+        op.reset();
+        ASSERT_EQ(op.run(GetParam()), "") << op.name();
+        ASSERT_CUDA(cudaDeviceSynchronize());
+        EXPECT_EQ(op.results(), first) << op.name() << " " << name_of(type);
+      }
+    }
+  }
+}
+
+// The last sequence's part of every output, beside what it is alone.
+TEST_P(Invariance, EveryOperationPackedOrAlone) {
+  for (const Element type : kTypes) {
+    for (const int64_t length : {1, 31, 64, 129}) {
+      const HostProblem p(type, {70, 1, 0, 64, 33, length}, 2, 4);
+      const std::vector<DeviceOperation> packed = all_operations(p, GetParam());
+      const HostProblem last = p.part(p.tokens() - length, length, p.lengths.size() - 1);
+      const std::vector<DeviceOperation> alone = all_operations(last, GetParam());
+      ASSERT_EQ(packed.size(), alone.size());
+      for (size_t i = 0; i < packed.size(); ++i) {
+        if (packed[i].name() == "causal_conv1d_update") continue;  // Knows no packing.
+        const std::vector<Bytes> all = packed[i].results(), one = alone[i].results();
+        ASSERT_EQ(all.size(), one.size()) << packed[i].name();
+        for (size_t j = 0; j < one.size(); ++j) {
+          const auto size = static_cast<int64_t>(one[j].size());
+          EXPECT_EQ(Bytes(all[j].end() - size, all[j].end()), one[j])
+              << packed[i].name() << " output " << j << " " << name_of(type) << " " << length;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Invariance, SeveralStreamsAtOnce) {
+  constexpr int kStreams = 4, kRounds = 5;
+  const HostProblem p(Element::bf16, {1, 63, 0, 64, 65, 400}, 2, 4);
+  std::vector<cudaStream_t> streams(kStreams);
+  std::vector<std::vector<DeviceOperation>> copies;
+  for (cudaStream_t &stream : streams) {
+    ASSERT_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    copies.push_back(all_operations(p, GetParam()));
+  }
+  std::vector<std::vector<Bytes>> expected;
+  for (const DeviceOperation &op : copies[0]) expected.push_back(op.results());
+  for (int round = 0; round < kRounds; ++round) {
+    for (auto &copy : copies) {
+      for (DeviceOperation &op : copy) op.reset();
+    }
+    ASSERT_CUDA(cudaDeviceSynchronize());
+    for (size_t i = 0; i < expected.size(); ++i) {
+      for (size_t s = 0; s < streams.size(); ++s) {
+        // Different operations meet on the device: each stream starts elsewhere in the list.
+        const DeviceOperation &op = copies[s][(i + 3 * s) % expected.size()];
+        ASSERT_EQ(op.run(GetParam(), streams[s]), "") << op.name();
+      }
+    }
+    ASSERT_CUDA(cudaDeviceSynchronize());
+    for (const auto &copy : copies) {
+      for (size_t i = 0; i < expected.size(); ++i) {
+        EXPECT_EQ(copy[i].results(), expected[i]) << copy[i].name() << " round " << round;
+      }
+    }
+  }
+  for (const cudaStream_t stream : streams) cudaStreamDestroy(stream);
+}
+
+}  // namespace
+}  // namespace gdn::testing
