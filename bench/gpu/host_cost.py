@@ -4,8 +4,8 @@
 
 Shapes are the smallest that a GPU serves, so that the device keeps up and the queue never fills.
 Each figure is the median over runs of CALLS calls between two synchronisations, in microseconds a
-call; beside it what torch's own calls cost in the same process: one elementwise addition in place
-and one allocation.
+call. Beside it what torch's own calls cost in the same process: an elementwise addition in place,
+an allocation, and the least kernel. "Decode of nothing" has no sequence: all checks, no launch.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ def calls(device: str) -> dict[str, Callable[[], object]]:
     states = draw(1, hv, d, d)
     slots = torch.tensor([2], dtype=torch.int32, device=device)
     out = torch.empty_like(v)
+    none_q, none, no_gates, no_states = q[:0], v[:0], g[:0], states[:0]
     x, weight, conv_state = draw(1, 64), draw(64, 4), draw(1, 64, 4)
     cu = torch.tensor([0, 1], dtype=torch.int32, device=device)
     A_log, dt_bias, norm = draw(hv), draw(hv), draw(d)
@@ -58,6 +59,10 @@ def calls(device: str) -> dict[str, Callable[[], object]]:
         "decode, pool, out=": lambda: recurrent(
             q, k, v, g, beta=beta, initial_state=pool, state_indices=slots,
             use_qk_l2norm_in_kernel=True, out=out,
+        ),
+        "decode of nothing, out=": lambda: recurrent(
+            none_q, none_q, none, no_gates, beta=no_gates, initial_state=no_states, out=none,
+            use_qk_l2norm_in_kernel=True, inplace_final_state=True,
         ),
         "decode, in place": lambda: recurrent(
             q, k, v, g, beta=beta, initial_state=states, use_qk_l2norm_in_kernel=True,
@@ -73,6 +78,7 @@ def calls(device: str) -> dict[str, Callable[[], object]]:
         "rms_norm_gated": lambda: gdn.rms_norm_gated(v, norm, v),
         "torch: x.add_(1)": lambda: x.add_(1),
         "torch: empty_like": lambda: torch.empty_like(v),
+        "torch: least kernel": (lambda: torch.cuda._sleep(0)) if device != "cpu" else int,
     }  # fmt: skip
 
 

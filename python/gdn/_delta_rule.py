@@ -99,8 +99,10 @@ def chunk_gated_delta_rule(
     """
     if cp_context is not None:
         _options.refuse("cp_context", cp_context, "context parallelism is not supported")
-    _options.switch("output_final_state", output_final_state)
-    _options.switch("inplace_final_state", inplace_final_state)
+    if output_final_state is not False:
+        _options.switch("output_final_state", output_final_state)
+    if inplace_final_state is not False:
+        _options.switch("inplace_final_state", inplace_final_state)
     flags = _options.delta_rule_flags(
         use_qk_l2norm_in_kernel,
         use_gate_in_kernel,
@@ -190,8 +192,10 @@ def fused_recurrent_gated_delta_rule(
         _options.refuse("gk", gk, "decays per key channel are not supported")
     if gv is not None:
         _options.refuse("gv", gv, "decays per value channel are not supported")
-    _options.switch("output_final_state", output_final_state)
-    _options.switch("inplace_final_state", inplace_final_state)
+    if output_final_state is not False:
+        _options.switch("output_final_state", output_final_state)
+    if inplace_final_state is not False:
+        _options.switch("inplace_final_state", inplace_final_state)
     flags = _options.delta_rule_flags(
         use_qk_l2norm_in_kernel,
         use_gate_in_kernel,

@@ -28,7 +28,8 @@ else:
     dispatched = _torch
     _dispatch_modes = torch._C._len_torch_dispatch_stack
     _jit_state = torch._C._get_tracing_state
+    _is_compiling = torch.compiler.is_compiling
 
     def traced() -> bool:
         """Return True while torch traces calls of this thread."""
-        return torch.compiler.is_compiling() or _dispatch_modes() > 0 or _jit_state() is not None
+        return _is_compiling() or _dispatch_modes() > 0 or _jit_state() is not None

@@ -137,9 +137,13 @@ View *Call::updated(const char *name, nb::handle array) {
 }
 
 void Call::mark_all_written() const {
+  const Operand *written[2];
+  size_t count = 0;
   for (size_t i = 0; i < count_; ++i) {
-    if (operands_[i].written) mark_written(kind_, operands_[i].keep);
+    if (operands_[i].written) written[count++] = &operands_[i];
   }
+  if (count == 1) mark_written(kind_, written[0]->keep);
+  if (count == 2) mark_written(kind_, nb::make_tuple(written[0]->keep, written[1]->keep));
 }
 
 View *Call::output(const char *name, const char *c_name, nb::handle given, const Shape &shape,
@@ -150,6 +154,18 @@ View *Call::output(const char *name, const char *c_name, nb::handle given, const
   }
   Operand &operand = operands_.at(count_);
   operand.keep = make_array(kind_, {shape.sizes.data(), shape.rank}, dtype, device());
+  ++count_;
+  borrow("out", operand.keep, kind_, operand.view);
+  return &operand.view;
+}
+
+View *Call::output_like(const char *name, const char *c_name, nb::handle given, const View *like) {
+  if (!given.is_none()) {
+    renames_.at(rename_count_++) = {c_name, name};
+    return updated(name, given);
+  }
+  Operand &operand = operands_.at(count_);
+  operand.keep = make_array_like(kind_, array(like), *like);
   ++count_;
   borrow("out", operand.keep, kind_, operand.view);
   return &operand.view;

@@ -54,6 +54,9 @@ class Call {
   View *output(const char *name, const char *c_name, nb::handle given, const Shape &shape,
                DLDataType dtype);
 
+  /// The same in the shape and type of an operand, whatever its rank.
+  View *output_like(const char *name, const char *c_name, nb::handle given, const View *like);
+
   /// A fresh output.
   View *output(const Shape &shape, DLDataType dtype) {
     return output("", "", nb::none(), shape, dtype);

@@ -47,8 +47,7 @@ class DeltaRuleCall {
       args.initial_state =
           tensor(call.input("initial_state", in.initial_state, Strides::unit_last));
     }
-    o_ = call.output("out", "o", in.out, {v_->size(0), v_->size(1), v_->size(2), v_->size(3)},
-                     v_->tensor.dtype);
+    o_ = call.output_like("out", "o", in.out, v_);
     args.o = tensor(o_);
   }
 

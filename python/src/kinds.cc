@@ -20,7 +20,7 @@ struct KnownType {
 
 /// Objects of torch that calls need, looked up once.
 struct Torch {
-  nb::object tensor_type, empty, is_grad_enabled, increment_version;
+  nb::object tensor_type, empty, empty_like, is_grad_enabled, increment_version;
   nb::object cpu, device, contiguous_format;
   nb::object float32, bfloat16, float16, uint8;
   std::vector<nb::object> cuda;  ///< Devices by index, made when first needed.
@@ -60,6 +60,7 @@ Torch *load_torch() {
   auto t = std::make_unique<Torch>();
   t->tensor_type = m.attr("Tensor");
   t->empty = m.attr("empty");
+  t->empty_like = m.attr("empty_like");
   t->is_grad_enabled = m.attr("is_grad_enabled");
   t->increment_version = m.attr("autograd").attr("graph").attr("increment_version");
   t->contiguous_format = m.attr("contiguous_format");
@@ -290,6 +291,22 @@ void borrow(const char *name, nb::handle array, Kind kind, View &view) {
   settle_strides(&view);
 }
 
+namespace {
+
+/// Advises huge pages for a large fresh array on the host.
+void advise_output(Kind kind, nb::handle out, std::span<const int64_t> shape, DLDataType dtype,
+                   DLDevice device) {
+  size_t bytes = dtype.bits / 8;
+  for (int64_t n : shape) bytes *= static_cast<size_t>(n);
+  if (on_host(device) && bytes >= (size_t{4} << 20)) {
+    View view;
+    borrow("out", out, kind, view);
+    advise_huge_pages(view.tensor.data, bytes);
+  }
+}
+
+}  // namespace
+
 nb::object make_array(Kind kind, std::span<const int64_t> shape, DLDataType dtype,
                       DLDevice device) {
   nb::object size = shape_tuple(shape);
@@ -299,13 +316,21 @@ nb::object make_array(Kind kind, std::span<const int64_t> shape, DLDataType dtyp
   } else {
     out = call_empty(numpy_objects->empty, size, numpy_dtype_object(dtype), nb::handle());
   }
-  size_t bytes = dtype.bits / 8;
-  for (int64_t n : shape) bytes *= static_cast<size_t>(n);
-  if (on_host(device) && bytes >= (size_t{4} << 20)) {
-    View view;
-    borrow("out", out, kind, view);
-    advise_huge_pages(view.tensor.data, bytes);
+  advise_output(kind, out, shape, dtype, device);
+  return out;
+}
+
+nb::object make_array_like(Kind kind, nb::handle like, const View &view) {
+  const DLTensor &t = view.tensor;
+  // empty_like() would make another tensor of the caller's subclass.
+  if (kind != Kind::torch || like.type().ptr() != torch_objects->tensor_type.ptr()) {
+    return make_array(kind, {t.shape, static_cast<size_t>(t.ndim)}, t.dtype, t.device);
   }
+  static PyObject *names = nb::make_tuple("memory_format").release().ptr();
+  PyObject *args[] = {like.ptr(), torch_objects->contiguous_format.ptr()};
+  nb::object out = nb::steal(PyObject_Vectorcall(torch_objects->empty_like.ptr(), args, 1, names));
+  if (!out.is_valid()) throw nb::python_error();
+  advise_output(kind, out, {t.shape, static_cast<size_t>(t.ndim)}, t.dtype, t.device);
   return out;
 }
 
@@ -319,8 +344,8 @@ bool is_negated(Kind kind, nb::handle array, const View &view) {
   return array.attr("is_neg")().is(nb::handle(Py_True));
 }
 
-void mark_written(Kind kind, nb::handle array) {
-  if (kind == Kind::torch) torch_objects->increment_version(array);
+void mark_written(Kind kind, nb::handle arrays) {
+  if (kind == Kind::torch) torch_objects->increment_version(arrays);
 }
 
 void fill_zero(Kind kind, nb::handle array) {

@@ -64,11 +64,16 @@ void borrow(const char *name, nb::handle array, Kind kind, View &view);
 /// use huge pages, since a kernel that writes fresh 4 KB pages waits for the page faults.
 nb::object make_array(Kind kind, std::span<const int64_t> shape, DLDataType dtype, DLDevice device);
 
+/// A new array like make_array's, of the shape and type of `like`: where possible by the library's
+/// shorter way. `like` is an array of the kind, `view` what borrow() said of it.
+nb::object make_array_like(Kind kind, nb::handle like, const View &view);
+
 /// True for a torch view whose elements are to be read negated (the imaginary part of a conjugate).
 bool is_negated(Kind kind, nb::handle array, const View &view);
 
-/// Tells torch's autograd that the array was written, so that a graph that saved it notices.
-void mark_written(Kind kind, nb::handle array);
+/// Tells torch's autograd that arrays were written, so that a graph that saved one notices.
+/// `arrays` is an array or a tuple of them.
+void mark_written(Kind kind, nb::handle arrays);
 
 /// Sets every element to 0.
 void fill_zero(Kind kind, nb::handle array);

@@ -109,12 +109,6 @@ nb::tuple fused_gdn_gating(Arg A_log, Arg a, Arg b, Arg dt_bias, uint32_t flags,
   return nb::make_tuple(call.array(g), call.array(beta));
 }
 
-/// An output of the shape and type of x, whatever its rank.
-View *output_like(Call *call, const View *x, Arg out) {
-  return call->output("out", "y", out, Shape(x->shape, static_cast<size_t>(x->tensor.ndim)),
-                      x->tensor.dtype);
-}
-
 nb::object l2norm(Arg x, double eps, Arg out) {
   Call call;
   gdn_l2norm_args args{};
@@ -122,7 +116,7 @@ nb::object l2norm(Arg x, double eps, Arg out) {
   args.flags = GDN_HAS_EPS;
   args.eps = eps;
   View *vx = call.required("x", x, Strides::unit_last);
-  View *y = output_like(&call, vx, out);
+  View *y = call.output_like("out", "y", out, vx);
   args.x = tensor(vx);
   args.y = tensor(y);
   call.run(&gdn_l2norm, args);
@@ -138,7 +132,7 @@ nb::object rms_norm_gated(Arg x, Arg weight, Arg z, double eps, Arg out) {
   View *vx = call.required("x", x, Strides::unit_last);
   args.weight = tensor(call.input("weight", weight, Strides::unit_last));
   args.z = tensor(call.input("z", z, Strides::unit_last));
-  View *y = output_like(&call, vx, out);
+  View *y = call.output_like("out", "y", out, vx);
   args.x = tensor(vx);
   args.y = tensor(y);
   call.run(&gdn_rms_norm_gated, args);

@@ -70,7 +70,7 @@ nb::tuple recompute_w_u(Arg k, Arg v, Arg beta, Arg T, Arg g_cumsum, Arg cu_seql
   args.cu_seqlens = tensor(call.input("cu_seqlens", cu_seqlens));
   const DLDataType dtype = vk->tensor.dtype;
   View *w = call.output({vv->size(0), vv->size(1), vv->size(2), vk->size(3)}, dtype);
-  View *u = call.output({vv->size(0), vv->size(1), vv->size(2), vv->size(3)}, dtype);
+  View *u = call.output_like("", "", nb::none(), vv);
   args.w = tensor(w);
   args.u = tensor(u);
   call.run(&gdn_recompute_w_u, args);
@@ -101,7 +101,7 @@ nb::tuple chunk_fwd_h(Arg k, Arg w, Arg u, Arg g_cumsum, Arg initial_state, Arg 
   const int64_t rows = v_first ? vu->size(3) : vk->size(3);
   const int64_t columns = v_first ? vk->size(3) : vu->size(3);
   View *h = call.output({sequences.pieces(chunk_size, true), vu->size(2), rows, columns}, kFloat32);
-  View *v_new = call.output({vu->size(0), vu->size(1), vu->size(2), vu->size(3)}, vu->tensor.dtype);
+  View *v_new = call.output_like("", "", nb::none(), vu);
   View *final_state = nullptr;
   if (output_final_state) {
     final_state = call.output({sequences.count(), vu->size(2), rows, columns}, kFloat32);
@@ -128,8 +128,7 @@ nb::object chunk_fwd_o(Arg q, Arg k, Arg v_new, Arg h, Arg g_cumsum, Arg cu_seql
   args.h = tensor(call.required("h", h, Strides::unit_last));
   args.g_cumsum = tensor(call.input("g_cumsum", g_cumsum));
   args.cu_seqlens = tensor(call.input("cu_seqlens", cu_seqlens));
-  View *o = call.output("out", "o", out, {v->size(0), v->size(1), v->size(2), v->size(3)},
-                        v->tensor.dtype);
+  View *o = call.output_like("out", "o", out, v);
   args.o = tensor(o);
   call.run(&gdn_chunk_fwd_o, args);
   return call.array(o);

@@ -20,7 +20,7 @@ suite() {
   shift 2
   while [ "$1" != -- ]; do variables+=("$1") && shift; done
   shift
-  env "${variables[@]}" "$python" -m pytest -q -p no:cacheprovider --tb=short \
+  env ${variables[@]+"${variables[@]}"} "$python" -m pytest -v -p no:cacheprovider --tb=short \
     ${parallel:+$parallel $workers} "$@" >"$logs/$name.log" 2>&1
   echo $? >"$logs/$name.status"
 }
@@ -32,9 +32,10 @@ done
 suite operations 6 GDN_TEST_DEVICE=cuda -- "${operations[@]}" &
 suite errors 2 GDN_TEST_DEVICE=cuda GDN_CHECK=1 -- tests/python/test_errors.py &
 suite transformers 3 GDN_TEST_DEVICE=cuda -- tests/python/integrations &
-suite gpu 3 "PYTHONPATH=${PYTHONPATH:-}${FLA_PATH:+:$FLA_PATH}" -- tests/python/gpu &
+suite gpu 5 -- tests/python/gpu --ignore tests/python/gpu/test_gpu_fla.py &
+suite fla 0 "PYTHONPATH=${PYTHONPATH:-}${FLA_PATH:+:$FLA_PATH}" -- tests/python/gpu/test_gpu_fla.py &
 wait
-for name in operations errors transformers gpu; do
+for name in operations errors transformers gpu fla; do
   code=$(cat "$logs/$name.status")
   [ "$code" = 0 ] || status=1
   printf '%-14s %-5s %s\n' "$name" "$([ "$code" = 0 ] && echo ok || echo FAIL)" \
