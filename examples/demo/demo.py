@@ -289,6 +289,8 @@ def main() -> int:
     """Runs the demo; returns the exit status."""
     args = arguments()
     torch.backends.cudnn.allow_tf32 = False  # float32 is to mean float32 on a GPU too
+    # cuDNN's attention plans a kernel for every new length, at the cost of the path that comes first.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     console = Console(highlight=False)
     model, tokenizer, ids = load(args)
     count = sum(p.numel() for p in model.parameters())
