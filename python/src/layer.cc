@@ -55,9 +55,6 @@ nb::object causal_conv1d_update(Arg x, Arg conv_state, Arg weight, Arg bias, Arg
   args.flags = flags;
   View *vx = call.required("x", x);
   const bool one_token = vx->tensor.ndim == 2;
-  const int64_t n = vx->size(0);
-  const int64_t c = vx->size(1);
-  if (one_token) add_dimension(vx, false);
   args.x = tensor(vx);
   args.weight = tensor(call.required("weight", weight));
   args.bias = tensor(call.input("bias", bias));
@@ -69,11 +66,14 @@ nb::object causal_conv1d_update(Arg x, Arg conv_state, Arg weight, Arg bias, Arg
   if (!out.object.is_none()) {
     y = call.output("out", "y", out, {}, vx->tensor.dtype);
   } else if (one_token) {
-    y = call.output({n, c}, vx->tensor.dtype);
+    y = call.output_like("out", "y", out, vx);
   } else {
     y = like_activations(&call, vx);
   }
-  if (one_token) add_dimension(y, false);
+  if (one_token) {
+    add_dimension(vx, false);
+    add_dimension(y, false);
+  }
   args.y = tensor(y);
   call.run(&gdn_causal_conv1d_update, args);
   return call.array(y);
@@ -90,8 +90,14 @@ nb::tuple fused_gdn_gating(Arg A_log, Arg a, Arg b, Arg dt_bias, uint32_t flags,
   args.dt_bias = tensor(call.input("dt_bias", dt_bias));
   const bool packed = va->tensor.ndim == 2;
   const auto make = [&](const View *like, DLDataType dtype) {
-    View *out = packed ? call.output({like->size(0), like->size(1)}, dtype)
-                       : call.output({like->size(0), like->size(1), like->size(2)}, dtype);
+    View *out = nullptr;
+    if (dtype == like->tensor.dtype && like->tensor.ndim == (packed ? 2 : 3)) {
+      out = call.output_like("", "", nb::none(), like);
+    } else if (packed) {
+      out = call.output({like->size(0), like->size(1)}, dtype);
+    } else {
+      out = call.output({like->size(0), like->size(1), like->size(2)}, dtype);
+    }
     if (packed) add_dimension(out, true);
     return out;
   };
