@@ -40,7 +40,7 @@ Kind kind_of(nb::handle object);
 struct View {
   static constexpr int kMaxRank = 8;
 
-  DLTensor tensor{};
+  DLTensor tensor;
   bool writeable = true;
   int64_t shape[kMaxRank];
   int64_t strides[kMaxRank];
