@@ -137,11 +137,13 @@ def compile_all(args, shapes: list[Shape]) -> None:
         print({p: "ok" if r.wait() == 0 else "FAILED" for p, r in running.items()}, flush=True)
         return
     forward = FORWARD[args.peer]()
-    for shape in [*shapes, SMALL]:
-        if f"{shape.hk}/{shape.hv}" == args.heads:
-            forward(draw(shape))
-            torch.cuda.synchronize()
-            torch.cuda.empty_cache()
+    mine = [s for s in [*shapes, SMALL] if f"{s.hk}/{s.hv}" == args.heads]
+    if args.tokens is not None:
+        mine = [Shape("one", (args.tokens,), mine[0].hk, mine[0].hv)]
+    for shape in mine:
+        forward(draw(shape))
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
 
 
 def arguments() -> argparse.Namespace:
@@ -156,6 +158,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--decode", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument(
+        "--tokens", type=int, help="with --compile: one sequence of so many tokens for all shapes"
+    )
     parser.add_argument("--heads", help=argparse.SUPPRESS)
     return parser.parse_args()
 
