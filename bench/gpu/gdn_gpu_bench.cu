@@ -113,35 +113,55 @@ void stages(const Options &o, Report &report, int sequences, int length, int hk,
        gdn_chunk_fwd_o);
 }
 
-void decode(const Options &o, Report &report, int batch, int hk, int hv, bool narrow) {
-  Tensor q(kBf16, {batch, 1, hk, 128}), k(kBf16, {batch, 1, hk, 128}),
-      v(kBf16, {batch, 1, hv, 128}), out(kBf16, {batch, 1, hv, 128}), g(kF32, {batch, 1, hv}),
-      beta(kF32, {batch, 1, hv}), slots(kI32, {batch});
-  Tensor pool(narrow ? kBf16 : kF32, {batch, hv, 128, 128});
+/// How a decode call comes: `packed` as one row cut at cu_seqlens, else a row a sequence.
+struct DecodeForm {
+  bool narrow = false;  ///< bf16 state.
+  bool packed = false;
+  bool v_first = false;
+  int tokens = 1;  ///< Of a sequence.
+};
+
+void decode(const Options &o, Report &report, int batch, int hk, int hv, const DecodeForm &form) {
+  const int64_t rows = form.packed ? 1 : batch,
+                length = form.packed ? batch * form.tokens : form.tokens;
+  Tensor q(kBf16, {rows, length, hk, 128}), k(kBf16, {rows, length, hk, 128}),
+      v(kBf16, {rows, length, hv, 128}), out(kBf16, {rows, length, hv, 128}),
+      g(kF32, {rows, length, hv}), beta(kF32, {rows, length, hv}), slots(kI32, {batch}),
+      offsets(kI32, {batch + 1});
+  Tensor pool(form.narrow ? kBf16 : kF32, {batch, hv, 128, 128});
   q.rows(1, true);
   k.rows(2, true);
   v.rows(3, false);
   g.gates(4, Gate::decay);
   beta.gates(5, Gate::beta);
-  if (narrow) {
+  if (form.narrow) {
     pool.rows(6, false);
   } else {
     pool.gates(6, Gate::beta);
   }
-  std::vector<int32_t> order;
-  for (int i = 0; i < batch; ++i) order.push_back(batch - 1 - i);
+  std::vector<int32_t> order, cu = {0};
+  for (int i = 0; i < batch; ++i) {
+    order.push_back(batch - 1 - i);
+    cu.push_back(cu.back() + form.tokens);
+  }
   slots.ints(order);
+  offsets.ints(cu);
   gdn_gated_delta_rule_args args = {};
   args.struct_size = sizeof(args);
+  args.flags = form.v_first ? GDN_STATE_V_FIRST : 0;
   args.q = q.get(), args.k = k.get(), args.v = v.get(), args.g = g.get(), args.beta = beta.get();
   args.initial_state = pool.get(), args.state_indices = slots.get(), args.o = out.get();
+  if (form.packed) args.cu_seqlens = offsets.get();
   const Times t = time_graph(o.repeat, [&](cudaStream_t s) {
     const gdn_exec e = exec_of(o, s);
     require(gdn_fused_recurrent_gated_delta_rule(&args, &e));
   });
-  report.row(label(narrow ? "decode bf16 state, batch" : "decode f32 state, batch",
-                   std::to_string(batch), hk, hv),
-             t, 2.0 * pool.bytes() + q.bytes() + k.bytes() + v.bytes() + out.bytes());
+  std::string name = form.narrow ? "decode bf16 state" : "decode f32 state";
+  if (form.packed) name += ", packed";
+  if (form.v_first) name += ", V first";
+  if (form.tokens > 1) name += ", " + std::to_string(form.tokens) + " tokens";
+  report.row(label((name + ", batch").c_str(), std::to_string(batch), hk, hv), t,
+             2.0 * pool.bytes() + q.bytes() + k.bytes() + v.bytes() + out.bytes());
 }
 
 void layer(const Options &o, Report &report) {
@@ -162,13 +182,18 @@ void layer(const Options &o, Report &report) {
   conv.struct_size = sizeof(conv);
   conv.flags = GDN_SILU;
   conv.x = &xt, conv.weight = weight.get(), conv.y = &yt;
-  report.row("causal_conv1d_fwd 65536 tokens, 8192 channels",
-             time_calls(o.repeat,
-                        [&](cudaStream_t s) {
-                          const gdn_exec e = exec_of(o, s);
-                          require(gdn_causal_conv1d_fwd(&conv, &e));
-                        }),
-             x.bytes() + y.bytes());
+  const auto time_conv = [&](const char *name) {
+    report.row(name,
+               time_calls(o.repeat,
+                          [&](cudaStream_t s) {
+                            const gdn_exec e = exec_of(o, s);
+                            require(gdn_causal_conv1d_fwd(&conv, &e));
+                          }),
+               x.bytes() + y.bytes());
+  };
+  time_conv("causal_conv1d_fwd 65536 tokens, 8192 channels");
+  xt.strides = yt.strides = nullptr;
+  time_conv("causal_conv1d_fwd, the tokens contiguous");
   Tensor a(kBf16, {1, kTokens, kHeads, 128}), z(kBf16, {1, kTokens, kHeads, 128}),
       n(kBf16, {1, kTokens, kHeads, 128}), scale(kF32, {128});
   a.rows(3, false);
@@ -236,7 +261,12 @@ int main(int argc, char **argv) {
   }
   if (wanted("decode")) {
     for (const bool narrow : {false, true}) {
-      for (const int batch : {1, 8, 64, 256}) decode(o, report, batch, 16, 32, narrow);
+      for (const int batch : {1, 8, 64, 256}) decode(o, report, batch, 16, 32, {narrow});
+      for (const int batch : {1, 64}) {
+        decode(o, report, batch, 16, 32, {narrow, true});
+        decode(o, report, batch, 16, 32, {narrow, false, true});
+        decode(o, report, batch, 16, 32, {narrow, false, false, 4});
+      }
     }
   }
   if (wanted("layer")) layer(o, report);

@@ -112,6 +112,67 @@ TEST_P(Invariance, EveryOperationPackedOrAlone) {
   }
 }
 
+// One token a sequence, in rows of their own or packed, with the state in either layout and type:
+// the same bits. (The kernel knows from the shapes of rows that there is but one token.)
+TEST_P(Invariance, DecodeRowsOrPackedInEitherLayout) {
+  constexpr int64_t kBatch = 5, kHeads = 4, kWidth = 128, kSize = kWidth * kWidth;
+  const HostProblem p(Element::bf16, std::vector<int64_t>(kBatch, 1), 2, kHeads);
+  const auto transposed = [](const Bytes &x, size_t item) {
+    Bytes y(x.size());
+    for (size_t at = 0; at < x.size(); at += item) {
+      const size_t i = at / item, matrix = i / kSize, row = i % kSize / kWidth, column = i % kWidth;
+      std::memcpy(&y[(matrix * kSize + column * kWidth + row) * item], &x[at], item);
+    }
+    return y;
+  };
+  for (const Element type : {Element::f32, Element::bf16}) {
+    const Bytes state = encoded(type, p.state);
+    DeviceTensor slots(Element::i32, {kBatch});
+    const std::vector<int32_t> order = {3, 0, 4, 1, 2};
+    slots.upload(order.data(), order.size() * sizeof(int32_t));
+    std::vector<Bytes> outputs, states;
+    for (const bool packed : {false, true}) {
+      for (const bool v_first : {false, true}) {
+        DeviceCall call(p);
+        DeviceTensor pool(type, {kBatch, kHeads, kWidth, kWidth});
+        const Bytes laid_out = v_first ? transposed(state, size_of(type)) : state;
+        pool.upload(laid_out.data(), laid_out.size());
+        call.args.flags = v_first ? GDN_STATE_V_FIRST : 0;
+        call.args.initial_state = pool.tensor(), call.args.final_state = nullptr;
+        call.args.state_indices = slots.tensor();
+        std::vector<int64_t> keys = {kBatch, 1, 2, kWidth}, values = {kBatch, 1, kHeads, kWidth},
+                             gates = {kBatch, 1, kHeads};
+        std::vector<DLTensor> rows;
+        rows.reserve(6);
+        const auto as_rows = [&](const DLTensor *&t, std::vector<int64_t> &shape) {
+          rows.push_back(*t);
+          rows.back().shape = shape.data(), rows.back().strides = nullptr;
+          t = &rows.back();
+        };
+        if (!packed) {
+          as_rows(call.args.q, keys);
+          as_rows(call.args.k, keys);
+          as_rows(call.args.v, values);
+          as_rows(call.args.o, values);
+          as_rows(call.args.g, gates);
+          as_rows(call.args.beta, gates);
+          call.args.cu_seqlens = nullptr;
+        }
+        ASSERT_EQ(call.run(GetParam(), nullptr, true), "");
+        ASSERT_CUDA(cudaDeviceSynchronize());
+        outputs.push_back(call.o.download());
+        const Bytes after = pool.download();
+        states.push_back(v_first ? transposed(after, size_of(type)) : after);
+      }
+    }
+    EXPECT_NE(states[0], state);
+    for (size_t i = 1; i < outputs.size(); ++i) {
+      EXPECT_EQ(outputs[i], outputs[0]) << name_of(type) << " " << i;
+      EXPECT_EQ(states[i], states[0]) << name_of(type) << " " << i;
+    }
+  }
+}
+
 TEST_P(Invariance, SeveralStreamsAtOnce) {
   constexpr int kStreams = 4, kRounds = 5;
   const HostProblem p(Element::bf16, {1, 63, 0, 64, 65, 400}, 2, 4);

@@ -67,7 +67,7 @@ __device__ __forceinline__ void gate_steps(const DeltaRule &p, const Plan &plan,
     g.to_end[lane] = exp2_fast(last - c) * norm_k;
     if (lane == 31) g.decay = e;
     __syncwarp();
-    if (elect()) arrive(&s.kq_full[ring.i]);
+    arrive_warp(elect(), &s.kq_full[ring.i]);
     ring.next();
   }
 }

@@ -54,10 +54,9 @@ struct LoadWarp {
     const StepGates &g = s.gates[o_gates];
     const int rows = g.valid, token = g.token, head = g.head, batch = g.batch;
     if (m > 0) {
-      if (elect()) {
-        tma_store_wait_read();
-        arrive(&s.o_empty[o_buffer ^ 1]);
-      }
+      const bool leader = elect();
+      if (leader) tma_store_wait_read();
+      arrive_warp(leader, &s.o_empty[o_buffer ^ 1]);
     }
     if (plan.tma_o && rows == kStep) {
       if (elect()) {
@@ -89,12 +88,14 @@ struct LoadWarp {
       if (elect()) {
         arrive_expect(&s.v_full[value.i], 2 * kStep * 128);
         tma_load(s.v[value.i], &maps.v, g.token, 0, g.head, g.batch, &s.v_full[value.i]);
+      } else if (kEveryLaneArrives) {
+        arrive(&s.v_full[value.i]);
       }
     } else {
       load_rows(s.v[value.i], kStep * kHalf, p.v.at<const bf16>(g.batch, g.token, g.head),
                 p.v.stride[1], g.valid, lane);
       __syncwarp();
-      if (elect()) arrive(&s.v_full[value.i]);
+      arrive_warp(elect(), &s.v_full[value.i]);
     }
     value.next();
     if (++value_gates == kTiles) value_gates = 0;
@@ -112,6 +113,9 @@ struct LoadWarp {
         tma_load(kq + 2048, &maps.q, token, 0, key_head, batch, full);
         tma_load(kq + 6144, &maps.q, token, 1, key_head, batch, full);
         if (p.qk_l2norm) arrive(&s.kq_full[tile.i]);
+      } else if (kEveryLaneArrives) {
+        arrive(full);
+        if (p.qk_l2norm) arrive(&s.kq_full[tile.i]);
       }
     } else {
       load_rows(kq, 4096, p.k.at<const bf16>(batch, token, key_head), p.k.stride[1], valid, lane);
@@ -119,7 +123,7 @@ struct LoadWarp {
                 lane);
       proxy_fence();
       __syncwarp();
-      if (elect()) {
+      if (kEveryLaneArrives || elect()) {
         arrive(full);
         if (p.qk_l2norm) arrive(&s.kq_full[tile.i]);
       }

@@ -188,23 +188,23 @@ __device__ __forceinline__ void plan_work(const DeltaRule &p, const Plan &plan, 
 
 __device__ __forceinline__ void init_barriers(Shared &s) {
   for (int i = 0; i < kTiles; ++i) {
-    barrier_init(&s.tile_full[i], 1);
+    barrier_init_warps(&s.tile_full[i], 1);
     barrier_init(&s.raw_full[i], 1);
-    barrier_init(&s.kq_full[i], 2);  // The loader and the gates.
-    barrier_init(&s.done[i], 8);     // The warps of the state.
+    barrier_init_warps(&s.kq_full[i], 2);  // The loader and the gates.
+    barrier_init_warps(&s.done[i], 8);     // The warps of the state.
   }
   for (int i = 0; i < kValueTiles; ++i) {
-    barrier_init(&s.v_full[i], 1);
-    barrier_init(&s.v_empty[i], 8);
+    barrier_init_warps(&s.v_full[i], 1);
+    barrier_init_warps(&s.v_empty[i], 8);
   }
   for (int i = 0; i < kSolvers; ++i) {
-    barrier_init(&s.a_full[i], 2);
-    barrier_init(&s.a_empty[i], 1);
-    barrier_init(&s.t_full[i], 1);
-    barrier_init(&s.t_empty[i], 4);
+    barrier_init_warps(&s.a_full[i], 2);
+    barrier_init_warps(&s.a_empty[i], 1);
+    barrier_init_warps(&s.t_full[i], 1);
+    barrier_init_warps(&s.t_empty[i], 4);
   }
-  for (int i = 0; i < kProducts; ++i) barrier_init(&s.w_full[i], 4);
-  for (int i = 0; i < 2; ++i) barrier_init(&s.o_empty[i], 1);
+  for (int i = 0; i < kProducts; ++i) barrier_init_warps(&s.w_full[i], 4);
+  for (int i = 0; i < 2; ++i) barrier_init_warps(&s.o_empty[i], 1);
   barrier_init_fence();
 }
 

@@ -114,7 +114,7 @@ struct ProductWarps {
         }
       }
       __syncwarp();
-      if (lane == 0) arrive(&s.a_full[a_ring.i]);
+      arrive_warp(lane == 0, &s.a_full[a_ring.i]);
     } else {
       uint32_t p[8];
       const float q0 = g.query_norm[r0], q1 = g.query_norm[r0 + 8];
@@ -161,7 +161,7 @@ struct ProductWarps {
     }
     proxy_fence();
     __syncwarp();
-    if (lane == 0) {
+    if (kEveryLaneArrives || lane == 0) {
       arrive(&s.w_full[w_ring.i]);
       arrive(&s.t_empty[t_ring.i]);
     }

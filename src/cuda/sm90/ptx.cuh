@@ -40,6 +40,23 @@ __device__ __forceinline__ void barrier_init_fence() {
 __device__ __forceinline__ void arrive(uint64_t *b) {
   asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(shared_address(b)) : "memory");
 }
+
+// A warp arrives through one lane (`leader`) once its lanes have met at __syncwarp: release is
+// cumulative. racecheck of compute-sanitizer does not follow that, so that a build for it
+// (GDN_CUDA_RACECHECK) lets every lane arrive for itself, at barriers that count them all.
+#if defined(GDN_CUDA_RACECHECK)
+constexpr bool kEveryLaneArrives = true;
+#else
+constexpr bool kEveryLaneArrives = false;
+#endif
+
+__device__ __forceinline__ void barrier_init_warps(uint64_t *b, int warps) {
+  barrier_init(b, kEveryLaneArrives ? 32 * warps : warps);
+}
+__device__ __forceinline__ void arrive_warp(bool leader, uint64_t *b) {
+  if (kEveryLaneArrives || leader) arrive(b);
+}
+
 /// Predicated inside: a branch while a wgmma is in flight makes ptxas wait for it (C7517).
 __device__ __forceinline__ void arrive_if(bool p, uint64_t *b) {
   asm volatile(

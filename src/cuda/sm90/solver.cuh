@@ -89,12 +89,12 @@ __device__ __forceinline__ void solve_steps(Shared &s, int warp, int lane, int t
     float y[16], u[8];
     invert32(a, lane, y, u);
     __syncwarp();
-    if (lane == 0) arrive(&s.a_empty[warp]);
+    arrive_warp(lane == 0, &s.a_empty[warp]);
     wait(&s.t_empty[warp], phase ^ 1);
     put_columns<kNorms>(s.t[warp], g, lane, y, u);  // The block above the diagonal stays zero.
     proxy_fence();
     __syncwarp();
-    if (lane == 0) arrive(&s.t_full[warp]);
+    arrive_warp(lane == 0, &s.t_full[warp]);
   }
 }
 

@@ -157,7 +157,7 @@ struct StateWarps {
 #pragma unroll
       for (int i = 0; i < 32; ++i) left[i] = pack2<bf16>(state[2 * i], state[2 * i + 1]);
       front(state, left, d, x, false, [] {});
-      if (lane == 0) arrive(&s.v_empty[value.i]);
+      arrive_warp(lane == 0, &s.v_empty[value.i]);
     }
     for (; left_tokens > 0; left_tokens -= kStep) {
       const uint32_t pt = descriptor_base(s.pt[w_ring.i], 16);
@@ -211,9 +211,9 @@ struct StateWarps {
           stmatrix_trans(to, o[2 * j], o[2 * j + 1], o[2 * j + 2], o[2 * j + 3]);
         }
         __syncwarp();
-        arrive_if(lane == 0, done);
+        arrive_if(kEveryLaneArrives || lane == 0, done);
       });
-      if (more && lane == 0) arrive(&s.v_empty[value.i]);
+      if (more) arrive_warp(lane == 0, &s.v_empty[value.i]);
     }
     if (any) {
       tile.next();
