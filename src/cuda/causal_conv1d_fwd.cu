@@ -16,6 +16,7 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kTile = 64;  ///< Tokens a thread takes of its channels.
+constexpr int kLines = 4;  ///< Groups of tokens that a thread takes of its channel.
 
 /// Elements of 16 bytes.
 template <class E>
@@ -25,7 +26,7 @@ struct ConvPlan {
   int64_t channels;
   bool aligned;            ///< Neighbouring elements of x and of y are one access.
   bool aligned_weight;     ///< The four weights of a channel are one access.
-  int64_t tiles;           ///< Tiles (groups of tokens) of one batch row.
+  int64_t tiles;           ///< Tiles of tokens of one batch row, or of one channel.
   int64_t channel_blocks;  ///< Blocks of kThreads channels, for the edges.
   int64_t group_blocks;    ///< Blocks of kThreads groups of channels.
   int64_t tile_blocks;     ///< Blocks of the first kind.
@@ -118,12 +119,21 @@ __device__ __forceinline__ void convolve(const CausalConv1dFwd &p,
     load(in[0]);
     enter(in[0]);
   }
+  // A token's place is loaded anew as soon as it has been used, so that loads never pause.
   int64_t t = first;
-  for (; t + kAtOnce <= last; t += kAtOnce) {
+  if (t + kAtOnce <= last) {
 #pragma unroll
     for (int j = 0; j < kAtOnce; ++j) load(in[j]);
+    for (; t + 2 * kAtOnce <= last; t += kAtOnce) {
+#pragma unroll
+      for (int j = 0; j < kAtOnce; ++j) {
+        take(in[j]);
+        load(in[j]);
+      }
+    }
 #pragma unroll
     for (int j = 0; j < kAtOnce; ++j) take(in[j]);
+    t += kAtOnce;
   }
   for (; t < last; ++t) {
     load(in[0]);
@@ -160,50 +170,79 @@ __device__ __forceinline__ void run_tile(const CausalConv1dFwd &p, bool aligned_
   }
 }
 
-/// As run_tile, for a group of neighbouring tokens of one channel.
+/// True if the tokens [first, last) of a batch row lie in one sequence, past its first W - 1.
+__device__ __forceinline__ bool lies_inside(const CausalConv1dFwd &p, int64_t b, int64_t first,
+                                            int64_t last, int width) {
+  const int64_t n = first < p.sequences.tokens ? sequence_of(p.sequences, b, first) : -1;
+  if (n < 0 || slot_of(p, n) < 0) return false;
+  const SequenceSpan span = clamped_span(p.sequences, n);
+  return first - span.begin >= width - 1 && last <= span.begin + span.length;
+}
+
+/// Outputs [first, last) of a channel that need no state, token by token.
 template <class E, int kWidth>
-__device__ __forceinline__ void run_line(const CausalConv1dFwd &p, const ConvPlan &plan, int64_t b,
-                                         int64_t c, int64_t first) {
-  constexpr int kCount = kGroup<E>;
-  Taps<kWidth> taps[1];
-  load_taps(taps, p, plan.aligned_weight, c, 1);
-  const E *const x = static_cast<const E *>(p.x.data) + p.x.offset(b, c, first);
-  E *const y = static_cast<E *>(p.y.data) + p.y.offset(b, c, first);
-  const int64_t x_step = p.x.stride[2], y_step = p.y.stride[2];
-  const int limit = static_cast<int>(min(p.sequences.tokens - first, int64_t{kCount}));
-  int64_t n = sequence_of(p.sequences, b, first);
-  SequenceSpan span = n < 0 ? SequenceSpan{0, 0, 0} : clamped_span(p.sequences, n);
-  if (plan.aligned && n >= 0 && slot_of(p, n) >= 0 && first - span.begin >= kWidth - 1 &&
-      first + kCount <= span.begin + span.length) {
-    float in[kCount], out[kCount], window[kWidth] = {};
-    unpack16<E>(in, *reinterpret_cast<const uint4 *>(x));
-#pragma unroll
-    for (int i = 1; i < kWidth; ++i) window[i] = to_float(x[i - kWidth]);
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      push(window, in[i]);
-      out[i] = taps[0].apply(window, p.silu);
-    }
-    *reinterpret_cast<uint4 *>(y) = pack16<E>(out);
-    return;
-  }
-  for (int i = 0; i < limit; ++i) {
-    const int64_t t = first + i;
-    if (t >= span.begin + span.length) {
+__device__ void run_tokens(const CausalConv1dFwd &p, const Taps<kWidth> &taps, const E *x, E *y,
+                           int64_t b, int64_t first, int64_t last) {
+  int64_t n = -1;
+  SequenceSpan span = {0, 0, 0};
+  for (int64_t t = first; t < last; ++t) {
+    if (n < 0 || t >= span.begin + span.length) {
       n = sequence_of(p.sequences, b, t);
       if (n < 0) continue;
       span = clamped_span(p.sequences, n);
     }
-    if (n < 0) continue;
     float out = 0.0F;
     if (slot_of(p, n) >= 0) {
       if (t - span.begin < kWidth - 1) continue;
       float window[kWidth];
 #pragma unroll
-      for (int j = 0; j < kWidth; ++j) window[j] = to_float(x[(i + j - (kWidth - 1)) * x_step]);
-      out = taps[0].apply(window, p.silu);
+      for (int j = 0; j < kWidth; ++j) {
+        window[j] = to_float(x[(t + j - (kWidth - 1)) * p.x.stride[2]]);
+      }
+      out = taps.apply(window, p.silu);
     }
-    y[i * y_step] = from_float<E>(out);
+    y[t * p.y.stride[2]] = from_float<E>(out);
+  }
+}
+
+/// As run_tile, by a warp on kLines * 32 groups of neighbouring tokens of one channel; `first` is
+/// this lane's first group.
+template <class E, int kWidth>
+__device__ __forceinline__ void run_lines(const CausalConv1dFwd &p, const ConvPlan &plan, int64_t b,
+                                          int64_t c, int64_t first) {
+  constexpr int kCount = kGroup<E>;
+  Taps<kWidth> taps[1];
+  load_taps(taps, p, plan.aligned_weight, c, 1);
+  const E *const x = static_cast<const E *>(p.x.data) + p.x.offset(b, c);
+  E *const y = static_cast<E *>(p.y.data) + p.y.offset(b, c);
+  Group<true, E> in[kLines], before[kLines];
+  bool inside[kLines];
+#pragma unroll
+  for (int j = 0; j < kLines; ++j) {
+    const int64_t t = (first + j * 32) * kCount;
+    inside[j] = plan.aligned && lies_inside(p, b, t, t + kCount, kWidth);
+    if (!inside[j]) continue;
+    in[j].load(x + t, 1, kCount);
+    before[j].load(x + t - kCount, 1, kCount);  // t > 0: the window of its first token is inside.
+  }
+#pragma unroll
+  for (int j = 0; j < kLines; ++j) {
+    const int64_t t = (first + j * 32) * kCount;
+    if (!inside[j]) {
+      run_tokens<E, kWidth>(p, taps[0], x, y, b, t, min(t + kCount, p.sequences.tokens));
+      continue;
+    }
+    float old[kCount], values[kCount], out[kCount], window[kWidth];
+    unpack16<E>(old, before[j].bits);
+    unpack16<E>(values, in[j].bits);
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) window[i] = old[kCount - kWidth + i];
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      push(window, values[i]);
+      out[i] = taps[0].apply(window, p.silu);
+    }
+    Group<true, E>{pack16<E>(out)}.store(y + t, 1, kCount);
   }
 }
 
@@ -266,10 +305,11 @@ __global__ void __launch_bounds__(kThreads, 4)
       run_tile<false, E, kWidth>(p, plan.aligned_weight, b, c, limit, first, last);
     }
   } else {
-    const int64_t item = block * kThreads + threadIdx.x;
+    const int64_t item = block * (kThreads / 32) + threadIdx.x / 32;
     const int64_t row = item / plan.tiles, b = row / plan.channels;
     if (b >= p.sequences.batch) return;
-    run_line<E, kWidth>(p, plan, b, row - b * plan.channels, (item - row * plan.tiles) * kGroup<E>);
+    run_lines<E, kWidth>(p, plan, b, row - b * plan.channels,
+                         (item - row * plan.tiles) * kLines * 32 + threadIdx.x % 32);
   }
 }
 
@@ -300,8 +340,9 @@ Status launch_conv(const CausalConv1dFwd &p, const Launch &l) {
     plan.tiles = (tokens + kTile - 1) / kTile;
     plan.tile_blocks = batch * plan.tiles * plan.group_blocks;
   } else {
-    plan.tiles = (tokens + kGroup<E> - 1) / kGroup<E>;
-    plan.tile_blocks = (batch * plan.channels * plan.tiles + kThreads - 1) / kThreads;
+    constexpr int kTokens = kLines * 32 * kGroup<E>, kWarps = kThreads / 32;
+    plan.tiles = (tokens + kTokens - 1) / kTokens;
+    plan.tile_blocks = (batch * plan.channels * plan.tiles + kWarps - 1) / kWarps;
   }
   const int64_t blocks = plan.tile_blocks + p.sequences.count * plan.channel_blocks;
   const char *name = "causal_conv1d_fwd";

@@ -132,12 +132,16 @@ __device__ __forceinline__ void with_state_type(const Tensor &t, int64_t offset,
   }
 }
 
-/// Blocks that a multiprocessor's registers are to hold: 80 - 128 KB of state on its way.
+/// Blocks that a multiprocessor's registers are to hold: 64 - 128 KB of state on its way.
 template <class S, int kChunks, bool kOne>
 constexpr int resident_blocks() {
   if (kChunks * 16 / sizeof(S) > 8) return sizeof(S) == 4 ? 4 : 2;
   if (sizeof(S) == 4) return kOne ? 7 : 5;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   return kOne ? 5 : 4;
+#else
+  return 4;  // Five spill.
+#endif
 }
 
 /// kOne: every sequence has one token. S: element type of the state that is read.
