@@ -1,6 +1,6 @@
 // How long the operations take on a GPU, beside what its memory allows.
 //
-//   gdn_gpu_bench [--json FILE] [--isa NAME] [--only fused|stages|decode|layer] [--repeat N]
+//   gdn_gpu_bench [--json FILE] [--isa NAME] [--only fused|stages|decode|layer|host] [--repeat N]
 //
 // Prefill and stages: device time of one call, CUDA events around each of N calls, median, least
 // and largest. Decode: a CUDA graph of 20 calls, time of a replay over 20. Inputs are those of the
@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "device_bench.cuh"
+#include "host_cost.cuh"
 
 namespace gdn::bench {
 namespace {
@@ -270,6 +271,7 @@ int main(int argc, char **argv) {
     }
   }
   if (wanted("layer")) layer(o, report);
+  if (wanted("host")) host_cost();
   report.write();
   return 0;
 }

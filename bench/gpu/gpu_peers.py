@@ -66,6 +66,10 @@ def version(name: str) -> str:
     """Installed version of a peer's package, as far as it says."""
     from importlib import metadata
 
+    if name == "gdn":
+        import gdn
+
+        return gdn.__version__
     package = {"fla": "flash-linear-attention", "flashqla": "flash-qla"}.get(name)
     package = package or {"flashinfer": "flashinfer-python"}.get(name, name)
     try:
