@@ -11,6 +11,7 @@ namespace gdn::testing {
 enum class Recipe {
   ladder,
   repeated_key,
+  reflections,
   strong_decay,
   decay_spikes,
   beta_levels,

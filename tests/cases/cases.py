@@ -13,6 +13,7 @@ import sys
 RECIPES = (
     "ladder",
     "repeated_key",
+    "reflections",
     "strong_decay",
     "decay_spikes",
     "beta_levels",

@@ -122,6 +122,13 @@ class Drawing {
       const auto token = static_cast<size_t>(case_.hk) * width;
       for (size_t i = token; i < k.size(); ++i) k[i] = k[i % token];
     }
+    if (case_.recipe == Recipe::reflections) {
+      // One direction: exactly in even key heads, with noise in odd ones.
+      const auto token = static_cast<size_t>(case_.hk) * width;
+      for (size_t i = token; i < k.size(); ++i) {
+        k[i] = k[i % token] + (i % token / width % 2 == 1 ? 0.1F * k[i] : 0.0F);
+      }
+    }
     if (case_.recipe == Recipe::zero_rows) {
       for (size_t row = 0; row < k.size() / width; row += 3) {
         std::fill_n((row % 2 == 0 ? k : q).begin() + static_cast<int64_t>(row * width), width,
@@ -147,6 +154,8 @@ class Drawing {
     switch (case_.recipe) {
       case Recipe::repeated_key:
         return -1e-6F;
+      case Recipe::reflections:
+        return -0.01F;
       case Recipe::strong_decay:
         return -80.0F * random.uniform();
       case Recipe::decay_spikes:
@@ -165,6 +174,7 @@ class Drawing {
       return (case_.recipe == Recipe::gate_extremes ? 30.0F : 1.0F) * random.normal();
     }
     if (case_.recipe == Recipe::repeated_key) return 1.0F;
+    if (case_.recipe == Recipe::reflections) return random.below(2) == 0 ? 2.0F : 1.9F;
     if (case_.recipe == Recipe::beta_levels) return static_cast<float>(random.below(3));
     return random.uniform();
   }

@@ -142,6 +142,9 @@ class CaseInputs:
             q, k = norm * normalised(q), norm * normalised(k)
         if c.recipe == "repeated_key":
             k[:] = k[:1, :1]
+        if c.recipe == "reflections":  # one direction: exactly in even key heads, near it in odd
+            noise = 0.1 * (np.arange(c.hk) % 2)[:, None]
+            k = k[:1, :1] + noise * k
         if c.recipe == "zero_rows":
             k[:, ::3], q[:, 1::3] = 0.0, 0.0
         huge = (1e3 if self.dtype == "f16" else 1e20) if c.recipe == "huge_v" else 1.0
@@ -166,6 +169,8 @@ class CaseInputs:
             beta = (30.0 if c.recipe == "gate_extremes" else 1.0) * rng.standard_normal(shape)
         if c.recipe == "repeated_key":
             g[:], beta[:] = -1e-6, 1.0
+        if c.recipe == "reflections":
+            g[:], beta = -0.01, rng.choice([1.9, 2.0], shape)
         if c.recipe == "strong_decay":
             g = -80.0 * rng.random(shape)
         if c.recipe == "decay_spikes":

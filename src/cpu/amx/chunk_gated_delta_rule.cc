@@ -243,8 +243,8 @@ class ItemRun {
   /// pv of block 1: P V' with both blocks' V'.
   static void couple_products(const GateBlock &gate, const PanelBlock &block) {
     zero_products();
-    multiply_tokens(gate.p10, block.right[0]);
-    multiply_tokens(gate.p + 2 * kTileBytes, block.right[1]);
+    multiply_halves(gate.p10, block.right[0]);
+    multiply_halves(gate.p + 4 * kTileBytes, block.right[1]);
     store_products(block.pv[1]);
   }
 

@@ -24,8 +24,9 @@ constexpr int kBlock = 32;  ///< Tokens of a block.
 constexpr int kPanel = 32;  ///< Value columns of a panel.
 constexpr int kHalf = 16;   ///< Rows or columns of a tile.
 
-/// Tiles of W of one half of a panel: block 0 of two, the last block's high and low bf16 half.
-constexpr int kWrittenTiles = 3;
+/// Tiles of W of one half of a panel: block 0 of two, then the last block, each a high and a low
+/// bf16 half.
+constexpr int kWrittenTiles = 4;
 
 /// Widths in blocks of 32.
 struct Widths {
@@ -74,9 +75,9 @@ struct GateBlock {
   float *write_scale;   ///< [64] exp(c_last - c) / |k|: rows of V' in the state product.
   float *matrix;        ///< Scratch of the solve, 5 tiles.
   uint8_t *t;           ///< T as a left operand [block][high, low][half][16][16 token pairs].
-  uint8_t *p;           ///< P as a left operand [block][half][16][16 token pairs].
-  uint8_t *a10;         ///< A, block 1 against block 0, as a left operand.
-  uint8_t *p10;         ///< P, block 1 against block 0.
+  uint8_t *p;           ///< P as a left operand [block][high, low][half][16][16 token pairs].
+  uint8_t *a10;         ///< A, block 1 against block 0, as a left operand [high, low].
+  uint8_t *p10;         ///< P, block 1 against block 0, the same.
 };
 
 /// What the panels of one value head need. Two panels are under way at a time, see run_panels().
@@ -87,9 +88,9 @@ struct PanelBlock {
   float *v[2];        ///< V', the same.
   float *pv[2];       ///< P V', the same.
   float *av;          ///< A V', block 1 against block 0.
-  uint8_t *r[2];      ///< R as a right operand [half][16 token pairs][16].
-  uint8_t *right[2];  ///< V' as a right operand.
-  uint8_t *w;         ///< diag(write_scale) V': [panel][half][3].
+  uint8_t *r[2];      ///< R as a right operand [high, low][half][16 token pairs][16].
+  uint8_t *right[2];  ///< V' as a right operand [high, low].
+  uint8_t *w;         ///< diag(write_scale) V': [panel][half][block][high, low].
   float *ring;        ///< Ring of 2 x 4 tiles: decayed state rows.
 };
 
@@ -134,18 +135,18 @@ inline size_t carve(Workspace &w, void *base, const Widths &n) {
   w.key.qk = c.tiles<float>(10);
   w.gate.matrix = c.tiles<float>(5);
   w.gate.t = c.tiles<uint8_t>(8);
-  w.gate.p = c.tiles<uint8_t>(4);
-  w.gate.a10 = c.tiles<uint8_t>(2);
-  w.gate.p10 = c.tiles<uint8_t>(2);
+  w.gate.p = c.tiles<uint8_t>(8);
+  w.gate.a10 = c.tiles<uint8_t>(4);
+  w.gate.p10 = c.tiles<uint8_t>(4);
   w.panel.s = c.tiles<uint8_t>(2 * n.dk);
   // Buffers whose lives do not overlap are one: what stays in L1 is what counts.
   w.panel.ks[0] = w.panel.v[0] = w.panel.pv[0] = c.tiles<float>(4);
   w.panel.ks[1] = w.panel.v[1] = c.tiles<float>(4);
   w.panel.qs[0] = w.panel.qs[1] = c.tiles<float>(4);
   w.panel.av = w.panel.pv[1] = c.tiles<float>(4);
-  w.panel.r[0] = w.panel.r[1] = c.tiles<uint8_t>(2);
-  w.panel.right[0] = c.tiles<uint8_t>(2);
-  w.panel.right[1] = c.tiles<uint8_t>(2);
+  w.panel.r[0] = w.panel.r[1] = c.tiles<uint8_t>(4);
+  w.panel.right[0] = c.tiles<uint8_t>(4);
+  w.panel.right[1] = c.tiles<uint8_t>(4);
   w.panel.ring = c.tiles<float>(8);
   w.panel.w = c.tiles<uint8_t>(2 * kWrittenTiles * n.dv);
   w.key.k_norm = c.row();

@@ -5,16 +5,18 @@
 //
 //     multiply    S -> bf16 (once); K S and Q S                         8 D products
 //     residual    R  = diag(beta) V - diag(read_scale) K S - A V' of the block before
-//                 V' = T R, T in two halves                             8 products
+//                 V' = T R                                              12 products
 //     values      V' and W = diag(write_scale) V' as right operands
-//                 P V', this block and the one before                   4 or 8 products
+//                 P V', this block and the one before; A V'             12 products each
 //     output      O  = diag(output_scale) Q S + P V'
 //     update      S <- exp(c_last) S + K^T W                            8 D products
 //
+// T, R, V', W, P and A are a high and a low bf16 half each.
+//
 // The update runs after the other stages of all panels: the tiles of K and Q that those read, and
-// those of K^T that it reads, do not fit the L1 cache together. At D = 4 a panel takes 144
-// products, 2300 cycles of the tile unit, for 64 tokens; 4 panels and the products of keys.h make
-// 10400 cycles, 163 a token.
+// those of K^T that it reads, do not fit the L1 cache together. At D = 4 a panel takes 200
+// products, 3200 cycles of the tile unit, for 64 tokens; 4 panels and the products of keys.h make
+// 14100 cycles, 220 a token.
 
 #include "cpu/amx/layout.h"
 #include "cpu/amx/vec.h"
@@ -103,11 +105,29 @@ struct Share {
   tile_store<3>(out + 768);
 }
 
-/// out [token half][half] = left [32][32] * right [32][32].
+/// Tiles 0 to 3 += left tiles 4 and 5 as they are loaded * right.
+[[gnu::always_inline]] inline void multiply_loaded(const uint8_t *right, int64_t half) {
+  tile_load<6>(right);
+  tile_dp<0, 4, 6>();
+  tile_load<7>(right + half);
+  tile_dp<1, 4, 7>();
+  tile_dp<2, 5, 6>();
+  tile_dp<3, 5, 7>();
+}
+
+/// multiply_tokens() with operands of a high and a low half each. The product of the low halves
+/// would be below f32's rounding.
+[[gnu::always_inline]] inline void multiply_halves(const uint8_t *left, const uint8_t *right) {
+  multiply_tokens(left + 2 * kTileBytes, right);
+  multiply_tokens(left, right);
+  multiply_loaded(right + 2 * kTileBytes, kTileBytes);
+}
+
+/// out [token half][half] = left [32][32] * right [32][32], in halves.
 [[gnu::always_inline]] inline void multiply_block(const uint8_t *left, const uint8_t *right,
                                                   float *out) {
   zero_products();
-  multiply_tokens(left, right);
+  multiply_halves(left, right);
   store_products(out);
 }
 
@@ -167,24 +187,18 @@ template <bool kFull, int B>
       r[t][0] = _mm512_fnmadd_ps(scale, _mm512_load_ps(ks), even);
       r[t][1] = _mm512_fnmadd_ps(scale, _mm512_load_ps(ks + 256), odd);
     }
-    _mm512_store_si512(out + j * 64, pack_bf16(r[0][0], r[1][0]));
-    _mm512_store_si512(out + kTileBytes + j * 64, pack_bf16(r[0][1], r[1][1]));
+    store_split(out + j * 64, 2 * kTileBytes, r[0][0], r[1][0]);
+    store_split(out + kTileBytes + j * 64, 2 * kTileBytes, r[0][1], r[1][1]);
   }
 }
 
 /// V' = T R of block B.
 template <int B>
 [[gnu::always_inline]] inline void solve_values(const PanelStep &s) {
-  const uint8_t *t = s.gate.t + B * 4 * kTileBytes;
-  zero_products();
-  multiply_tokens(t, s.block.r[B]);
-  multiply_tokens(t + 2 * kTileBytes, s.block.r[B]);
-  store_products(s.block.v[B]);
+  multiply_block(s.gate.t + B * 4 * kTileBytes, s.block.r[B], s.block.v[B]);
 }
 
-/// Token pairs [first, last) of V' of block B as right operands: as it is, and scaled as W. Of the
-/// step's last block W is a high and a low half; the roundings of an earlier block's V' need none,
-/// since A V' lets the last block make up for them.
+/// Token pairs [first, last) of V' of block B as right operands: as it is, and scaled as W.
 template <int B, bool kLast>
 [[gnu::always_inline]] inline void pack_values(const PanelStep &s, uint8_t *w, int first,
                                                int last) {
@@ -198,15 +212,11 @@ template <int B, bool kLast>
       const float *v = s.block.v[B] + h * 256 + j * 16;
       const __m512 x = _mm512_load_ps(v);
       const __m512 y = _mm512_load_ps(v + 512);
-      _mm512_store_si512(s.block.right[B] + h * kTileBytes + j * 64, pack_bf16(x, y));
+      store_split(s.block.right[B] + h * kTileBytes + j * 64, 2 * kTileBytes, x, y);
       const __m512 wx = _mm512_mul_ps(x, scale_x);
       const __m512 wy = _mm512_mul_ps(y, scale_y);
-      uint8_t *out = w + h * kWrittenTiles * kTileBytes + j * 64;
-      if (kLast) {
-        store_split(out + kTileBytes, kTileBytes, wx, wy);
-      } else {
-        _mm512_store_si512(out, pack_bf16(wx, wy));
-      }
+      uint8_t *out = w + (h * kWrittenTiles + (kLast ? 2 : 0)) * kTileBytes + j * 64;
+      store_split(out, kTileBytes, wx, wy);
     }
   }
 }
@@ -249,17 +259,18 @@ template <bool kFull, int B>
   }
 }
 
-/// Tiles 0 to 3, [row half][column half], += 32 rows of K^T of one block of tokens * w, one
-/// rounding of it.
+/// Tiles 0 to 3, [row half][column half], += 32 rows of K^T of one block of tokens * w.
 [[gnu::always_inline]] inline void multiply_written(const uint8_t *left, const uint8_t *w) {
+  constexpr int64_t kHalfBytes = kWrittenTiles * kTileBytes;
   tile_load<4>(left);
   tile_load<6>(w);
   tile_dp<0, 4, 6>();
-  tile_load<7>(w + kWrittenTiles * kTileBytes);
+  tile_load<7>(w + kHalfBytes);
   tile_dp<1, 4, 7>();
   tile_load<5>(left + kTileBytes);
   tile_dp<2, 5, 6>();
   tile_dp<3, 5, 7>();
+  multiply_loaded(w + kTileBytes, kHalfBytes);
 }
 
 /// state = decay state + K^T w over all blocks; beside(b) as in multiply_state(). The vector units
@@ -276,7 +287,6 @@ template <class F>
       multiply_written(left, w);
       left += int64_t{s.dk} * 2 * kTileBytes;
     }
-    multiply_written(left, w + kTileBytes);
     multiply_written(left, w + 2 * kTileBytes);
     if (b > 0) add_products(s, state, b - 1);
     store_products(s.block.ring + (b & 1) * 1024);

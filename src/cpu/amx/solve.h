@@ -12,8 +12,8 @@
 // with ref between the two, both factors at most 1; in diagonal tiles it is the exponential of the
 // difference.
 //
-// T is kept as a high and a low bf16 half. Rounded to one, a key repeated under beta = 1 and no
-// decay gives errors of the same sign in all tokens, 4e-2 in the state.
+// All are kept as a high and a low bf16 half. With T rounded to one, a key repeated under beta = 1
+// and no decay gives errors of the same sign in all tokens, 4e-2 in the state.
 
 #include "cpu/amx/layout.h"
 #include "cpu/amx/vec.h"
@@ -44,7 +44,7 @@ inline void solve_block(const KeyBlock &key, const GateBlock &g, int block) {
   const float *q_norm = key.q_norm + block * kBlock;
   const float *beta = g.beta + block * kBlock;
   uint8_t *out_t = g.t + block * 4 * kTileBytes;
-  uint8_t *out_p = g.p + block * 2 * kTileBytes;
+  uint8_t *out_p = g.p + block * 4 * kTileBytes;
   float *n11 = g.matrix;
   float *n22 = g.matrix + 256;
   float *n21 = g.matrix + 512;
@@ -69,7 +69,7 @@ inline void solve_block(const KeyBlock &key, const GateBlock &g, int block) {
           _mm512_mul_ps(_mm512_mul_ps(_mm512_set1_ps(q_norm[row]), d), _mm512_load_ps(qk + i * 16));
       const __m512 masked = _mm512_maskz_mov_ps(up_to, y);
       if (h == 0) {
-        _mm512_store_si512(out_p + i * 64, _mm512_srli_epi32(add_half_ulp(masked), 16));
+        store_split(out_p + i * 64, 2 * kTileBytes, masked, _mm512_setzero_ps());
       } else {
         _mm512_store_ps(p22 + i * 16, masked);
       }
@@ -89,7 +89,7 @@ inline void solve_block(const KeyBlock &key, const GateBlock &g, int block) {
     _mm512_store_ps(n21 + i * 16, x);
     const __m512 y = _mm512_mul_ps(_mm512_mul_ps(_mm512_set1_ps(q_norm[row]), d),
                                    _mm512_load_ps(key_qk + 256 + i * 16));
-    _mm512_store_si512(out_p + kTileBytes + i * 64, pack_bf16(y, _mm512_load_ps(p22 + i * 16)));
+    store_split(out_p + kTileBytes + i * 64, 2 * kTileBytes, y, _mm512_load_ps(p22 + i * 16));
   }
 
   __m512 t[16];
@@ -150,8 +150,8 @@ inline void couple_blocks(const KeyBlock &key, const GateBlock &g) {
     const __m512 p0 = _mm512_mul_ps(_mm512_mul_ps(b, to_reference[0]), _mm512_load_ps(qk + at));
     const __m512 p1 =
         _mm512_mul_ps(_mm512_mul_ps(b, to_reference[1]), _mm512_load_ps(qk + at + 256));
-    _mm512_store_si512(g.a10 + i * 64, pack_bf16(a0, a1));
-    _mm512_store_si512(g.p10 + i * 64, pack_bf16(p0, p1));
+    store_split(g.a10 + i * 64, 2 * kTileBytes, a0, a1);
+    store_split(g.p10 + i * 64, 2 * kTileBytes, p0, p1);
   }
 }
 

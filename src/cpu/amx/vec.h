@@ -43,11 +43,11 @@ namespace {
   return pack_upper_halves(add_half_ulp(lo), add_half_ulp(hi));
 }
 
-/// Stores bf16 pairs (x, y) as a high half at out and a low half `step` bytes on. The high half is
-/// cut, not rounded: what it leaves is exact in f32.
+/// Stores bf16 pairs (x, y) as a high half at out, rounded to nearest, and a low half `step` bytes
+/// on; what the high half leaves is exact in f32.
 [[gnu::always_inline]] inline void store_split(uint8_t *out, int64_t step, __m512 x, __m512 y) {
-  const __m512i bits_x = _mm512_castps_si512(x);
-  const __m512i bits_y = _mm512_castps_si512(y);
+  const __m512i bits_x = add_half_ulp(x);
+  const __m512i bits_y = add_half_ulp(y);
   _mm512_store_si512(out, pack_upper_halves(bits_x, bits_y));
   _mm512_store_si512(out + step, pack_bf16(_mm512_sub_ps(x, high_bf16(bits_x)),
                                            _mm512_sub_ps(y, high_bf16(bits_y))));
