@@ -76,6 +76,9 @@ extern "C" {
 /** Alignment that a workspace pointer must have, in bytes. */
 #define GDN_WORKSPACE_ALIGNMENT 256
 
+/** Most threads that one call may use. */
+#define GDN_MAX_THREADS 1024
+
 /** What a call came to. */
 typedef enum gdn_status {
   GDN_OK = 0,
@@ -136,8 +139,9 @@ typedef struct gdn_exec {
   size_t struct_size; /**< sizeof this struct. */
   /** cudaStream_t on CUDA; must be NULL on the CPU. NULL on CUDA: the default stream. */
   void *stream;
-  /** Threads on the CPU, up to 1024; 0: GDN_NUM_THREADS (a number from 1 to 1024; anything else
-   *  refuses the call), else what the process may use (the reference backend: all processors). */
+  /** Threads on the CPU, up to GDN_MAX_THREADS; 0: GDN_NUM_THREADS (a number from 1 to
+   *  GDN_MAX_THREADS; anything else refuses the call), else what the process may use (the reference
+   *  backend: all processors). */
   int32_t threads;
   /** gdn_exec_flag bits. */
   uint32_t flags;

@@ -140,7 +140,7 @@ def fused_gdn_gating(
         a,
         b,
         dt_bias,
-        _options.ALLOW_NEG_EIGVAL if allow_neg_eigval else 0,
+        _options.ALLOW_NEG_EIGVAL if _options.switch("allow_neg_eigval", allow_neg_eigval) else 0,
         None if beta_dtype is None else dtype_name("beta_dtype", beta_dtype),
     )
 

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from gdn import _C
+from gdn import _C, _options
 
 version: str = _C.version()
 
@@ -18,8 +18,8 @@ def _thread_count(name: str, n: Any) -> int:
         count = operator.index(n)
     except TypeError:
         raise TypeError(f"{name}: expected an integer, got {type(n).__name__}.") from None
-    if not 0 <= count <= 65536:
-        raise ValueError(f"{name}: expected 0 (the default) to 65536, found {count}.")
+    if not 0 <= count <= _C.MAX_THREADS:
+        raise ValueError(f"{name}: expected 0 (the default) to {_C.MAX_THREADS}, found {count}.")
     return count
 
 
@@ -27,11 +27,11 @@ def set_num_threads(num_threads: int) -> None:
     """Set the number of threads of CPU calls, for the whole process.
 
     Args:
-        num_threads: at least 1; 0 restores the default (the environment variable GDN_NUM_THREADS,
+        num_threads: 1 to 1024; 0 restores the default (the environment variable GDN_NUM_THREADS,
             else the processors that the process may use). No result depends on it.
 
     Raises:
-        TypeError, ValueError: not an integer, or negative.
+        TypeError, ValueError: not an integer, or out of range.
     """
     _C.set_process_threads(_thread_count("num_threads", num_threads))
 
@@ -62,6 +62,8 @@ def use(
 ) -> Iterator[None]:
     """Force how calls of this thread run, inside a ``with`` block.
 
+    For eager code: put it around a function of torch.compile, not inside one.
+
     Args:
         backend: name of a backend (see ``info()``), for example "reference" or "cpu".
         isa: name of one of its instruction sets.
@@ -72,6 +74,7 @@ def use(
 
     Raises:
         ValueError: no such backend or instruction set, or this machine cannot run it.
+        TypeError: an argument of another type; no_split is True or False.
     """
     before = _C.get_settings()
     now = list(before)
@@ -85,7 +88,7 @@ def use(
     if threads is not None:
         now[2] = _thread_count("threads", threads)
     if no_split is not None:
-        now[3] = bool(no_split)
+        now[3] = _options.switch("no_split", no_split)
     _C.set_settings(*now)
     try:
         yield

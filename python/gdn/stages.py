@@ -205,9 +205,9 @@ def chunk_fwd_h(
         g_cumsum,
         initial_state,
         cu_seqlens,
-        bool(output_final_state),
+        _options.switch("output_final_state", output_final_state),
         _chunk(chunk_size),
-        _options.STATE_V_FIRST if state_v_first else 0,
+        _options.STATE_V_FIRST if _options.switch("state_v_first", state_v_first) else 0,
         _options.head_map_code(head_map),
     )
 
@@ -255,6 +255,6 @@ def chunk_fwd_o(
         out,
         scale,
         _chunk(chunk_size),
-        _options.STATE_V_FIRST if state_v_first else 0,
+        _options.STATE_V_FIRST if _options.switch("state_v_first", state_v_first) else 0,
         _options.head_map_code(head_map),
     )

@@ -72,6 +72,7 @@ void Call::check_kind(const char *name, nb::handle array) {
       kind_ = kind;
       first_name_ = name;
       grad_enabled_ = grad_enabled(kind);
+      tangents_enabled_ = tangents_enabled(kind);
     }
     return;
   }
@@ -89,6 +90,13 @@ Call::Operand &Call::add(const char *name, nb::handle array) {
           std::string(name) +
               ": requires a gradient, but gdn has no backward pass yet; call it "
               "under torch.no_grad(), or detach the tensor.");
+  }
+  if (tangents_enabled_ && has_tangent(array)) {
+    raise(PyExc_NotImplementedError,
+          std::string(name) +
+              ": carries a tangent of forward-mode differentiation (or may carry one, in compiled "
+              "code inside a dual_level()), which gdn does not have; pass "
+              "torch.autograd.forward_ad.unpack_dual(tensor).primal.");
   }
   Operand &operand = operands_.at(count_++);
   operand.keep = nb::borrow(array);

@@ -31,8 +31,8 @@ enum class Strides : uint8_t {
   unit_last,  ///< Inputs with another last stride are copied.
 };
 
-/// One call of the library: collects operands, sees to it that all are arrays of one kind without a
-/// gradient, makes the outputs, runs without the interpreter lock and turns a status into an
+/// One call of the library: collects operands, sees to it that all are arrays of one kind without
+/// derivatives, makes the outputs, runs without the interpreter lock and turns a status into an
 /// exception.
 class Call {
  public:
@@ -132,6 +132,7 @@ class Call {
 
   Kind kind_ = Kind::none;
   bool grad_enabled_ = false;
+  bool tangents_enabled_ = false;
   const char *first_name_ = "";
   size_t count_ = 0;
   size_t rename_count_ = 0;

@@ -21,6 +21,7 @@ struct KnownType {
 /// Objects of torch that calls need, looked up once.
 struct Torch {
   nb::object tensor_type, empty, empty_like, is_grad_enabled, increment_version;
+  nb::object forward_ad, unpack_dual, is_forward_enabled;
   nb::object cpu, device, contiguous_format;
   nb::object float32, bfloat16, float16, uint8;
   std::vector<nb::object> cuda;  ///< Devices by index, made when first needed.
@@ -63,6 +64,9 @@ Torch *load_torch() {
   t->empty_like = m.attr("empty_like");
   t->is_grad_enabled = m.attr("is_grad_enabled");
   t->increment_version = m.attr("autograd").attr("graph").attr("increment_version");
+  t->forward_ad = m.attr("autograd").attr("forward_ad");
+  t->unpack_dual = t->forward_ad.attr("unpack_dual");
+  t->is_forward_enabled = m.attr("_C").attr("_is_fwd_grad_enabled");
   t->contiguous_format = m.attr("contiguous_format");
   t->device = m.attr("device");
   t->cpu = m.attr("device")("cpu");
@@ -367,6 +371,24 @@ bool requires_grad(nb::handle array) {
   nb::object value = nb::steal(PyObject_GetAttr(array.ptr(), name));
   if (!value.is_valid()) throw nb::python_error();
   return value.is(nb::handle(Py_True));
+}
+
+bool tangents_enabled(Kind kind) {
+  if (kind != Kind::torch) return false;
+  // A module's number, -1 outside of every dual_level(): the one test that each call pays for.
+  static PyObject *name = PyUnicode_InternFromString("_current_level");
+  nb::object level = nb::steal(PyObject_GetAttr(torch_objects->forward_ad.ptr(), name));
+  if (!level.is_valid()) throw nb::python_error();
+  return PyLong_AsLong(level.ptr()) >= 0 &&
+         torch_objects->is_forward_enabled().is(nb::handle(Py_True));
+}
+
+bool has_tangent(nb::handle array) {
+  try {
+    return !torch_objects->unpack_dual(array).attr("tangent").is_none();
+  } catch (const nb::python_error &) {
+    return true;  // Below autograd, where compiled graphs run, torch cannot say.
+  }
 }
 
 void *current_stream(Kind kind, DLDevice device) {

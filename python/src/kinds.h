@@ -87,6 +87,13 @@ bool grad_enabled(Kind kind);
 /// True if the array asks for a gradient.
 bool requires_grad(nb::handle array);
 
+/// True inside torch.autograd.forward_ad.dual_level(), where a tensor may carry a tangent.
+bool tangents_enabled(Kind kind);
+
+/// True unless it is certain that the torch tensor carries no tangent of forward-mode
+/// differentiation.
+bool has_tangent(nb::handle array);
+
 /// The stream that the library would queue work of this device on; null on the CPU.
 void *current_stream(Kind kind, DLDevice device);
 

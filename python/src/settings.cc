@@ -73,6 +73,7 @@ gdn_exec make_exec() {
 }
 
 void bind_settings(nb::module_ &m) {
+  m.attr("MAX_THREADS") = GDN_MAX_THREADS;
   m.def("version", &gdn_version);
   m.def("describe", &describe);
   m.def("max_threads", [] { return select().threads; });

@@ -170,17 +170,18 @@ void check_contents(Call *call, const Target &target, const DeltaRule &p) {
   if (!call->ok()) return;
   if (p.checkpoints.present()) check_checkpoint_rows(call, p, sequences.get());
   if (!p.state_indices.present) return;
+  const int64_t columns = p.state_indices.columns;
   if (!p.slot_per_token()) {
+    check_accepted(call, accepted.array(), columns, IndexArray());
     check_slots(call, slots.array(), p.initial_state.shape[0]);
     return;
   }
   const Lengths lengths = measure(sequences.get(), 1, false);
-  if (lengths.longest > p.state_indices.columns) {
-    call->invalid("state_indices has M = ", p.state_indices.columns, " columns, but sequence ",
-                  lengths.longest_at, " has ", lengths.longest,
-                  " tokens; expected a slot for each of them.");
+  if (lengths.longest > columns) {
+    call->invalid("state_indices has M = ", columns, " columns, but sequence ", lengths.longest_at,
+                  " has ", lengths.longest, " tokens; expected a slot for each of them.");
   }
-  check_accepted(call, accepted.array(), p.state_indices.columns, IndexArray());
+  check_accepted(call, accepted.array(), columns, IndexArray());
   check_slots_per_token(call, slots.array(), accepted.array(), sequences.get(),
                         p.initial_state.shape[0]);
 }

@@ -8,6 +8,8 @@
 namespace gdn::api {
 namespace {
 
+static_assert(kMaxThreads == GDN_MAX_THREADS, "backends know no public header");
+
 /// The backend asked for by name, in exec or GDN_BACKEND; nullptr if none was, or after a failure.
 const Backend *named_backend(Call *call, const char *in_exec) {
   const bool from_exec = in_exec != nullptr;

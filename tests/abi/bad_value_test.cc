@@ -120,6 +120,21 @@ TEST(BadValue, AcceptedTokens) {
   check(conv_update_scenario().get(), {{0, 1, 1}, {1, 1, 4}, {-7, 1, 1}}, "expected 1 to 3");
 }
 
+TEST(BadValue, AcceptedTokensOfOneColumn) {
+  // [N, 1] means [N], where one token is all that can have been accepted.
+  auto s = verify_scenario();
+  Refusals refusals(s.get());
+  const auto one_column = [&](Contents accepted) {
+    (*s)["state_indices"].shape[1] = 1;
+    (*s)["state_indices"].array.assign(Contents{1, 9, 9, 0, 9, 9, -1, 9, 9});
+    (*s)["num_accepted_tokens"].array.assign(accepted);
+  };
+  refusals.expect_valid([&] { one_column({1, 1, 1}); });
+  for (const Contents &wrong : {Contents{0, 1, 1}, {1, 2, 1}, {1, 1, -1}}) {
+    refusals.expect({"num_accepted_tokens[", "expected 1 to 1"}, [&] { one_column(wrong); });
+  }
+}
+
 TEST(BadValue, VerifyNeedsASlotForEachToken) {
   auto s = verify_scenario();
   Refusals refusals(s.get());

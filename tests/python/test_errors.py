@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support import ON_GPU, cpu_only, tensors
+from torch.autograd import forward_ad
 
 import gdn
 from gdn import stages
@@ -145,6 +146,8 @@ RECURRENT = [
      "num_accepted_tokens"),
     ("accepted", lambda: pool([0, 1], num_accepted_tokens=torch.tensor([1, 1])), ValueError,
      "num_accepted_tokens"),
+    ("accepted", lambda: pool([[0], [1]], num_accepted_tokens=torch.tensor([1, 2])), ValueError,
+     "num_accepted_tokens"),
     ("columns", lambda: pool([[0, 1], [2, 3]]), ValueError, "state_indices"),
     ("chunk_size", with_(chunk_size=64), TypeError, "chunk_size"),
 ]  # fmt: skip
@@ -208,8 +211,28 @@ def test_gradients_are_refused_by_name():
         gdn.causal_conv1d_fn(torch.zeros(1, 8, 5), weight)
 
 
+def test_tangents_are_refused_by_name():
+    primal = arguments()
+    with forward_ad.dual_level():
+        for name in ("q", "beta"):
+            dual = forward_ad.make_dual(primal[name], torch.ones_like(primal[name]))
+            for function in (gdn.chunk_gated_delta_rule, gdn.fused_recurrent_gated_delta_rule):
+                with pytest.raises(NotImplementedError, match=rf"^{name}: .*tangent"):
+                    function(**{**primal, name: dual})
+                with torch.no_grad(), pytest.raises(NotImplementedError, match=rf"^{name}: "):
+                    function(**{**primal, name: dual})
+                with torch.inference_mode():  # torch's own operations drop tangents there too
+                    function(**{**primal, name: dual})
+                function(**{**primal, name: forward_ad.unpack_dual(dual).primal})
+        gdn.chunk_gated_delta_rule(**primal)
+    gdn.chunk_gated_delta_rule(**{**primal, name: dual})  # the tangent ended with its level
+    with pytest.raises(NotImplementedError, match=r"^x: .*tangent"):
+        torch.func.jvp(gdn.l2norm, (primal["q"],), (primal["q"],))
+
+
 X, W = torch.zeros(2, 8, 5), torch.zeros(8, 4)
 STATE = torch.zeros(2, 8, 3)
+Q = torch.zeros(1, 4, 2, 8)
 LAYER = [
     (gdn.causal_conv1d_fn, dict(x=X, weight=torch.zeros(8, 5)), ValueError, "weight"),
     (gdn.causal_conv1d_fn, dict(x=X, weight=torch.zeros(7, 4)), ValueError, "weight"),
@@ -241,6 +264,8 @@ LAYER = [
     (gdn.fused_gdn_gating, dict(A_log=torch.zeros(5), a=X, b=X[..., :4]), ValueError, "b"),
     (gdn.fused_gdn_gating, dict(A_log=torch.zeros(5), a=X, b=X, beta_dtype=torch.int32),
      ValueError, "beta_dtype"),
+    (gdn.fused_gdn_gating, dict(A_log=torch.zeros(5), a=X, b=X, allow_neg_eigval="False"),
+     TypeError, "allow_neg_eigval"),
     (gdn.l2norm, dict(x=X, eps=-1.0), ValueError, "eps"),
     (gdn.l2norm, dict(x=X, eps=NAN), ValueError, "eps"),
     (gdn.l2norm, dict(x=torch.tensor(1.0)), ValueError, "x"),
@@ -256,6 +281,11 @@ LAYER = [
     (stages.solve_tril, dict(A=torch.zeros(1, 64, 2, 64).half()), ValueError, "A"),
     (stages.solve_tril, dict(A=torch.zeros(1, 64, 2, 64), output_dtype="float64"), ValueError,
      "output_dtype"),
+    (stages.chunk_fwd_h, dict(k=Q, w=Q, u=Q, output_final_state="False"), TypeError,
+     "output_final_state"),
+    (stages.chunk_fwd_h, dict(k=Q, w=Q, u=Q, state_v_first=1), TypeError, "state_v_first"),
+    (stages.chunk_fwd_o, dict(q=Q, k=Q, v_new=Q, h=torch.zeros(1, 2, 8, 8), state_v_first=1),
+     TypeError, "state_v_first"),
 ]  # fmt: skip
 
 

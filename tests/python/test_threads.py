@@ -44,10 +44,10 @@ def test_every_code_path_by_name():
 
 def test_use_refuses_and_restores():
     before = gdn.info()
-    for wrong in (dict(backend="tpu"), dict(isa="mmx"), dict(threads=-1)):
+    for wrong in (dict(backend="tpu"), dict(isa="mmx"), dict(threads=-1), dict(threads=1025)):
         with pytest.raises(ValueError, match=next(iter(wrong))), gdn.use(**wrong):
             pass
-    for wrong in (dict(backend=1), dict(isa=2), dict(threads="2")):
+    for wrong in (dict(backend=1), dict(isa=2), dict(threads="2"), dict(no_split=1)):
         with pytest.raises(TypeError, match=next(iter(wrong))), gdn.use(**wrong):
             pass
     assert gdn.info() == before
@@ -83,9 +83,16 @@ def test_set_num_threads():
     finally:
         gdn.set_num_threads(0)
     assert gdn.get_num_threads() == default
-    for wrong, error in ((-1, ValueError), (1.5, TypeError), ("2", TypeError)):
+    for wrong, error in (
+        (-1, ValueError), (1025, ValueError), (2**40, ValueError), (1.5, TypeError), ("2", TypeError)
+    ):  # fmt: skip
         with pytest.raises(error, match="num_threads"):
             gdn.set_num_threads(wrong)
+    try:
+        gdn.set_num_threads(1024)
+        assert gdn.get_num_threads() == 1024
+    finally:
+        gdn.set_num_threads(0)
 
 
 def test_environment():

@@ -161,6 +161,16 @@ def test_gradients_are_refused():
         y.sum().backward()
 
 
+def test_compiled_code_refuses_tangents():
+    compiled = torch.compile(lambda x: gdn.l2norm(x), fullgraph=True, backend="aot_eager")
+    x = torch.randn(2, 8)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, x)
+        with pytest.raises(NotImplementedError, match=r"^x: .*tangent"):
+            compiled(dual)
+    assert torch.equal(compiled(x), gdn.l2norm(x))
+
+
 def test_export():
     class Model(torch.nn.Module):
         def forward(self, *inputs):
