@@ -20,6 +20,10 @@
  * operand that is left out is absent. Every function throws gdn::Error if the call fails.
  */
 
+#if __cplusplus < 202002L
+#error "gdn.hpp needs C++20 (-std=c++20); gdn.h serves C and older C++"
+#else
+
 #include <gdn/gdn.h>
 #include <gdn/args.hpp>
 #include <gdn/element.hpp>
@@ -309,5 +313,7 @@ inline gdn_selection select(const ExecOptions &options = {}) {
 }
 
 }  // namespace gdn
+
+#endif  // C++20
 
 #endif  // GDN_GDN_HPP_

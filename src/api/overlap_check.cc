@@ -1,5 +1,9 @@
 #include "api/overlap_check.h"
 
+#include <algorithm>
+#include <numeric>
+#include <span>
+
 namespace gdn::api {
 namespace {
 
@@ -45,6 +49,21 @@ bool disjoint_by_strides_of(const Region &r, const Region &a, const Region &b) {
   return false;
 }
 
+/// A dimension: `count` elements, `size` elements apart.
+struct Steps {
+  int64_t size;
+  int64_t count;
+};
+
+/// is_injective() for dimensions that interlock; exact for up to two.
+bool is_run_injective(std::span<const Steps> run) {
+  if (run.size() == 1) return run[0].size > 0;
+  if (run.size() > 2 || run[0].size == 0) return false;
+  // i steps of one size lead where j of the other do: the least such i and j must be out of reach.
+  const int64_t common = std::gcd(run[0].size, run[1].size);
+  return run[1].size / common >= run[0].count || run[0].size / common >= run[1].count;
+}
+
 void check_pointer(Call *call, const Region &r) {
   if (r.empty()) return;
   if (r.null) {
@@ -63,22 +82,28 @@ void check_pointer(Call *call, const Region &r) {
 }  // namespace
 
 bool is_injective(const Region &r) {
-  // Nested blocks: in order of stride, each dimension must step over all the smaller ones.
   if (r.empty()) return true;
-  const auto step = [&r](int32_t d) { return r.stride[d] < 0 ? -r.stride[d] : r.stride[d]; };
-  int64_t extent = 1;  // Elements that the dimensions so far span.
-  uint32_t done = 0;   // Bits of those dimensions.
-  while (true) {
-    int32_t next = -1;
-    for (int32_t d = 0; d < r.rank; ++d) {
-      if ((done >> d & 1) != 0 || r.shape[d] <= 1) continue;
-      if (next < 0 || step(d) < step(next)) next = d;
-    }
-    if (next < 0) return true;
-    if (step(next) < extent) return false;
-    extent += (r.shape[next] - 1) * step(next);
-    done |= 1U << next;
+  Steps steps[Tensor::kMaxRank];
+  int32_t rank = 0;
+  for (int32_t d = 0; d < r.rank; ++d) {
+    if (r.shape[d] <= 1) continue;
+    steps[rank++] = {r.stride[d] < 0 ? -r.stride[d] : r.stride[d], r.shape[d]};
   }
+  std::sort(steps, steps + rank, [](const Steps &a, const Steps &b) { return a.size < b.size; });
+  // Two elements at one place are a sum of steps, not all zero, that comes to 0. Where the gcd of
+  // the larger steps exceeds all that the smaller ones span, both parts of the sum are 0 by
+  // themselves: each run of dimensions between such borders is a question of its own.
+  int64_t extent = 1;  // Elements that the dimensions so far span.
+  int32_t begin = 0;   // First dimension of the run.
+  for (int32_t d = 0; d < rank; ++d) {
+    extent += (steps[d].count - 1) * steps[d].size;
+    int64_t larger = 0;
+    for (int32_t e = d + 1; e < rank; ++e) larger = std::gcd(larger, steps[e].size);
+    if (d + 1 < rank && larger < extent) continue;
+    if (!is_run_injective({steps + begin, static_cast<size_t>(d + 1 - begin)})) return false;
+    begin = d + 1;
+  }
+  return true;
 }
 
 bool are_disjoint(const Region &a, const Region &b) {
@@ -107,7 +132,8 @@ void check_memory(Call *call, const void *workspace, size_t workspace_size) {
     if (!is_injective(r)) {
       call->invalid(r.name, " has strides ", shape_text(r.stride, r.rank), " for shape ",
                     shape_text(r.shape, r.rank),
-                    ", so that its elements overlap; expected an output without overlap.");
+                    ", with which its elements overlap (or interlock in more than two dimensions); "
+                    "expected an output without overlap.");
     }
     for (size_t j = 0; j < regions.size(); ++j) {
       // A pair of outputs is met once.

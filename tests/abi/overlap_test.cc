@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <random>
 #include <vector>
 
@@ -59,6 +60,47 @@ bool overlap(const View &x, const View &y) {
   return out;
 }
 
+/// l2norm from x to y, on one thread.
+gdn_status run_l2norm(const DLTensor &x, const DLTensor &y) {
+  gdn_l2norm_args args{};
+  args.struct_size = sizeof args;
+  args.x = &x;
+  args.y = &y;
+  gdn_exec exec{};
+  exec.struct_size = sizeof exec;
+  exec.threads = 1;
+  return gdn_l2norm(&args, &exec);
+}
+
+TEST(Overlap, EveryPairOfStrides) {
+  std::vector<float> input(kBuffer, 1.0F);
+  std::vector<float> output(kBuffer);
+  int interlocked = 0;
+  for (int64_t row = 1; row <= 2; ++row) {
+    for (int64_t i = 1; i <= 5; ++i) {
+      for (int64_t j = 1; j <= 5; ++j) {
+        for (int64_t a = -9; a <= 9; ++a) {
+          for (int64_t b = 0; b <= 9; ++b) {
+            View x{{i, j, row}, {j * row, row, 1}, 0};
+            View y{{i, j, row}, {a * row, b * row, 1}, 100};
+            ASSERT_TRUE(y.inside());
+            SCOPED_TRACE(::testing::Message() << i << "x" << j << " strides " << a << ", " << b);
+            const DLTensor tx = x.tensor(input.data());
+            const DLTensor ty = y.tensor(output.data());
+            std::vector<int> touched(kBuffer, 0);
+            bool apart = true;
+            y.for_each([&](int64_t at) { apart &= touched[static_cast<size_t>(at)]++ == 0; });
+            ASSERT_EQ(run_l2norm(tx, ty), apart ? GDN_OK : GDN_INVALID_ARGUMENT)
+                << gdn_last_error();
+            interlocked += apart && std::abs(a) < 1 + (j - 1) * b && b < 1 + (i - 1) * std::abs(a);
+          }
+        }
+      }
+    }
+  }
+  EXPECT_GT(interlocked, 50);
+}
+
 TEST(Overlap, RandomViews) {
   std::random_device device;
   const uint32_t seed = device();
@@ -87,14 +129,7 @@ TEST(Overlap, RandomViews) {
     if (!x.inside() || !y.inside()) continue;
     const DLTensor tx = x.tensor(buffer.data());
     const DLTensor ty = y.tensor(buffer.data());
-    gdn_l2norm_args args{};
-    args.struct_size = sizeof args;
-    args.x = &tx;
-    args.y = &ty;
-    gdn_exec exec{};
-    exec.struct_size = sizeof exec;
-    exec.threads = 1;
-    const gdn_status status = gdn_l2norm(&args, &exec);
+    const gdn_status status = run_l2norm(tx, ty);
     if (overlap(x, y)) {
       ++overlapping;
       ASSERT_EQ(status, GDN_INVALID_ARGUMENT) << "an overlap was not seen";

@@ -2,7 +2,7 @@
 # PKG_CONFIG.
 
 set(prefix ${SCRATCH}/prefix)
-file(REMOVE_RECURSE ${prefix} ${SCRATCH}/moved ${SCRATCH}/build)
+file(REMOVE_RECURSE ${prefix} ${SCRATCH}/moved ${SCRATCH}/build ${SCRATCH}/build_c)
 
 function(run)
   execute_process(COMMAND ${ARGN} RESULT_VARIABLE status OUTPUT_VARIABLE out ERROR_VARIABLE out)
@@ -18,13 +18,29 @@ run(${CMAKE_COMMAND} --install ${BUILD} --prefix ${prefix} --component developme
 file(RENAME ${prefix} ${SCRATCH}/moved)
 set(prefix ${SCRATCH}/moved)
 
+set(configure ${CMAKE_COMMAND} -S ${SOURCE} -G ${GENERATOR}
+    -DCMAKE_PREFIX_PATH=${prefix} -DCMAKE_BUILD_TYPE=Release -DCMAKE_C_COMPILER=${C_COMPILER})
 message(STATUS "find_package")
-run(${CMAKE_COMMAND} -S ${SOURCE} -B ${SCRATCH}/build -G ${GENERATOR}
-    -DCMAKE_PREFIX_PATH=${prefix} -DCMAKE_BUILD_TYPE=Release
-    -DCMAKE_C_COMPILER=${C_COMPILER} -DCMAKE_CXX_COMPILER=${CXX_COMPILER})
+run(${configure} -B ${SCRATCH}/build -DCMAKE_CXX_COMPILER=${CXX_COMPILER})
 run(${CMAKE_COMMAND} --build ${SCRATCH}/build)
 run(${SCRATCH}/build/consumer_c)
 run(${SCRATCH}/build/consumer_cc)
+
+message(STATUS "find_package in a project without C++")
+run(${configure} -B ${SCRATCH}/build_c -DCONSUMER_CXX=OFF)
+run(${CMAKE_COMMAND} --build ${SCRATCH}/build_c)
+run(${SCRATCH}/build_c/consumer_c)
+
+message(STATUS "gdn.hpp before C++20")
+file(WRITE ${SCRATCH}/before.cc "#include <gdn/gdn.hpp>\n")
+execute_process(
+  COMMAND ${CXX_COMPILER} -std=c++17 -fsyntax-only -I${prefix}/include
+          -I${prefix}/include/gdn/third_party ${SCRATCH}/before.cc
+  RESULT_VARIABLE status ERROR_VARIABLE out)
+string(REGEX MATCHALL "error:" errors "${out}")
+if(status EQUAL 0 OR NOT errors STREQUAL "error:" OR NOT out MATCHES "gdn.hpp needs C\\+\\+20")
+  message(FATAL_ERROR "expected one error that names C++20, found:\n${out}")
+endif()
 
 if(NOT PKG_CONFIG)
   message("skipped: pkg-config is not installed")
