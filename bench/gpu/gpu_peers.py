@@ -70,10 +70,12 @@ def version(name: str) -> str:
         import gdn
 
         return gdn.__version__
-    package = {"fla": "flash-linear-attention", "flashqla": "flash-qla"}.get(name)
-    package = package or {"flashinfer": "flashinfer-python"}.get(name, name)
+    if name == "flashinfer":
+        import flashinfer.version
+
+        return flashinfer.version.__version__
     try:
-        return metadata.version(package)
+        return metadata.version({"fla": "flash-linear-attention", "flashqla": "flash-qla"}[name])
     except metadata.PackageNotFoundError:
         return "?"
 
