@@ -15,6 +15,7 @@
 #include "cases/delta_rule_call.h"
 #include "cases/stage_call.h"
 #include "cases/workspace.h"
+#include "tools/arguments.h"
 #include "tools/commands.h"
 #include "tools/peak.h"
 
@@ -23,6 +24,11 @@ namespace {
 
 using testing::Element;
 using testing::Target;
+
+// So large that no machine holds them, so small that their products fit 64 bits.
+constexpr int64_t kMostTokens = 100'000'000;
+constexpr int64_t kMostHeads = 4096;
+constexpr int64_t kWidestHead = 1024;
 
 struct BenchOptions {
   std::vector<std::string> operations = {"fused", "stages", "decode"};
@@ -78,6 +84,24 @@ double bytes_of(const testing::Array &a) {
   return static_cast<double>(a.size()) * static_cast<double>(size_of(a.type()));
 }
 
+/// HK/HV, two whole numbers of which the second is a multiple of the first.
+CLI::Validator head_pair() {
+  return {[](std::string &text) {
+            const size_t slash = std::min(text.find('/'), text.size());
+            std::string key = text.substr(0, slash);
+            std::string value = text.substr(std::min(slash + 1, text.size()));
+            const CLI::Validator count = whole_number(1, kMostHeads);
+            if (count(key).empty() && count(value).empty() &&
+                std::stoll(value) % std::stoll(key) == 0) {
+              return std::string();
+            }
+            return fmt::format(
+                "expected HK/HV such as 16/32, HV a multiple of HK and at most {}, found {}",
+                kMostHeads, text);
+          },
+          "", "heads"};
+}
+
 Element element_of(const std::string &name) {
   return name == "f32" ? Element::f32 : name == "bf16" ? Element::bf16 : Element::f16;
 }
@@ -90,7 +114,7 @@ class Bench {
     exec.threads = options.threads;
     exec.backend = options.backend.c_str();
     exec.isa = options.isa.empty() ? nullptr : options.isa.c_str();
-    if (gdn_select(&exec, &selection_) != GDN_OK) throw std::runtime_error(gdn_last_error());
+    check(gdn_select(&exec, &selection_));
     target_ = {selection_.backend, selection_.isa, true};
     peak_ = measure_peak(selection_.threads);
   }
@@ -142,15 +166,10 @@ class Bench {
   }
 
  private:
+  /// Of text that head_pair() let pass.
   static std::pair<int64_t, int64_t> parse_heads(const std::string &text) {
     const size_t slash = text.find('/');
-    try {
-      const int64_t hk = std::stoll(text.substr(0, slash));
-      const int64_t hv = std::stoll(text.substr(slash + 1));
-      if (slash != std::string::npos && hk > 0 && hv > 0) return {hk, hv};
-    } catch (const std::logic_error &) {  // not numbers: reported below
-    }
-    throw std::runtime_error(fmt::format("--heads takes HK/HV such as 16/32, found \"{}\"", text));
+    return {std::stoll(text.substr(0, slash)), std::stoll(text.substr(slash + 1))};
   }
 
   testing::Case make_case(int64_t batch, int64_t tokens, int64_t hk, int64_t hv) {
@@ -174,9 +193,7 @@ class Bench {
     const gdn_gated_delta_rule_args args = call.args();
     gdn_exec exec = testing::exec_for(target_, options_.threads);
     size_t size = 0;
-    if (gdn_chunk_gated_delta_rule_workspace_size(&args, &exec, &size) != GDN_OK) {
-      throw std::runtime_error(gdn_last_error());
-    }
+    check(gdn_chunk_gated_delta_rule_workspace_size(&args, &exec, &size));
     const testing::Workspace workspace(size);
     exec.workspace = workspace.data();
     exec.workspace_size = size;
@@ -294,26 +311,27 @@ void add_bench(CLI::App &app) {
       ->check(CLI::IsMember({"fused", "stages", "decode"}))
       ->capture_default_str();
   bench->add_option("--tokens", o->tokens, "Sequence lengths (fused, stages)")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_number(1, kMostTokens))
       ->capture_default_str();
   bench->add_option("--batch", o->batch, "Batch sizes (decode)")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_number(1, kMostTokens))
       ->capture_default_str();
-  bench->add_option("--heads", o->heads, "HK/HV pairs")->capture_default_str();
+  bench->add_option("--heads", o->heads, "HK/HV pairs")->check(head_pair())->capture_default_str();
   bench->add_option("--key-dim", o->key_dim, "DK")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_number(1, kWidestHead))
       ->capture_default_str();
   bench->add_option("--value-dim", o->value_dim, "DV")
-      ->check(CLI::PositiveNumber)
+      ->check(whole_number(1, kWidestHead))
       ->capture_default_str();
   bench->add_option("--dtype", o->dtype, "f32, bf16 or f16")
       ->check(CLI::IsMember({"f32", "bf16", "f16"}))
       ->capture_default_str();
   bench->add_option("--backend", o->backend, "See gdn info")->capture_default_str();
   bench->add_option("--isa", o->isa, "One instruction set; default: the chosen one");
-  bench->add_option("--threads", o->threads, "0: what the process may use")
-      ->check(CLI::NonNegativeNumber);
-  bench->add_option("--seconds", o->seconds, "Time for each row")->capture_default_str();
+  bench->add_option("--threads", o->threads, "0: what the process may use")->check(thread_count());
+  bench->add_option("--seconds", o->seconds, "Time for each row, at most 3600")
+      ->check(number(0, 3600))
+      ->capture_default_str();
   bench->add_flag("--peak", o->peak_only, "Only the machine's peaks");
   bench->add_flag("--json", o->json, "Print JSON");
   bench->callback([o] {

@@ -4,8 +4,34 @@
 #include <gdn/gdn.h>
 
 #include <exception>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <string_view>
 
 #include "tools/commands.h"
+
+namespace {
+
+/// The first argument that is no option is the command; CLI11 would only miss one.
+void check_command(const CLI::App &app, int argc, char **argv) {
+  const std::string_view command = argc > 1 ? argv[1] : "";
+  if (command.empty() || command.starts_with("-")) return;
+  std::string names;
+  for (const CLI::App *known : app.get_subcommands(nullptr)) {
+    if (known->get_name() == command) return;
+    names += (names.empty() ? "" : ", ") + known->get_name();
+  }
+  throw CLI::ExtrasError(fmt::format("gdn has no command \"{}\"; it has {}", command, names), 1);
+}
+
+/// " verify", or nothing if the command was not reached.
+std::string command_name(const CLI::App &app) {
+  const auto commands = app.get_subcommands();
+  return commands.empty() ? "" : " " + commands.front()->get_name();
+}
+
+}  // namespace
 
 int main(int argc, char **argv) {
   CLI::App app{"Gated DeltaNet kernels: what this machine runs, how right and how fast it is."};
@@ -18,11 +44,18 @@ int main(int argc, char **argv) {
   gdn::tools::add_bench(app);
   gdn::tools::add_run(app);
   try {
+    check_command(app, argc, argv);
     app.parse(argc, argv);
   } catch (const CLI::RuntimeError &e) {
     return e.get_exit_code();
   } catch (const CLI::ParseError &e) {
     return app.exit(e) == 0 ? 0 : 2;  // --help and --version are "errors" of code 0
+  } catch (const std::bad_alloc &) {
+    fmt::print(stderr, "gdn: not enough memory for gdn{} with these sizes\n", command_name(app));
+    return 1;
+  } catch (const std::length_error &) {  // more than a container can ever hold
+    fmt::print(stderr, "gdn: not enough memory for gdn{} with these sizes\n", command_name(app));
+    return 1;
   } catch (const std::exception &e) {
     fmt::print(stderr, "gdn: {}\n", e.what());
     return 1;

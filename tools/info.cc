@@ -3,8 +3,8 @@
 
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <stdexcept>
 
+#include "tools/arguments.h"
 #include "tools/commands.h"
 
 namespace gdn::tools {
@@ -22,7 +22,7 @@ nlohmann::json collect() {
     info["backends"].push_back({{"name", backend}, {"isas", isas}});
   }
   gdn_selection chosen{};
-  if (gdn_select(nullptr, &chosen) != GDN_OK) throw std::runtime_error(gdn_last_error());
+  check(gdn_select(nullptr, &chosen));
   info["chosen"] = {{"backend", chosen.backend},
                     {"isa", chosen.isa},
                     {"threads", chosen.threads},

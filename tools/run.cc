@@ -4,17 +4,22 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <gdn/gdn.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <numeric>
 #include <optional>
 #include <stdexcept>
 #include <utility>
 
+#include "tools/arguments.h"
 #include "tools/commands.h"
 #include "tools/progress.h"
+#include "tools/safetensors_output.h"
 #include "tools/tensor_file.h"
 
 namespace gdn::tools {
@@ -37,35 +42,55 @@ struct RunOptions {
   std::string isa;
 };
 
-void check(gdn_status status) {
-  if (status != GDN_OK) throw std::runtime_error(gdn_last_error());
-}
+/// What is read, if it is there, of the input.
+const std::vector<std::string> kTensors = {
+    "q", "k", "v", "g", "beta", "A_log", "dt_bias", "cu_seqlens", "initial_state"};
 
-/// A view of `length` rows of dimension `dim` from `begin` on.
+/// The part of the input that one call works on.
+struct Piece {
+  int64_t sequence;
+  int64_t batch;    ///< Row of the tensors; -1: none, for a call without any sequence.
+  int64_t begin;    ///< First token.
+  int64_t count;    ///< Tokens.
+  int64_t written;  ///< Checkpoints before it.
+  int64_t taken;    ///< Checkpoints in it.
+};
+
+/// A view of `length` rows of dimension `dim` from `begin` on, of one row of dimension 0 or, with
+/// batch < 0, of none.
 struct Slice {
   DLTensor tensor{};
   std::vector<int64_t> shape;
   std::vector<int64_t> strides;
 
+  Slice(const Slice &) = delete;
+  Slice(Slice &&) = default;
+  Slice &operator=(const Slice &) = delete;
   Slice(const DLTensor &t, int dim, int64_t begin, int64_t length, int64_t batch)
       : tensor(t), shape(t.shape, t.shape + t.ndim), strides(static_cast<size_t>(t.ndim), 1) {
-    for (size_t d = strides.size() - 1; d > 0; --d) strides[d - 1] = strides[d] * shape[d];
+    tensor.shape = shape.data();
+    shape[static_cast<size_t>(dim)] = length;
+    if (batch < 0) {
+      shape[0] = 0;
+      return;
+    }
+    for (size_t d = strides.size() - 1; d > 0; --d) strides[d - 1] = strides[d] * t.shape[d];
     const int64_t element = t.dtype.bits / 8;
     tensor.byte_offset +=
         static_cast<uint64_t>(begin * strides[static_cast<size_t>(dim)] * element);
-    shape[static_cast<size_t>(dim)] = length;
     if (dim > 0) {
       tensor.byte_offset += static_cast<uint64_t>(batch * strides[0] * element);
       shape[0] = 1;
     }
-    tensor.shape = shape.data();
     tensor.strides = strides.data();
   }
 };
 
 class Runner {
  public:
-  explicit Runner(const RunOptions &options) : options_(options), file_(options.input) {
+  explicit Runner(const RunOptions &options)
+      : options_(options), file_(options.input), output_(options.output) {
+    file_.refuse_others(kTensors);
     q_ = file_.require("q", 4);
     k_ = file_.require("k", 4);
     v_ = file_.require("v", 4);
@@ -75,11 +100,12 @@ class Runner {
     dt_bias_ = file_.find("dt_bias");
     cu_seqlens_ = file_.find("cu_seqlens");
     initial_ = file_.find("initial_state");
+    check_options();
     check_tokens(k_, "k", 4);
     check_tokens(v_, "v", 4);
     if (g_) check_tokens(*g_, "g", 3);
     if (beta_) check_tokens(*beta_, "beta", 3);
-    o_ = make_tensor(v_.dtype, v_.shape);
+    o_ = make_tensor("o", v_.dtype, v_.shape);
     exec_.struct_size = sizeof(exec_);
     exec_.threads = options.threads;
     exec_.backend = options.backend.empty() ? nullptr : options.backend.c_str();
@@ -94,14 +120,14 @@ class Runner {
     const int64_t dv = v_.shape[3];
     std::vector<int64_t> state_shape = {n, v_.shape[2], options_.v_first ? dv : dk,
                                         options_.v_first ? dk : dv};
-    state_ = make_tensor("F32", state_shape);
+    state_ = make_tensor("final_state", "F32", state_shape);
     load_initial_state();
     if (options_.checkpoint_every > 0) {
       state_shape[0] = 0;
       for (int64_t s = 0; s < n; ++s) {
         state_shape[0] += (bounds[s + 1] - bounds[s]) / options_.checkpoint_every;
       }
-      checkpoints_ = make_tensor("F32", state_shape);
+      checkpoints_ = make_tensor("checkpoints", "F32", state_shape);
     }
 
     // Pieces that end at multiples of 64 tokens give the same bits as one call and allow a report
@@ -109,6 +135,7 @@ class Runner {
     const int64_t unit = std::lcm<int64_t>(64, std::max<int64_t>(options_.checkpoint_every, 1));
     const int64_t piece = std::max(unit, 4096 / unit * unit);
     Progress progress(bounds.back());
+    if (n == 0) call({0, -1, 0, q_.shape[1], 0, 0});  // nothing to do, but to be checked
     int64_t checkpoint = 0;
     for (int64_t s = 0; s < n; ++s) {
       const int64_t begin = packed ? bounds[s] : 0;
@@ -117,7 +144,7 @@ class Runner {
       do {  // an empty sequence is a call too: it is checked like any other
         const int64_t count = std::min(piece, length - t);
         const int64_t taken = options_.checkpoint_every > 0 ? count / options_.checkpoint_every : 0;
-        call(s, packed ? 0 : s, begin + t, count, checkpoint, taken);
+        call({s, packed ? 0 : s, begin + t, count, checkpoint, taken});
         checkpoint += taken;
         progress.advance(count);
         t += piece;
@@ -133,13 +160,36 @@ class Runner {
     add("o", o_);
     add("final_state", state_);
     if (checkpoints_) add("checkpoints", *checkpoints_);
-    write_safetensors(options_.output, outputs);
+    // A report would fall among the bytes of a file that goes to standard output.
+    std::FILE *const report = output_.is(STDOUT_FILENO) ? stderr : stdout;
+    write_safetensors(&output_, outputs);
+    output_.commit();
     for (const SafetensorsOutput &t : outputs) {
-      fmt::print("{}: {} {} [{}]\n", options_.output, t.name, t.dtype, fmt::join(t.shape, ", "));
+      fmt::print(report, "{}: {} {} [{}]\n", output_.path(), t.name, t.dtype,
+                 fmt::join(t.shape, ", "));
     }
   }
 
  private:
+  /// Options and tensors that need each other.
+  void check_options() const {
+    const auto need = [&](bool wanted, const char *option, const auto &tensor, const char *name) {
+      if (wanted && !tensor) {
+        throw std::runtime_error(fmt::format("{} needs {} in {}", option, name, options_.input));
+      }
+    };
+    need(options_.gate, "--gate", g_, "g");
+    need(options_.gate, "--gate", A_log_, "A_log");
+    need(options_.sigmoid, "--sigmoid", beta_, "beta");
+    if (!options_.gate && (A_log_ || dt_bias_)) {
+      throw std::runtime_error(fmt::format("{}: {} counts only with --gate", options_.input,
+                                           A_log_ ? "A_log" : "dt_bias"));
+    }
+    if (options_.operation == "recurrent" && options_.checkpoint_every != 0) {
+      throw std::runtime_error("--checkpoint-every needs --op chunk");
+    }
+  }
+
   /// First token of each sequence in running order, and the end.
   std::vector<int64_t> sequence_bounds() {
     std::vector<int64_t> bounds = {0};
@@ -192,23 +242,27 @@ class Runner {
     std::memcpy(state_.data.get(), initial_->data.get(), state_.size);
   }
 
-  void call(int64_t sequence, int64_t batch, int64_t begin, int64_t count, int64_t checkpoint,
-            int64_t taken) {
-    const Slice q(q_.view(), 1, begin, count, batch);
-    const Slice k(k_.view(), 1, begin, count, batch);
-    const Slice v(v_.view(), 1, begin, count, batch);
-    const Slice o(o_.view(), 1, begin, count, batch);
-    const Slice state(state_.view(), 0, sequence, 1, 0);
+  void call(const Piece &piece) {
+    const auto tokens = [&](HostTensor &t) {
+      return Slice(t.view(), 1, piece.begin, piece.count, piece.batch);
+    };
+    const Slice q = tokens(q_);
+    const Slice k = tokens(k_);
+    const Slice v = tokens(v_);
+    const Slice o = tokens(o_);
+    const Slice state(state_.view(), 0, piece.sequence, 1, piece.batch);
     std::optional<Slice> g;
     std::optional<Slice> beta;
     std::optional<Slice> saved;
-    if (g_) g.emplace(g_->view(), 1, begin, count, batch);
-    if (beta_) beta.emplace(beta_->view(), 1, begin, count, batch);
-    if (checkpoints_) saved.emplace(checkpoints_->view(), 0, checkpoint, taken, 0);
+    if (g_) g.emplace(tokens(*g_));
+    if (beta_) beta.emplace(tokens(*beta_));
+    if (checkpoints_) {
+      saved.emplace(checkpoints_->view(), 0, piece.written, piece.taken, piece.batch);
+    }
     std::optional<DLTensor> A_log;
     std::optional<DLTensor> dt_bias;
-    if (A_log_ && options_.gate) A_log = A_log_->view();
-    if (dt_bias_ && options_.gate) dt_bias = dt_bias_->view();
+    if (A_log_) A_log = A_log_->view();
+    if (dt_bias_) dt_bias = dt_bias_->view();
 
     gdn_gated_delta_rule_args args{};
     args.struct_size = sizeof(args);
@@ -234,7 +288,7 @@ class Runner {
     size_t bytes = 0;
     check(gdn_chunk_gated_delta_rule_workspace_size(&args, &exec_, &bytes));
     if (bytes > exec_.workspace_size) {
-      workspace_ = allocate(bytes);
+      workspace_ = allocate(bytes, "the workspace");
       exec_.workspace = workspace_.get();
       exec_.workspace_size = bytes;
     }
@@ -264,6 +318,7 @@ class Runner {
 
   RunOptions options_;
   TensorFile file_;
+  OutputFile output_;
   HostTensor q_, k_, v_, o_, state_;
   std::optional<HostTensor> g_, beta_, A_log_, dt_bias_, cu_seqlens_, initial_, checkpoints_;
   gdn_exec exec_{};
@@ -277,30 +332,36 @@ void add_run(CLI::App &app) {
       "run",
       "Gated delta rule over a safetensors file: reads q, k [B, T, HK, DK], v [B, T, HV, DV] and, "
       "if there, g, beta [B, T, HV], A_log, dt_bias [HV], cu_seqlens [N + 1], initial_state "
-      "[N, HV, DK, DV]; writes o and final_state");
+      "[N, HV, DK, DV]; writes o and final_state. A file with other tensors is refused.");
   const auto o = std::make_shared<RunOptions>();
   run->add_option("input", o->input, "File to read")->required();
-  run->add_option("output", o->output, "File to write")->required();
+  run->add_option("output", o->output,
+                  "File to write, not the input; what is there is replaced when all is done; or a "
+                  "device or pipe")
+      ->required();
   run->add_option("--op", o->operation, "chunk (prefill) or recurrent (token by token)")
       ->check(CLI::IsMember({"chunk", "recurrent"}))
       ->capture_default_str();
   run->add_option("--scale", o->scale, "Factor of the output; default DK^-0.5");
   run->add_flag("--l2norm", o->l2norm, "Normalise q and k");
   run->add_flag("--gate", o->gate, "g holds raw gates; needs A_log");
-  run->add_flag("--sigmoid", o->sigmoid, "beta holds logits");
-  run->add_flag("--neg-eigval", o->neg_eigval, "beta = 2 sigmoid; needs --sigmoid");
+  CLI::Option *sigmoid = run->add_flag("--sigmoid", o->sigmoid, "beta holds logits");
+  run->add_flag("--neg-eigval", o->neg_eigval, "beta = 2 sigmoid")->needs(sigmoid);
   run->add_flag("--v-first", o->v_first, "States are [.., DV, DK]");
   run->add_option("--head-map", o->head_map, "block or interleaved")
       ->check(CLI::IsMember({"block", "interleaved"}))
       ->capture_default_str();
   run->add_option("--checkpoint-every", o->checkpoint_every,
                   "Also write the states after each so many tokens (a multiple of 64)")
-      ->check(CLI::NonNegativeNumber);
-  run->add_option("--threads", o->threads, "0: what the process may use")
-      ->check(CLI::NonNegativeNumber);
+      ->check(multiple_of(GDN_CHUNK_SIZE));
+  run->add_option("--threads", o->threads, "0: what the process may use")->check(thread_count());
   run->add_option("--backend", o->backend, "See gdn info");
   run->add_option("--isa", o->isa, "See gdn info");
   run->callback([o] {
+    std::error_code none;
+    if (std::filesystem::equivalent(o->input, o->output, none)) {
+      throw std::runtime_error(fmt::format("{} is the input; expected another output", o->output));
+    }
     Runner runner(*o);
     runner.run();
     runner.write();

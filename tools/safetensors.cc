@@ -2,12 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <array>
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <utility>
@@ -49,8 +44,14 @@ SafetensorsEntry parse_entry(const std::string &name, const json &value, size_t 
 
   SafetensorsEntry entry;
   entry.dtype = dtype->get<std::string>();
-  size_t bytes = safetensors_element_size(entry.dtype);
-  if (bytes == 0) fail(fmt::format("\"{}\" has the unknown dtype \"{}\"", name, entry.dtype));
+  entry.begin = offset_of((*offsets)[0], name);
+  entry.end = offset_of((*offsets)[1], name);
+  if (entry.begin > entry.end || entry.end > data_size) {
+    fail(fmt::format("\"{}\" lies at {}..{}, outside of the {} bytes of data", name, entry.begin,
+                     entry.end, data_size));
+  }
+  const size_t size = safetensors_element_size(entry.dtype);
+  size_t bytes = size;
   for (const json &extent : *shape) {
     if (!extent.is_number_unsigned() || extent.get<uint64_t>() > INT64_MAX) {
       fail(fmt::format("\"{}\" has a bad extent in its shape", name));
@@ -59,13 +60,7 @@ SafetensorsEntry parse_entry(const std::string &name, const json &value, size_t 
     if (__builtin_mul_overflow(bytes, n, &bytes)) fail(fmt::format("\"{}\" is too large", name));
     entry.shape.push_back(static_cast<int64_t>(n));
   }
-  entry.begin = offset_of((*offsets)[0], name);
-  entry.end = offset_of((*offsets)[1], name);
-  if (entry.begin > entry.end || entry.end > data_size) {
-    fail(fmt::format("\"{}\" lies at {}..{}, outside of the {} bytes of data", name, entry.begin,
-                     entry.end, data_size));
-  }
-  if (entry.end - entry.begin != bytes) {
+  if (size != 0 && entry.end - entry.begin != bytes) {
     fail(fmt::format("\"{}\" has {} bytes, its shape needs {}", name, entry.end - entry.begin,
                      bytes));
   }
@@ -112,35 +107,6 @@ SafetensorsIndex parse_safetensors(std::span<const std::byte> file) {
     index.entries.emplace(name, parse_entry(name, value, file.size() - index.data_offset));
   }
   return index;
-}
-
-void write_safetensors(const std::string &path, const std::vector<SafetensorsOutput> &tensors) {
-  json header = json::object();
-  size_t offset = 0;
-  for (const SafetensorsOutput &t : tensors) {
-    header[t.name] = {
-        {"dtype", t.dtype}, {"shape", t.shape}, {"data_offsets", {offset, offset + t.data.size()}}};
-    offset += t.data.size();
-  }
-  std::string text = header.dump();
-  text.resize((text.size() + 7) / 8 * 8, ' ');  // keeps the data 8-byte aligned
-  std::array<char, 8> length{};
-  for (size_t i = 0; i < 8; ++i) length[i] = static_cast<char>(text.size() >> (8 * i));
-
-  const std::string partial = path + ".partial";
-  std::ofstream out(partial, std::ios::binary);
-  out.write(length.data(), length.size());
-  out.write(text.data(), static_cast<std::streamsize>(text.size()));
-  for (const SafetensorsOutput &t : tensors) {
-    out.write(reinterpret_cast<const char *>(t.data.data()),
-              static_cast<std::streamsize>(t.data.size()));
-  }
-  out.close();
-  if (!out || std::rename(partial.c_str(), path.c_str()) != 0) {
-    const std::string reason = std::strerror(errno);
-    std::remove(partial.c_str());
-    throw std::runtime_error(fmt::format("cannot write {}: {}", path, reason));
-  }
 }
 
 }  // namespace gdn::tools

@@ -29,22 +29,10 @@ struct SafetensorsIndex {
 size_t safetensors_element_size(const std::string &dtype);
 
 /// Reads the header of a file image. Every length, offset and shape is checked against the image's
-/// size, so an index that is returned can be used without further checks.
+/// size, so an index that is returned can be used without further checks; only entries of an
+/// unknown type, which others may well use, hold a shape that is not compared with their bytes.
 /// @throws std::runtime_error with a sentence that says what is wrong.
 SafetensorsIndex parse_safetensors(std::span<const std::byte> file);
-
-/// A tensor to be written.
-struct SafetensorsOutput {
-  std::string name;
-  std::string dtype;
-  std::vector<int64_t> shape;
-  std::span<const std::byte> data;
-};
-
-/// Writes a file: header, then the tensors in the given order. The file appears under its name only
-/// when it is complete.
-/// @throws std::runtime_error if it cannot be written.
-void write_safetensors(const std::string &path, const std::vector<SafetensorsOutput> &tensors);
 
 }  // namespace gdn::tools
 

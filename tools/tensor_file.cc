@@ -1,7 +1,9 @@
 #include "tools/tensor_file.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -11,11 +13,13 @@
 
 namespace gdn::tools {
 
-Bytes allocate(size_t size) {
+Bytes allocate(size_t size, const std::string &what) {
   const size_t rounded =
       (size + GDN_WORKSPACE_ALIGNMENT) / GDN_WORKSPACE_ALIGNMENT * GDN_WORKSPACE_ALIGNMENT;
   void *p = std::aligned_alloc(GDN_WORKSPACE_ALIGNMENT, rounded);
-  if (p == nullptr) throw std::runtime_error(fmt::format("no memory for {} bytes", size));
+  if (p == nullptr) {
+    throw std::runtime_error(fmt::format("not enough memory for {} ({} bytes)", what, size));
+  }
   return Bytes(static_cast<std::byte *>(p));
 }
 
@@ -35,17 +39,19 @@ DLTensor HostTensor::view() {
   return t;
 }
 
-HostTensor make_tensor(const std::string &dtype, std::vector<int64_t> shape) {
+HostTensor make_tensor(const std::string &name, const std::string &dtype,
+                       std::vector<int64_t> shape) {
   HostTensor t;
   t.dtype = dtype;
   t.size = safetensors_element_size(dtype);
   for (const int64_t extent : shape) {
     if (__builtin_mul_overflow(t.size, static_cast<size_t>(extent), &t.size)) {
-      throw std::runtime_error("the result would be too large");
+      throw std::runtime_error(
+          fmt::format("not enough memory for {} of shape [{}]", name, fmt::join(shape, ", ")));
     }
   }
   t.shape = std::move(shape);
-  t.data = allocate(t.size);
+  t.data = allocate(t.size, name);
   return t;
 }
 
@@ -54,7 +60,7 @@ TensorFile::TensorFile(const std::string &path) : path_(path) {
   const auto size = static_cast<size_t>(std::filesystem::file_size(path, error));
   if (error) throw std::runtime_error(fmt::format("cannot read {}: {}", path, error.message()));
   std::ifstream in(path, std::ios::binary);
-  bytes_ = allocate(size);
+  bytes_ = allocate(size, path);
   in.read(reinterpret_cast<char *>(bytes_.get()), static_cast<std::streamsize>(size));
   if (!in) throw std::runtime_error(fmt::format("cannot read {}", path));
   try {
@@ -67,9 +73,23 @@ TensorFile::TensorFile(const std::string &path) : path_(path) {
 std::optional<HostTensor> TensorFile::find(const std::string &name) const {
   const auto entry = index_.entries.find(name);
   if (entry == index_.entries.end()) return std::nullopt;
-  HostTensor t = make_tensor(entry->second.dtype, entry->second.shape);
+  const std::string quoted = fmt::format("\"{}\"", name);
+  if (safetensors_element_size(entry->second.dtype) == 0) {
+    throw std::runtime_error(fmt::format("{}: {} has the type {}, which gdn does not know", path_,
+                                         quoted, entry->second.dtype));
+  }
+  HostTensor t = make_tensor(quoted, entry->second.dtype, entry->second.shape);
   std::memcpy(t.data.get(), bytes_.get() + index_.data_offset + entry->second.begin, t.size);
   return t;
+}
+
+void TensorFile::refuse_others(const std::vector<std::string> &names) const {
+  for (const auto &[name, unused] : index_.entries) {
+    if (std::find(names.begin(), names.end(), name) == names.end()) {
+      throw std::runtime_error(fmt::format("{}: \"{}\" is not a tensor that is read; those are {}",
+                                           path_, name, fmt::join(names, ", ")));
+    }
+  }
 }
 
 HostTensor TensorFile::require(const std::string &name, size_t rank) const {

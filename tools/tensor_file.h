@@ -21,8 +21,8 @@ struct Free {
 using Bytes = std::unique_ptr<std::byte[], Free>;
 
 /// Memory with the alignment of a workspace; never null.
-/// @throws std::runtime_error if there is none.
-Bytes allocate(size_t size);
+/// @throws std::runtime_error if there is none, with what it was for.
+Bytes allocate(size_t size, const std::string &what);
 
 /// A compact tensor in host memory; dtype is a safetensors type.
 struct HostTensor {
@@ -35,8 +35,9 @@ struct HostTensor {
   DLTensor view();
 };
 
-/// An uninitialised tensor.
-HostTensor make_tensor(const std::string &dtype, std::vector<int64_t> shape);
+/// An uninitialised tensor; messages call it `name`.
+HostTensor make_tensor(const std::string &name, const std::string &dtype,
+                       std::vector<int64_t> shape);
 
 /// The tensors of a safetensors file by name, each copied to aligned memory when asked for.
 class TensorFile {
@@ -44,7 +45,10 @@ class TensorFile {
   /// @throws std::runtime_error if the file cannot be read or is not valid.
   explicit TensorFile(const std::string &path);
 
-  /// The tensor, if the file has it.
+  /// Throws std::runtime_error if the file has a tensor that is not among `names`.
+  void refuse_others(const std::vector<std::string> &names) const;
+
+  /// The tensor, if the file has it. @throws std::runtime_error if its type is unknown.
   std::optional<HostTensor> find(const std::string &name) const;
 
   /// The tensor. @throws std::runtime_error if it is missing or has another rank.

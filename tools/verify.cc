@@ -14,6 +14,7 @@
 
 #include "cases/case_run.h"
 #include "cases/cases.h"
+#include "tools/arguments.h"
 #include "tools/commands.h"
 
 namespace gdn::tools {
@@ -188,7 +189,9 @@ void add_verify(CLI::App &app) {
   verify_command->add_option("--op", o->operation, "chunk or recurrent")
       ->check(CLI::IsMember({"chunk", "recurrent"}))
       ->capture_default_str();
-  verify_command->add_option("--seed", o->seed, "Draws other inputs")->capture_default_str();
+  verify_command->add_option("--seed", o->seed, "Draws other inputs")
+      ->check(whole_number(0))
+      ->capture_default_str();
   verify_command->add_flag("--full", o->full, "All cases (minutes) instead of the quick ones");
   verify_command->add_flag("--list", o->list, "Print the names of all cases");
   verify_command->add_flag("--json", o->json, "Print JSON");

@@ -289,7 +289,7 @@ def main() -> int:
     """Runs the demo; returns the exit status."""
     args = arguments()
     torch.backends.cudnn.allow_tf32 = False  # float32 is to mean float32 on a GPU too
-    # cuDNN's attention plans a kernel for every new length, at the cost of the path that comes first.
+    # cuDNN's attention plans a kernel for every new length: the path that comes first would pay.
     torch.backends.cuda.enable_cudnn_sdp(False)
     console = Console(highlight=False)
     model, tokenizer, ids = load(args)

@@ -1,6 +1,5 @@
 #include "api/overlap_check.h"
 
-#include <algorithm>
 #include <numeric>
 #include <span>
 
@@ -87,9 +86,11 @@ bool is_injective(const Region &r) {
   int32_t rank = 0;
   for (int32_t d = 0; d < r.rank; ++d) {
     if (r.shape[d] <= 1) continue;
-    steps[rank++] = {r.stride[d] < 0 ? -r.stride[d] : r.stride[d], r.shape[d]};
+    const Steps next = {r.stride[d] < 0 ? -r.stride[d] : r.stride[d], r.shape[d]};
+    int32_t at = rank++;
+    for (; at > 0 && steps[at - 1].size > next.size; --at) steps[at] = steps[at - 1];
+    steps[at] = next;
   }
-  std::sort(steps, steps + rank, [](const Steps &a, const Steps &b) { return a.size < b.size; });
   // Two elements at one place are a sum of steps, not all zero, that comes to 0. Where the gcd of
   // the larger steps exceeds all that the smaller ones span, both parts of the sum are 0 by
   // themselves: each run of dimensions between such borders is a question of its own.

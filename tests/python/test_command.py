@@ -1,6 +1,7 @@
 """The command line: what it prints, what it computes, its exit codes and messages."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -117,3 +118,168 @@ def test_errors(inputs, tmp_path):
     assert "nonesuch" in run("verify", "--backend", "nonesuch", code=1)
     assert "--nonesuch" in run("verify", "--nonesuch", code=2)
     assert "subcommand" in run(code=2)
+    assert '"nonesuch"; it has info, verify, bench, run' in run("nonesuch", code=2)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("run --threads", "-1", "a whole number from 0 to 1024"),
+        ("run --threads", "1025", "a whole number from 0 to 1024"),
+        ("run --checkpoint-every", "63", "a multiple of 64"),
+        ("run --checkpoint-every", "-64", "a multiple of 64"),
+        ("verify --seed", "-1", "a whole number from 0 to 18446744073709551615"),
+        ("verify --seed", "99999999999999999999", "a whole number from 0 to"),
+        ("bench --threads", "-1", "a whole number from 0 to 1024"),
+        ("bench --seconds", "-1", "a number from 0 to 3600"),
+        ("bench --seconds", "nan", "a number from 0 to 3600"),
+        ("bench --heads", "2/4/6", "HK/HV such as 16/32"),
+        ("bench --heads", "2x/4", "HK/HV such as 16/32"),
+        ("bench --heads", "3/4", "HK/HV such as 16/32, HV a multiple of HK"),
+        ("bench --tokens", "0", "a whole number from 1 to"),
+        ("bench --key-dim", "-8", "a whole number from 1 to"),
+    ],
+)
+def test_numbers_out_of_range(option, value, expected, tmp_path):
+    command, name = option.split()
+    files = [tmp_path / "in", tmp_path / "out"] if command == "run" else []
+    message = run(command, *files, f"{name}={value}", code=2)
+    assert f"{name}: expected {expected}" in message and f"found {value}" in message
+
+
+def test_the_largest_seed():
+    case = ["--case", "dims_8x8", "--dtype", "f32", "--json"]
+    assert json.loads(run("verify", *case, "--seed", 2**64 - 1))["failed"] == 0
+
+
+def test_too_large_for_memory():
+    shape = ["--batch", 10**8, "--heads", "4096/4096", "--key-dim", 1024, "--value-dim", 1024]
+    message = run("bench", "--op", "decode", *shape, code=1)
+    assert message == "gdn: not enough memory for gdn bench with these sizes\n"
+
+
+def with_tensors(inputs, tmp_path, **changed):
+    """A file of the inputs with some changed, and those of value None missing."""
+    arrays = {**inputs[1], **changed}
+    path = tmp_path / "changed.safetensors"
+    save_file({name: a for name, a in arrays.items() if a is not None}, path)
+    return path
+
+
+def test_no_tensor_is_ignored(inputs, tmp_path):
+    out = tmp_path / "out"
+    heads = np.zeros(4, np.float32)
+    misspelt = with_tensors(inputs, tmp_path, beta=None, Beta=inputs[1]["beta"])
+    message = run("run", misspelt, out, code=1)
+    assert '"Beta" is not a tensor that is read; those are q, k, v, g, beta, A_log' in message
+    for name in ("A_log", "dt_bias"):
+        path = with_tensors(inputs, tmp_path, **{name: heads})
+        assert f"{name} counts only with --gate" in run("run", path, out, code=1)
+    path = with_tensors(inputs, tmp_path, A_log=heads, dt_bias=heads)
+    run("run", path, out, "--gate", "--l2norm")
+    assert sorted(load_file(out)) == ["final_state", "o"]
+
+
+def test_options_that_need_something(inputs, tmp_path):
+    path, _ = inputs
+    out = tmp_path / "out"
+    assert f"--gate needs A_log in {path}" in run("run", path, out, "--gate", code=1)
+    bare = with_tensors(inputs, tmp_path, g=None, beta=None, A_log=np.zeros(4, np.float32))
+    assert "--gate needs g in" in run("run", bare, out, "--gate", code=1)
+    bare = with_tensors(inputs, tmp_path, g=None, beta=None)
+    assert "--sigmoid needs beta in" in run("run", bare, out, "--sigmoid", code=1)
+    assert "--neg-eigval requires --sigmoid" in run("run", path, out, "--neg-eigval", code=2)
+    recurrent = ["--checkpoint-every", 64, "--op", "recurrent"]
+    assert "--checkpoint-every needs --op chunk" in run("run", path, out, *recurrent, code=1)
+    assert run("run", path, out, "--scale", "nan", code=1).startswith("gdn: --scale is nan")
+    assert run("run", path, out, "--isa", "x", code=1).startswith('gdn: --isa is "x", expected')
+    assert not out.exists()
+
+
+def test_an_empty_batch_is_checked_like_any_other(inputs, tmp_path):
+    out = tmp_path / "out"
+    empty = {name: inputs[1][name][:0] for name in ("q", "k", "v", "g", "beta", "initial_state")}
+    path = with_tensors(inputs, tmp_path, cu_seqlens=None, **empty)
+    run("run", path, out, "--checkpoint-every", 64)
+    found = {name: a.shape for name, a in load_file(out).items()}
+    state = (0, 4, 32, 48)
+    assert found == {"o": (0, 100, 4, 48), "final_state": state, "checkpoints": state}
+    path = with_tensors(
+        inputs, tmp_path, cu_seqlens=None, **{**empty, "k": empty["k"].astype(np.float16)}
+    )
+    assert "k has type float16, expected float32" in run("run", path, out, code=1)
+
+
+def write_header(path, header, data):
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+def test_a_type_of_others_is_named_and_not_a_broken_file(inputs, tmp_path):
+    raw = inputs[0].read_bytes()
+    end = 8 + int.from_bytes(raw[:8], "little")
+    header, data = json.loads(raw[8:end]), raw[end:]
+    path, out = tmp_path / "f8", tmp_path / "out"
+    header["x"] = {"dtype": "F8_E4M3", "shape": [2], "data_offsets": [len(data), len(data) + 2]}
+    write_header(path, header, data + b"ab")
+    assert '"x" is not a tensor that is read' in run("run", path, out, code=1)
+    header["q"]["dtype"] = "F8_E4M3"
+    del header["x"]
+    write_header(path, header, data)
+    assert '"q" has the type F8_E4M3, which gdn does not know' in run("run", path, out, code=1)
+
+
+def test_what_a_link_names_is_written(inputs, tmp_path):
+    path, _ = inputs
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    for content in (None, b"old"):
+        real, link = folder / f"{content}", tmp_path / f"link_{content}"
+        link.symlink_to(Path("elsewhere") / real.name)
+        if content is not None:
+            real.write_bytes(content)
+            real.chmod(0o640)
+        run("run", path, link, "--l2norm")
+        assert link.is_symlink() and sorted(load_file(real)) == ["final_state", "o"]
+        if content is not None:
+            assert real.stat().st_mode & 0o777 == 0o640
+    assert len(list(folder.iterdir())) == 2, "nothing else is left there"
+
+
+def test_a_pipe_is_written_as_it_stands(inputs, tmp_path):
+    path, _ = inputs
+    run("run", path, tmp_path / "file", "--l2norm")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE)
+    try:
+        run("run", path, pipe, "--l2norm")
+        assert pipe.is_fifo()
+        assert reader.communicate(timeout=60)[0] == (tmp_path / "file").read_bytes()
+    finally:
+        reader.kill()
+        reader.wait()
+    stdout = subprocess.run([COMMAND, "run", path, "/dev/stdout", "--l2norm"], capture_output=True)
+    assert stdout.returncode == 0 and stdout.stdout == (tmp_path / "file").read_bytes()
+    assert b"final_state" in stdout.stderr
+
+
+def test_the_input_is_no_output(inputs, tmp_path):
+    path, _ = inputs
+    before = path.read_bytes()
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    for out in (path, link):
+        assert f"{out} is the input" in run("run", path, out, code=1)
+    assert path.read_bytes() == before
+
+
+def test_a_failure_leaves_nothing_behind(inputs, tmp_path):
+    path, _ = inputs
+    out = tmp_path / "out"
+    out.write_bytes(b"old")
+    limited = f"ulimit -f 1; '{COMMAND}' run '{path}' '{out}' --l2norm"
+    result = subprocess.run(["bash", "-c", f"trap '' XFSZ; {limited}"], capture_output=True)
+    assert result.returncode == 1 and b"cannot write" in result.stderr
+    assert out.read_bytes() == b"old"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.safetensors", "out"]

@@ -84,8 +84,12 @@ def test_set_num_threads():
         gdn.set_num_threads(0)
     assert gdn.get_num_threads() == default
     for wrong, error in (
-        (-1, ValueError), (1025, ValueError), (2**40, ValueError), (1.5, TypeError), ("2", TypeError)
-    ):  # fmt: skip
+        (-1, ValueError),
+        (1025, ValueError),
+        (2**40, ValueError),
+        (1.5, TypeError),
+        ("2", TypeError),
+    ):
         with pytest.raises(error, match="num_threads"):
             gdn.set_num_threads(wrong)
     try:
