@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -43,6 +44,7 @@ def grouped_bars(name: str, label, unit: str) -> None:
 
 def main() -> None:
     """Draw what there is."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     grouped_bars(
         "prefill",
         lambda r: f"T {r['tokens']}\n{r['heads']}\n{r['threads']} thr",

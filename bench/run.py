@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,9 @@ PROGRAMS = ("prefill_vs_peers.py", "decode_vs_peers.py", "layer_vs_copy.py", "pl
 
 def main() -> None:
     """Run all; stop at the first failure."""
+    argparse.ArgumentParser(
+        description=__doc__, epilog=f"In this order: {', '.join(PROGRAMS)}."
+    ).parse_args()
     for program in PROGRAMS:
         print(f"== bench/{program}", flush=True)
         subprocess.run([sys.executable, str(HERE / program)], check=True, cwd=HERE.parent)

@@ -8,8 +8,8 @@ that of the first file.
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 
 import matplotlib
@@ -89,9 +89,15 @@ def draw_grid(result: dict, path: Path) -> None:
 
 def main() -> None:
     """Draw what the files hold."""
-    folder, *files = map(Path, sys.argv[1:])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="where the pictures go")
+    parser.add_argument("files", type=Path, nargs="+", help="what prefill_vs_peer.py saved")
+    args = parser.parse_args()
+    folder = args.folder
     folder.mkdir(parents=True, exist_ok=True)
-    results = [json.loads(f.read_text()) for f in files]
+    results = [json.loads(f.read_text()) for f in args.files]
     rows = [r for r in results if r["set"] == "rows"]
     if rows:
         draw_rows(rows, folder / "gpu_rows.png")

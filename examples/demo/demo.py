@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 # Threads that wait for each other should sleep, not spin: on a machine with other work spinning
 # threads take the time of those that they wait for. Must be set before torch is loaded.
@@ -253,18 +254,54 @@ def arguments() -> argparse.Namespace:
     return args
 
 
+def fail(message: str) -> NoReturn:
+    """Ends the program with one line."""
+    sys.exit(f"demo.py: {message}")
+
+
+def check_device(name: str) -> None:
+    """Ends the program unless the device is there."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        fail(f"--device {name}: expected cpu, cuda or cuda:N")
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        fail(f"--device {name}: torch finds {count} CUDA devices here")
+
+
+def read_text(path: Path) -> str:
+    """The text to read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        fail(f"--text {path}: {error.strerror}")
+    except UnicodeDecodeError:
+        fail(f"--text {path}: not UTF-8")
+
+
 def load(args) -> tuple[torch.nn.Module, Tokenizer, torch.Tensor]:
     """The model, its tokenizer and the text as tokens [1, T]."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    check_device(args.device)
+    for name in ("config.json", "tokenizer.json"):
+        if not (args.model / name).is_file():
+            fail(f"--model {args.model}: there is no {name}")
     tokenizer = Tokenizer.from_file(str(args.model / "tokenizer.json"))
-    text = (args.text or args.model / "held_out.txt").read_text(encoding="utf-8")
+    text = read_text(args.text or args.model / "held_out.txt")
     ids = torch.tensor([tokenizer.encode(text).ids], device=args.device)
-    needed = args.lengths[-1]
-    if ids.shape[1] < needed:
-        sys.exit(f"the text has {ids.shape[1]} tokens, {needed} are needed: lower --lengths")
+    for option, needed in (("--tokens", args.tokens), ("--lengths", args.lengths[-1])):
+        if ids.shape[1] < needed:
+            fail(f"{option} asks for {needed} tokens, the text has {ids.shape[1]}")
     dtype = getattr(torch, args.dtype)
-    model = AutoModelForCausalLM.from_pretrained(args.model, dtype=dtype).to(args.device).eval()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(args.model, dtype=dtype)
+    except (OSError, ValueError) as error:
+        fail(f"--model {args.model}: {str(error).strip().splitlines()[0]}")
+    model = model.to(args.device).eval()
     return model, tokenizer, ids
 
 

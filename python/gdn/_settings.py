@@ -102,5 +102,10 @@ def get_include() -> str:
 
 
 def get_library_dir() -> str:
-    """Return the folder of the shared library that the package uses, for C programs."""
+    """Return the folder of the shared library that the package uses, for C programs.
+
+    They link with ``-L<folder> -lgdn -Wl,-rpath,<folder>``. ``libgdn.so`` there is a linker script
+    (a wheel holds no symbolic links); a program that loads the library itself opens
+    ``libgdn.so.0``.
+    """
     return str(pathlib.Path(__file__).parent / "lib")

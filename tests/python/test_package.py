@@ -1,6 +1,7 @@
 """What the wheel holds, and the signatures that it promises."""
 
 import inspect
+import re
 import shutil
 import subprocess
 import sys
@@ -58,7 +59,7 @@ def test_everything_public_is_documented():
 def test_stub_matches_the_extension():
     stub = Path(gdn.__file__).with_name("_C.pyi").read_text()
     public = {name for name in dir(gdn._C) if not name.startswith("_")}
-    declared = {line.split("(")[0][4:] for line in stub.splitlines() if line.startswith("def ")}
+    declared = set(re.findall(r"^(?:def )?(\w+)[(:]", stub, re.M))
     assert declared == public
     assert Path(gdn.__file__).with_name("py.typed").exists()
 
@@ -76,7 +77,7 @@ def test_c_program_against_the_package(tmp_path):
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("no C compiler")
-    library = next(Path(gdn.get_library_dir()).glob("libgdn.so*"))
+    folder = gdn.get_library_dir()
     source = tmp_path / "main.c"
     source.write_text(
         "#include <gdn/gdn.h>\n#include <stdio.h>\n"
@@ -85,7 +86,7 @@ def test_c_program_against_the_package(tmp_path):
     program = tmp_path / "main"
     subprocess.run(
         [compiler, "-std=c11", "-Wall", "-Werror", f"-I{gdn.get_include()}", str(source),
-         str(library), f"-Wl,-rpath,{gdn.get_library_dir()}", "-o", str(program)],
+         f"-L{folder}", "-lgdn", f"-Wl,-rpath,{folder}", "-o", str(program)],
         check=True,
     )  # fmt: skip
     result = subprocess.run([program], capture_output=True, text=True, check=True)

@@ -23,8 +23,11 @@ def from_arguments(cu_seq_lens, seq_idx, batch: int, length: int) -> torch.Tenso
         int32 [N + 1], or None if neither argument was given.
 
     Raises:
+        TypeError: an argument that is no tensor of integers.
         ValueError: cu_seq_lens with several rows, a wrong shape, or two arguments that disagree.
     """
+    _check_integers("seq_idx", seq_idx)
+    _check_integers("cu_seq_lens_q", cu_seq_lens)
     packed = None
     if seq_idx is not None:
         if tuple(seq_idx.shape) != (batch, length):
@@ -67,6 +70,15 @@ def from_position_ids(position_ids, batch: int) -> torch.Tensor | None:
     if not bool(starts.any()):
         return None
     return _boundaries(starts.expand(batch, -1))
+
+
+def _check_integers(name: str, value) -> None:
+    """Refuses what a conversion to int32 would bend."""
+    if value is None:
+        return
+    found = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
+    if found not in (torch.int32, torch.int64):
+        raise TypeError(f"{name}: {found} found, a tensor of int32 or int64 expected")
 
 
 def _boundaries(starts: torch.Tensor) -> torch.Tensor:

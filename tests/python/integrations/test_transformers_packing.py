@@ -86,6 +86,11 @@ def test_inconsistent_packing_is_refused(model):
             model(tokens(2, 40), cu_seq_lens_q=bounds, use_cache=False)
         with pytest.raises(ValueError, match="seq_idx"):
             model(ids, seq_idx=index[:, :7], use_cache=False)
+        for name in ("cu_seq_lens_q", "seq_idx"):
+            given = {"cu_seq_lens_q": bounds, "seq_idx": index}[name]
+            for wrong, found in ((given.float(), "torch.float32"), (given.tolist(), "list")):
+                with pytest.raises(TypeError, match=rf"{name}: {found} found, a tensor of int32"):
+                    model(ids, use_cache=False, **{name: wrong})
         if not ON_GPU:  # where cu_seqlens is not read on the host
             with pytest.raises(ValueError, match="cu_seqlens"):
                 model(ids, cu_seq_lens_q=torch.tensor([0, 10, 39]), use_cache=False)
