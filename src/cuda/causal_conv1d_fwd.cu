@@ -1,3 +1,5 @@
+#include <type_traits>
+
 #include "cuda/device/sequences.cuh"
 #include "cuda/device/taps.cuh"
 #include "cuda/launch.h"
@@ -54,43 +56,38 @@ __device__ __forceinline__ int64_t slot_of(const CausalConv1dFwd &p, int64_t n) 
   return checked_slot(slot, p.conv_state.shape[0]);
 }
 
-/// A group's elements in memory: p[0], p[step], ..; those from `limit` on are 0 and not read.
-/// Whole: 16 bytes at once, kept as they are until they are used.
+/// What a thread takes of a token: 16 bytes of neighbouring elements, or one where they are not
+/// aligned or not all there. Kept as it lies in memory until it is used.
 template <bool kWhole, class E>
 struct Group {
-  uint4 bits;
+  static constexpr int kCount = kWhole ? kGroup<E> : 1;
+  std::conditional_t<kWhole, uint4, E> bits;
 
-  __device__ __forceinline__ void load(const E *p, int64_t step, int limit) {
+  __device__ __forceinline__ void load(const E *p) {
+    bits = *reinterpret_cast<const decltype(bits) *>(p);
+  }
+  __device__ __forceinline__ void values(float (&x)[kCount]) const {
     if constexpr (kWhole) {
-      bits = *reinterpret_cast<const uint4 *>(p);
+      unpack16<E>(x, bits);
     } else {
-      float x[kGroup<E>];
-#pragma unroll
-      for (int i = 0; i < kGroup<E>; ++i) x[i] = i < limit ? to_float(p[i * step]) : 0.0F;
-      bits = pack16<E>(x);
+      x[0] = to_float(bits);
     }
   }
-  __device__ __forceinline__ void store(E *p, int64_t step, int limit) const {
+  __device__ __forceinline__ static void store(E *p, const float (&x)[kCount]) {
     if constexpr (kWhole) {
-      *reinterpret_cast<uint4 *>(p) = bits;
+      *reinterpret_cast<uint4 *>(p) = pack16<E>(x);
     } else {
-      float x[kGroup<E>];
-      unpack16<E>(x, bits);
-#pragma unroll
-      for (int i = 0; i < kGroup<E>; ++i) {
-        if (i < limit) p[i * step] = from_float<E>(x[i]);
-      }
+      *p = from_float<E>(x[0]);
     }
   }
 };
 
-/// Outputs [first, last) of a group of channels (`limit` of them), whose windows lie in the same
-/// sequence.
+/// Outputs [first, last) of a group of channels, whose windows lie in the same sequence.
 template <bool kWhole, class E, int kWidth>
 __device__ __forceinline__ void convolve(const CausalConv1dFwd &p,
-                                         const Taps<kWidth> (&taps)[kGroup<E>], const E *x, E *y,
-                                         int limit, int64_t first, int64_t last) {
-  constexpr int kAtOnce = kWhole ? 4 : 1, kCount = kGroup<E>;
+                                         const Taps<kWidth> (&taps)[Group<kWhole, E>::kCount],
+                                         const E *x, E *y, int64_t first, int64_t last) {
+  constexpr int kAtOnce = 4, kCount = Group<kWhole, E>::kCount;
   const int64_t x_step = p.x.stride[2], y_step = p.y.stride[2];
   float window[kCount][kWidth] = {};
   x += (first - (kWidth - 1)) * x_step;
@@ -98,7 +95,7 @@ __device__ __forceinline__ void convolve(const CausalConv1dFwd &p,
   Group<kWhole, E> in[kAtOnce];
   const auto enter = [&](const Group<kWhole, E> &group) {
     float values[kCount];
-    unpack16<E>(values, group.bits);
+    group.values(values);
 #pragma unroll
     for (int i = 0; i < kCount; ++i) push(window[i], values[i]);
   };
@@ -107,11 +104,11 @@ __device__ __forceinline__ void convolve(const CausalConv1dFwd &p,
     float out[kCount];
 #pragma unroll
     for (int i = 0; i < kCount; ++i) out[i] = taps[i].apply(window[i], p.silu);
-    Group<kWhole, E>{pack16<E>(out)}.store(y, p.y.stride[1], limit);
+    Group<kWhole, E>::store(y, out);
     y += y_step;
   };
   const auto load = [&](Group<kWhole, E> &group) {
-    group.load(x, p.x.stride[1], limit);
+    group.load(x);
     x += x_step;
   };
 #pragma unroll
@@ -141,13 +138,14 @@ __device__ __forceinline__ void convolve(const CausalConv1dFwd &p,
   }
 }
 
-/// Outputs [first, last) of the channels c .. c + limit - 1 that need no state; zeros for skipped
+/// Outputs [first, last) of a group of channels from c on that need no state; zeros for skipped
 /// sequences.
 template <bool kWhole, class E, int kWidth>
 __device__ __forceinline__ void run_tile(const CausalConv1dFwd &p, bool aligned_weight, int64_t b,
-                                         int64_t c, int limit, int64_t first, int64_t last) {
-  Taps<kWidth> taps[kGroup<E>];
-  load_taps(taps, p, aligned_weight, c, limit);
+                                         int64_t c, int64_t first, int64_t last) {
+  constexpr int kCount = Group<kWhole, E>::kCount;
+  Taps<kWidth> taps[kCount];
+  load_taps(taps, p, aligned_weight, c);
   const E *const x = static_cast<const E *>(p.x.data) + p.x.offset(b, c);
   E *const y = static_cast<E *>(p.y.data) + p.y.offset(b, c);
   while (first < last) {
@@ -159,12 +157,12 @@ __device__ __forceinline__ void run_tile(const CausalConv1dFwd &p, bool aligned_
     const SequenceSpan span = clamped_span(p.sequences, n);
     const int64_t end = min(last, span.begin + span.length);
     if (slot_of(p, n) < 0) {
-      for (; first < end; ++first) {
-        Group<kWhole, E>{}.store(y + first * p.y.stride[2], p.y.stride[1], limit);
-      }
+      const float zeros[kCount] = {};
+#pragma unroll 1
+      for (; first < end; ++first) Group<kWhole, E>::store(y + first * p.y.stride[2], zeros);
     } else {
       first = max(first, span.begin + kWidth - 1);
-      if (first < end) convolve<kWhole, E>(p, taps, x, y, limit, first, end);
+      if (first < end) convolve<kWhole, E>(p, taps, x, y, first, end);
     }
     first = end;
   }
@@ -212,7 +210,7 @@ __device__ __forceinline__ void run_lines(const CausalConv1dFwd &p, const ConvPl
                                           int64_t c, int64_t first) {
   constexpr int kCount = kGroup<E>;
   Taps<kWidth> taps[1];
-  load_taps(taps, p, plan.aligned_weight, c, 1);
+  load_taps(taps, p, plan.aligned_weight, c);
   const E *const x = static_cast<const E *>(p.x.data) + p.x.offset(b, c);
   E *const y = static_cast<E *>(p.y.data) + p.y.offset(b, c);
   Group<true, E> in[kLines], before[kLines];
@@ -222,8 +220,8 @@ __device__ __forceinline__ void run_lines(const CausalConv1dFwd &p, const ConvPl
     const int64_t t = (first + j * 32) * kCount;
     inside[j] = plan.aligned && lies_inside(p, b, t, t + kCount, kWidth);
     if (!inside[j]) continue;
-    in[j].load(x + t, 1, kCount);
-    before[j].load(x + t - kCount, 1, kCount);  // t > 0: the window of its first token is inside.
+    in[j].load(x + t);
+    before[j].load(x + t - kCount);  // t > 0: the window of its first token is inside.
   }
 #pragma unroll
   for (int j = 0; j < kLines; ++j) {
@@ -233,8 +231,8 @@ __device__ __forceinline__ void run_lines(const CausalConv1dFwd &p, const ConvPl
       continue;
     }
     float old[kCount], values[kCount], out[kCount], window[kWidth];
-    unpack16<E>(old, before[j].bits);
-    unpack16<E>(values, in[j].bits);
+    before[j].values(old);
+    in[j].values(values);
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) window[i] = old[kCount - kWidth + i];
 #pragma unroll
@@ -242,7 +240,7 @@ __device__ __forceinline__ void run_lines(const CausalConv1dFwd &p, const ConvPl
       push(window, values[i]);
       out[i] = taps[0].apply(window, p.silu);
     }
-    Group<true, E>{pack16<E>(out)}.store(y + t, 1, kCount);
+    Group<true, E>::store(y + t, out);
   }
 }
 
@@ -256,7 +254,7 @@ __device__ void run_edge(const CausalConv1dFwd &p, bool aligned_weight, int64_t 
   const bool initial = has_state && p.has_initial_state.at(n);
   const int64_t kept = has_state ? p.conv_state.shape[2] : 0;
   Taps<kWidth> taps[1];
-  load_taps(taps, p, aligned_weight, c, 1);
+  load_taps(taps, p, aligned_weight, c);
   float window[kWidth] = {};
   for (int64_t i = kept - (kWidth - 1); initial && i < kept; ++i) {
     push(window, load_any(p.conv_state, p.conv_state.offset(slot, c, i)));
@@ -279,8 +277,8 @@ __device__ void run_edge(const CausalConv1dFwd &p, bool aligned_weight, int64_t 
   }
 }
 
-template <class E, int kWidth>
-__global__ void __launch_bounds__(kThreads, 4)
+template <class E, int kWidth, bool kChannelsFirst>
+__global__ void __launch_bounds__(kThreads, kChannelsFirst ? 4 : 8)
     conv1d_fwd_kernel(const __grid_constant__ CausalConv1dFwd p,
                       const __grid_constant__ ConvPlan plan) {
   const int64_t block = blockIdx.x;
@@ -292,17 +290,17 @@ __global__ void __launch_bounds__(kThreads, 4)
     }
     return;
   }
-  if (plan.channels_first) {
+  if constexpr (kChannelsFirst) {
     const int64_t c = ((block % plan.group_blocks) * kThreads + threadIdx.x) * kGroup<E>;
     const int64_t rest = block / plan.group_blocks;
     const int64_t b = rest / plan.tiles, first = (rest - b * plan.tiles) * kTile;
     const int64_t last = min(p.sequences.tokens, first + kTile);
-    const int limit = static_cast<int>(min(plan.channels - c, int64_t{kGroup<E>}));
-    if (limit <= 0) return;
-    if (plan.aligned && limit == kGroup<E>) {
-      run_tile<true, E, kWidth>(p, plan.aligned_weight, b, c, limit, first, last);
+    if (plan.aligned && c + kGroup<E> <= plan.channels) {
+      run_tile<true, E, kWidth>(p, plan.aligned_weight, b, c, first, last);
     } else {
-      run_tile<false, E, kWidth>(p, plan.aligned_weight, b, c, limit, first, last);
+      for (int64_t i = c; i < min(c + kGroup<E>, plan.channels); ++i) {
+        run_tile<false, E, kWidth>(p, plan.aligned_weight, b, i, first, last);
+      }
     }
   } else {
     const int64_t item = block * (kThreads / 32) + threadIdx.x / 32;
@@ -321,6 +319,16 @@ bool groups_aligned(const Tensor &t, int dimension) {
     if (i != dimension && t.shape[i] > 1 && t.stride[i] * size % 16 != 0) return false;
   }
   return true;
+}
+
+template <class E, int kWidth>
+Status launch_width(const CausalConv1dFwd &p, const Launch &l, int64_t blocks,
+                    const ConvPlan &plan) {
+  const char *name = "causal_conv1d_fwd";
+  if (plan.channels_first) {
+    return launch<conv1d_fwd_kernel<E, kWidth, true>>(name, l, blocks, kThreads, 0, p, plan);
+  }
+  return launch<conv1d_fwd_kernel<E, kWidth, false>>(name, l, blocks, kThreads, 0, p, plan);
 }
 
 template <class E>
@@ -345,14 +353,13 @@ Status launch_conv(const CausalConv1dFwd &p, const Launch &l) {
     plan.tile_blocks = (batch * plan.channels * plan.tiles + kWarps - 1) / kWarps;
   }
   const int64_t blocks = plan.tile_blocks + p.sequences.count * plan.channel_blocks;
-  const char *name = "causal_conv1d_fwd";
   switch (w.shape[1]) {
     case 2:
-      return launch<conv1d_fwd_kernel<E, 2>>(name, l, blocks, kThreads, 0, p, plan);
+      return launch_width<E, 2>(p, l, blocks, plan);
     case 3:
-      return launch<conv1d_fwd_kernel<E, 3>>(name, l, blocks, kThreads, 0, p, plan);
+      return launch_width<E, 3>(p, l, blocks, plan);
     default:
-      return launch<conv1d_fwd_kernel<E, 4>>(name, l, blocks, kThreads, 0, p, plan);
+      return launch_width<E, 4>(p, l, blocks, plan);
   }
 }
 

@@ -145,12 +145,16 @@ TEST_P(Refusals, CurrentDeviceStays) {
   }
 }
 
-// An error that the caller made before stays the caller's.
-TEST_P(Refusals, ErrorsOfOthersAreNotTaken) {
-  EXPECT_NE(cudaSetDevice(1 << 20), cudaSuccess);
-  (void)cudaGetLastError();
-  EXPECT_NE(cudaMemcpy(nullptr, nullptr, 16, static_cast<cudaMemcpyKind>(77)), cudaSuccess);
-  (void)cudaGetLastError();
+// An error that the caller has pending neither fails a call nor is taken from the caller.
+TEST_P(Refusals, PendingErrorsStayTheCallers) {
+  const HostProblem p(Element::bf16, {10}, 1, 1);
+  DeviceCall good(p), bad(HostProblem(Element::bf16, {10}, 1, 1, 24));
+  EXPECT_EQ(cudaSetDevice(1 << 20), cudaErrorInvalidDevice);
+  EXPECT_EQ(good.run(GetParam()), "");
+  EXPECT_EQ(good.run(GetParam(), nullptr, true), "");
+  EXPECT_NE(bad.run(GetParam()), "");
+  EXPECT_EQ(cudaGetLastError(), cudaErrorInvalidDevice);
+  EXPECT_EQ(cudaGetLastError(), cudaSuccess);
   expect_success();
 }
 

@@ -59,10 +59,10 @@ struct Taps {
   }
 };
 
-/// The taps of kCount channels from c on, `limit` of them.
+/// The taps of kCount channels from c on.
 template <int kCount, int kWidth>
 __device__ __forceinline__ void load_taps(Taps<kWidth> (&taps)[kCount], const CausalConv1dFwd &p,
-                                          bool aligned, int64_t c, int limit) {
+                                          bool aligned, int64_t c) {
   constexpr int kAtOnce = kCount < 4 ? kCount : 4;  // More would cost registers.
   const auto load = [&](auto whole) {
 #pragma unroll
@@ -70,7 +70,7 @@ __device__ __forceinline__ void load_taps(Taps<kWidth> (&taps)[kCount], const Ca
       TapBits<kWidth> bits[kAtOnce];
 #pragma unroll
       for (int i = 0; i < kAtOnce; ++i) {
-        bits[i].template load<whole>(p, first + i < limit ? c + first + i : c);
+        bits[i].template load<whole>(p, c + first + i);
       }
 #pragma unroll
       for (int i = 0; i < kAtOnce; ++i) taps[first + i].template set<whole>(p, bits[i]);
