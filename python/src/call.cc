@@ -150,7 +150,7 @@ void Call::mark_all_written() const {
   for (size_t i = 0; i < count_; ++i) {
     if (operands_[i].written) written[count++] = &operands_[i];
   }
-  if (count == 1) mark_written(kind_, written[0]->keep);
+  if (count == 1) mark_written(kind_, nb::make_tuple(written[0]->keep));
   if (count == 2) mark_written(kind_, nb::make_tuple(written[0]->keep, written[1]->keep));
 }
 

@@ -63,7 +63,9 @@ Torch *load_torch() {
   t->empty = m.attr("empty");
   t->empty_like = m.attr("empty_like");
   t->is_grad_enabled = m.attr("is_grad_enabled");
-  t->increment_version = m.attr("autograd").attr("graph").attr("increment_version");
+  // What torch.autograd.graph.increment_version calls, without its test of the argument's type.
+  t->increment_version = nb::getattr(m.attr("_C"), "_increment_version",
+                                     m.attr("autograd").attr("graph").attr("increment_version"));
   t->forward_ad = m.attr("autograd").attr("forward_ad");
   t->unpack_dual = t->forward_ad.attr("unpack_dual");
   t->is_forward_enabled = m.attr("_C").attr("_is_fwd_grad_enabled");

@@ -71,8 +71,8 @@ nb::object make_array_like(Kind kind, nb::handle like, const View &view);
 /// True for a torch view whose elements are to be read negated (the imaginary part of a conjugate).
 bool is_negated(Kind kind, nb::handle array, const View &view);
 
-/// Tells torch's autograd that arrays were written, so that a graph that saved one notices.
-/// `arrays` is an array or a tuple of them.
+/// Tells torch's autograd that a tuple of arrays was written, so that a graph that saved one of
+/// them notices.
 void mark_written(Kind kind, nb::handle arrays);
 
 /// Sets every element to 0.
