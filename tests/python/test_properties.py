@@ -52,13 +52,15 @@ def test_against_the_recurrence(problem, head_map, v_first, scale, normalise):
         use_qk_l2norm_in_kernel=normalise,
     )  # fmt: skip
     expected, states, _ = recurrence.delta_rule(*(values(x) for x in inputs), **options)
+    # A lone token's output is a multiple of q . k, which may nearly vanish.
+    hard = problem["dtype"] == "f32"
     o, state = gdn.chunk_gated_delta_rule(*inputs, output_final_state=True, **options)
-    assert_close(o, expected, problem["dtype"], what="o")
+    assert_close(o, expected, problem["dtype"], hard, "o")
     assert_close(state, states, problem["dtype"], what="state")
     o, state = gdn.fused_recurrent_gated_delta_rule(
         *inputs[:4], beta=inputs[4], output_final_state=True, **options
     )
-    assert_close(o, expected, problem["dtype"], what="recurrent o")
+    assert_close(o, expected, problem["dtype"], hard, "recurrent o")
     assert_close(state, states, problem["dtype"], what="recurrent state")
 
 
