@@ -78,7 +78,7 @@ Torch *load_torch() {
   t->uint8 = m.attr("uint8");
   if (!nb::hasattr(t->tensor_type, "__dlpack_c_exchange_api__")) {
     raise(PyExc_ImportError,
-          "gdn needs a torch that has Tensor.__dlpack_c_exchange_api__ (2.13 has); this one has "
+          "gdn needs a torch that has Tensor.__dlpack_c_exchange_api__ (2.11 has); this one has "
           "not.");
   }
   nb::object capsule = t->tensor_type.attr("__dlpack_c_exchange_api__");
