@@ -54,13 +54,23 @@ struct Steps {
   int64_t count;
 };
 
-/// is_injective() for dimensions that interlock; exact for up to two.
-bool is_run_injective(std::span<const Steps> run) {
-  if (run.size() == 1) return run[0].size > 0;
-  if (run.size() > 2 || run[0].size == 0) return false;
+/// is_injective() for dimensions in order of size. Two elements at one place are a sum of steps,
+/// not all zero, that comes to 0.
+bool are_injective(std::span<const Steps> dims) {
+  if (dims.size() <= 1) return dims.empty() || dims[0].size > 0;
+  // Where the gcd of the larger steps is no less than all that the smaller ones span, both parts of
+  // the sum are 0 by themselves: two questions.
+  int64_t extent = 1;
+  for (size_t i = 1; i < dims.size(); ++i) {
+    extent += (dims[i - 1].count - 1) * dims[i - 1].size;
+    int64_t common = 0;
+    for (const Steps &larger : dims.subspan(i)) common = std::gcd(common, larger.size);
+    if (common >= extent) return are_injective(dims.first(i)) && are_injective(dims.subspan(i));
+  }
+  if (dims.size() > 2 || dims[0].size == 0) return false;
   // i steps of one size lead where j of the other do: the least such i and j must be out of reach.
-  const int64_t common = std::gcd(run[0].size, run[1].size);
-  return run[1].size / common >= run[0].count || run[0].size / common >= run[1].count;
+  const int64_t common = std::gcd(dims[0].size, dims[1].size);
+  return dims[1].size / common >= dims[0].count || dims[0].size / common >= dims[1].count;
 }
 
 void check_pointer(Call *call, const Region &r) {
@@ -91,20 +101,14 @@ bool is_injective(const Region &r) {
     for (; at > 0 && steps[at - 1].size > next.size; --at) steps[at] = steps[at - 1];
     steps[at] = next;
   }
-  // Two elements at one place are a sum of steps, not all zero, that comes to 0. Where the gcd of
-  // the larger steps exceeds all that the smaller ones span, both parts of the sum are 0 by
-  // themselves: each run of dimensions between such borders is a question of its own.
-  int64_t extent = 1;  // Elements that the dimensions so far span.
-  int32_t begin = 0;   // First dimension of the run.
-  for (int32_t d = 0; d < rank; ++d) {
-    extent += (steps[d].count - 1) * steps[d].size;
-    int64_t larger = 0;
-    for (int32_t e = d + 1; e < rank; ++e) larger = std::gcd(larger, steps[e].size);
-    if (d + 1 < rank && larger < extent) continue;
-    if (!is_run_injective({steps + begin, static_cast<size_t>(d + 1 - begin)})) return false;
-    begin = d + 1;
+  // Nested dimensions, each of which steps over all the smaller ones, are what frameworks make.
+  int64_t extent = 1;
+  bool nested = true;
+  for (const Steps &next : std::span(steps, static_cast<size_t>(rank))) {
+    nested &= next.size >= extent;
+    extent += (next.count - 1) * next.size;
   }
-  return true;
+  return nested || are_injective({steps, static_cast<size_t>(rank)});
 }
 
 bool are_disjoint(const Region &a, const Region &b) {

@@ -101,6 +101,21 @@ TEST(Overlap, EveryPairOfStrides) {
   EXPECT_GT(interlocked, 50);
 }
 
+TEST(Overlap, PaddedRows) {
+  // Steps without a common divisor, each over all the smaller ones; then two that interlock below
+  // and above one of those.
+  std::vector<float> input(kBuffer, 1.0F);
+  std::vector<float> output(kBuffer);
+  for (View y : {View{{2, 3, 4}, {29, 9, 1}, 0}, View{{3, 2, 4}, {8, 12, 1}, 0},
+                 View{{2, 3, 2}, {97, 2, 1}, 0}, View{{2, 3, 4}, {9, -29, 1}, 60}}) {
+    View x = y;
+    const DLTensor tx = x.tensor(input.data());
+    const DLTensor ty = y.tensor(output.data());
+    ASSERT_TRUE(y.inside());
+    EXPECT_EQ(run_l2norm(tx, ty), GDN_OK) << gdn_last_error();
+  }
+}
+
 TEST(Overlap, RandomViews) {
   std::random_device device;
   const uint32_t seed = device();
