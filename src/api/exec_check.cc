@@ -149,7 +149,10 @@ gdn_status gdn_select(const gdn_exec *exec, gdn_selection *out) {
   using namespace gdn;  // NOLINT(google-build-using-namespace): an entry point outside it.
   return api::guarded("gdn_select", [&]() -> Status {
     api::Call call;
-    if (out == nullptr) call.invalid("out is NULL, expected a pointer to a gdn_selection.");
+    if (out == nullptr) {
+      call.invalid("out is NULL, expected a pointer to a gdn_selection.");
+      return call.take();
+    }
     const api::Device device = api::selected_device(&call, exec);
     api::Target target;
     api::resolve(&call, exec, device, &target);

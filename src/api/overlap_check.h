@@ -13,8 +13,8 @@ namespace gdn::api {
 void check_memory(Call *call, const void *workspace, size_t workspace_size);
 
 /// True if no two index tuples of the region share a byte. Exact for nested dimensions and where no
-/// more than two interlock (as strides 2 and 3 do in shape [3, 2]); may say false for other patterns
-/// that are free of overlap, never the other way round.
+/// more than two interlock (as strides 2 and 3 do in shape [3, 2]); may say false for other
+/// patterns that are free of overlap, never the other way round.
 bool is_injective(const Region &r);
 
 /// True if the two regions share no byte. Exact for dense blocks and for operands interleaved in a
