@@ -26,6 +26,8 @@ if(NOT GDN_CUDA STREQUAL "OFF")
     set(CMAKE_CUDA_STANDARD 20)
     set(CMAKE_CUDA_EXTENSIONS OFF)
     set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
+    # What GDN_CUDA_STRICT compiles kernels with: one that spills registers is an error.
+    set(GDN_PTXAS_STRICT "-Xptxas=--warn-on-spills,--warning-as-error")
     find_package(CUDAToolkit REQUIRED)
     set(GDN_HAS_CUDA ON)
     message(STATUS "CUDA backend: ${CMAKE_CUDA_COMPILER} ${CMAKE_CUDA_COMPILER_VERSION}, "

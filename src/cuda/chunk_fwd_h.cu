@@ -59,7 +59,7 @@ template <class E, int kKeyDim>
 __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 2 ? 2 : 1)
     state_kernel(const __grid_constant__ ChunkFwdH p, const __grid_constant__ StatePlan plan) {
   extern __shared__ __align__(16) unsigned char memory[];
-  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, threads = plan.warps * 32;
+  const int warp = threadIdx.x >> 5, threads = plan.warps * 32;
   const int key_dim = static_cast<int>(p.key_dim), chunk = static_cast<int>(p.chunk_size);
   const int column = static_cast<int>(blockIdx.x % plan.column_blocks) * plan.warps * 16;
   const int columns = min(plan.warps * 16, static_cast<int>(p.value_dim) - column);
@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
   const int64_t h = item % p.heads.value_heads, n = item / p.heads.value_heads;
   const int64_t hk = p.heads.key_head(h);
   const SequenceSpan span = clamped_span(p.sequences, n);
-  int64_t index = units_before(p.sequences, n, chunk, true, lane);
+  int64_t index = units_before(p.sequences, n, chunk, true, fresh_lane());
 
   const int ld = padded<E>(key_dim), ldv = padded<E>(plan.warps * 16);
   const int rows = max(chunk, kTile);
@@ -82,29 +82,30 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
 #pragma unroll
   for (int j = 0; j < kFragments; ++j) state[j][0] = state[j][1] = state[j][2] = state[j][3] = 0.0F;
   if (is_state && p.initial_state.present()) {
-    load_state(state, p.initial_state, n, h, key_dim, dv, lane);
+    load_state(state, p.initial_state, n, h, key_dim, dv, fresh_lane());
   }
 
   TileWalk ahead{span.length, chunk, min(chunk, kTile)};
   int filled = 0, fill_chunk = 0;
   const auto fill = [&]() {
     if (!ahead.done()) {
+      const int thread = sizeof(E) == 2 ? fresh_thread() : threadIdx.x;  // Fewest registers.
       const int64_t t = span.begin + ahead.token();
       const int valid = ahead.valid();
       E *const tile = ring + filled * kTile * ld;
       if (ahead.second) {
         load_tile(tile, ld, p.k.at<const E>(span.batch, t, hk), p.k.stride[1], kTile, valid,
-                  key_dim, plan.aligned_k, threadIdx.x, threads);
+                  key_dim, plan.aligned_k, thread, threads);
       } else {
         load_tile(tile, ld, p.w.at<const E>(span.batch, t, h), p.w.stride[1], kTile, valid, key_dim,
-                  plan.aligned_w, threadIdx.x, threads);
+                  plan.aligned_w, thread, threads);
         E *const u = values + ((fill_chunk & 1) * rows + ahead.tile * kTile) * ldv;
         load_tile(u, ldv, p.u.at<const E>(span.batch, t, h, column), p.u.stride[1], kTile, valid,
-                  columns, plan.aligned_u, threadIdx.x, threads);
+                  columns, plan.aligned_u, thread, threads);
         if (ahead.tile == 0) {
           const ChunkPlace place = {n, span.batch, t, ahead.chunk_length()};
-          load_cumsum(decays + (fill_chunk & 1) * kMaxChunk, p.g_cumsum, place, h, chunk,
-                      threadIdx.x, threads);
+          load_cumsum(decays + (fill_chunk & 1) * kMaxChunk, p.g_cumsum, place, h, chunk, thread,
+                      threads);
         }
       }
       if (ahead.last_of_chunk()) ++fill_chunk;
@@ -122,6 +123,7 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
     __syncthreads();
     fill();
     if (is_state) {
+      const int lane = fresh_lane();
       const E *const tile = ring + used * kTile * ld;
       E *const v = values + ((at_chunk & 1) * rows + walk.tile * kTile) * ldv + warp * 16;
       const float *const c = decays + (at_chunk & 1) * kMaxChunk;
@@ -162,7 +164,6 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
             for (int e = 0; e < 4; ++e) state[j][e] *= decay;
           }
         }
-        LeftTile<E> left[2];
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           float x[2][4];
@@ -175,14 +176,14 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
               x[j][e] *= t < walk.valid() ? decay_of(last - c[walk.tile * kTile + t]) : 0.0F;
             }
           }
-          left_from_accumulators(left[half], x[0], x[1]);
-        }
+          LeftTile<E> left;
+          left_from_accumulators(left, x[0], x[1]);
 #pragma unroll
-        for (int j = 0; j < kFragments; j += 2) {
-          if (j * 8 < key_dim) {
-            multiply_add<Right::k_major>(state[j], state[j + 1], left[0], tile + j * 8, ld, lane);
-            multiply_add<Right::k_major>(state[j], state[j + 1], left[1], tile + 16 * ld + j * 8,
-                                         ld, lane);
+          for (int j = 0; j < kFragments; j += 2) {
+            if (j * 8 < key_dim) {
+              multiply_add<Right::k_major>(state[j], state[j + 1], left,
+                                           tile + half * 16 * ld + j * 8, ld, lane);
+            }
           }
         }
       }
@@ -192,7 +193,7 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
     used = used + 1 == kRing ? 0 : used + 1;
   }
   if (is_state && p.final_state.present()) {
-    store_state(p.final_state, state, n, h, key_dim, dv, lane);
+    store_state(p.final_state, state, n, h, key_dim, dv, fresh_lane());
   }
 }
 
@@ -222,6 +223,7 @@ Status chunk_fwd_h(const ChunkFwdH &p, const Launch &l) {
   Status s = check_width("chunk_fwd_h", "DK", p.key_dim);
   if (s.ok()) s = check_width("chunk_fwd_h", "DV", p.value_dim);
   if (!s.ok()) return s;
+  if (chunk_fwd_h_c64_applies(p, l)) return chunk_fwd_h_c64(p, l);
   return for_type(p.k.dtype, [&](auto e) {
     using E = decltype(e);
     return p.key_dim <= 128 ? launch_state<E, 128>(p, l) : launch_state<E, 256>(p, l);

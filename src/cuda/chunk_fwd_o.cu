@@ -1,17 +1,12 @@
 #include "cuda/device/stage.cuh"
 #include "cuda/operations.h"
 
-// A block takes a chunk and a value head: P = tril(Q K^T e^{c_i - c_j}) once, then for each 64
-// value columns O = scale (diag(e^c) Q S0 + P V'). Q and K pass in panels of 64 columns of DK.
+// A block takes a chunk and a value head; a warp owns 16 tokens. P = tril(Q K^T e^{c_i - c_j})
+// stays in its registers, O = scale (diag(e^c) Q S0 + P V') follows for up to 128 value columns at
+// a time. Q, K and h are fetched together; V' takes K's place and arrives while Q S0 is formed.
 
 namespace gdn::cuda {
 namespace {
-
-/// Units that a warp holds: of P 36 at C = 128 and 10 at C = 64, of a panel of O 32 and 16.
-template <bool kLarge>
-constexpr int kMaxTriangle = kLarge ? 5 : 2;
-template <bool kLarge>
-constexpr int kMaxUnits = kLarge ? 4 : 2;
 
 struct OutputPlan {
   bool aligned_q, aligned_k, aligned_v, aligned_h, aligned_o;
@@ -20,170 +15,162 @@ struct OutputPlan {
 
 template <class E>
 size_t shared_bytes(int chunk) {
-  return static_cast<size_t>((2 * chunk + kPanel) * padded<E>(kPanel) + chunk * padded<E>(chunk)) *
-         sizeof(E);
+  return static_cast<size_t>(2 * chunk + kPanel<E>) * padded<E>(kPanel<E>) * sizeof(E);
 }
 
 /// A [rows, columns] block of h into a tile of E: its unit-stride dimension along the tile's rows.
 template <class E>
 __device__ __forceinline__ void load_h(E *tile, int ld, const Tensor &h, int64_t base,
-                                       int64_t row_stride, int rows, int columns, bool aligned) {
+                                       int64_t row_stride, int rows, int columns, bool aligned,
+                                       int threads) {
   if (sizeof(E) == dtype_size(h.dtype)) {
     load_tile(tile, ld, static_cast<const E *>(h.data) + base, row_stride, rows, rows, columns,
-              aligned, threadIdx.x, kStageThreads);
+              aligned, threadIdx.x, threads);
     return;
   }
   const float *from = static_cast<const float *>(h.data) + base;
-  for (int i = threadIdx.x; i < rows * columns; i += kStageThreads) {
+  for (int i = threadIdx.x; i < rows * columns; i += threads) {
     const int r = i / columns, c = i - r * columns;
     tile[r * ld + c] = from_float<E>(from[r * row_stride + c]);
   }
 }
 
-template <class E, bool kLarge>
-__global__ void __launch_bounds__(kStageThreads, kLarge || sizeof(E) == 4 ? 1 : 3)
+/// o += q h for a warp's 16 rows of q and a panel of h; columns past the panel's width are
+/// multiplied too, whatever the tile holds there.
+template <Right kLayout, class E>
+__device__ __forceinline__ void multiply_state(float (&o)[kPanel<E> / 16][2][4], const E *q,
+                                               const E *state, int rows, int lane) {
+  constexpr int kLd = padded<E>(kPanel<E>);
+#pragma unroll 2
+  for (int d = 0; d < rows; d += 16) {
+    LeftTile<E> a;
+    left_from_shared(a, q + d, kLd, lane);
+#pragma unroll
+    for (int n = 0; n < kPanel<E> / 16; ++n) {
+      const E *right =
+          kLayout == Right::n_major ? state + n * 16 * kLd + d : state + d * kLd + n * 16;
+      multiply_add<kLayout>(o[n][0], o[n][1], a, right, kLd, lane);
+    }
+  }
+}
+
+template <class E, int kTiles>
+__global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 3 : 1)
     output_kernel(const __grid_constant__ ChunkFwdO p, const __grid_constant__ OutputPlan plan) {
   extern __shared__ __align__(16) unsigned char memory[];
-  __shared__ float c[kMaxChunk];
-  constexpr int kLd = padded<E>(kPanel);
-  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-  const int chunk = static_cast<int>(p.chunk_size), tiles = chunk / 16;
+  constexpr int kChunk = kTiles * 16, kThreads = kTiles * 32;
+  constexpr int kLd = padded<E>(kPanel<E>);
+  __shared__ __align__(16) float c[kChunk];
+  const int lane = threadIdx.x & 31, row = threadIdx.x >> 5;
   const int key_dim = static_cast<int>(p.key_dim), value_dim = static_cast<int>(p.value_dim);
   const int64_t heads = p.heads.value_heads, h = blockIdx.x % heads, index = blockIdx.x / heads;
   const int64_t hk = p.heads.key_head(h);
-  const ChunkPlace place = find_chunk(p.sequences, chunk, index, lane);
+  const ChunkPlace place = find_chunk(p.sequences, kChunk, index, lane);
   if (place.length == 0) return;
-  const int ldp = padded<E>(chunk);
-  E *const q = reinterpret_cast<E *>(memory);
-  E *const kv = q + chunk * kLd;  // A panel of K, later of V', at last of O.
-  E *const state = kv + chunk * kLd;
-  E *const scores = state + kPanel * kLd;
-  load_cumsum(c, p.g_cumsum, place, h, chunk, threadIdx.x, kStageThreads);
+  E *const q = reinterpret_cast<E *>(memory);  // A warp's rows later hold its rows of O.
+  E *const kv = q + kChunk * kLd;
+  E *const state = kv + kChunk * kLd;
+  E *const own = q + row * 16 * kLd;
 
-  const auto load_rows = [&](E *tile, const Tensor &t, int64_t head, int panel, int columns,
+  const auto load_rows = [&](E *tile, const Tensor &t, int64_t head, int panel, int width,
                              bool aligned) {
-    load_tile(tile, kLd, t.at<const E>(place.batch, place.begin, head, panel), t.stride[1], chunk,
-              place.length, columns, aligned, threadIdx.x, kStageThreads);
+    load_tile(tile, kLd, t.at<const E>(place.batch, place.begin, head, panel), t.stride[1], kChunk,
+              place.length, min(kPanel<E>, width - panel), aligned, threadIdx.x, kThreads);
+  };
+  const auto load_state = [&](int dk, int panel) {
+    const int rows = min(kPanel<E>, key_dim - dk), columns = min(kPanel<E>, value_dim - panel);
+    const int64_t base = p.h.offset(index, h, dk, panel);
+    if (plan.keys_first) {
+      load_h(state, kLd, p.h, base, p.h.stride[3], columns, rows, plan.aligned_h, kThreads);
+    } else {
+      load_h(state, kLd, p.h, base, p.h.stride[2], rows, columns, plan.aligned_h, kThreads);
+    }
   };
 
-  {
-    const int units = tiles * (tiles + 1) / 2;
-    float s[kMaxTriangle<kLarge>][2][4] = {};
-    for (int panel = 0; panel < key_dim; panel += kPanel) {
-      const int columns = min(kPanel, key_dim - panel);
-      __syncthreads();
-      load_rows(q, p.q, hk, panel, columns, plan.aligned_q);
-      load_rows(kv, p.k, hk, panel, columns, plan.aligned_k);
+  float s[kTiles][2][4] = {};
+  for (int panel = 0; panel < key_dim; panel += kPanel<E>) {
+    if (panel > 0) __syncthreads();
+    load_rows(q, p.q, hk, panel, key_dim, plan.aligned_q);
+    load_rows(kv, p.k, hk, panel, key_dim, plan.aligned_k);
+    copy_commit();
+    if (panel == 0) {
+      load_state(0, 0);
       copy_commit();
+      load_cumsum(c, p.g_cumsum, place, h, kChunk, threadIdx.x, kThreads);
+      copy_wait<1>();
+    } else {
       copy_wait<0>();
-      __syncthreads();
-#pragma unroll
-      for (int i = 0; i < kMaxTriangle<kLarge>; ++i) {
-        const int u = warp + i * kStageWarps;
-        if (u < units) {
-          int row, column;
-          triangle_unit(u, &row, &column);
-          for (int d = 0; d < columns; d += 16) {
-            LeftTile<E> a;
-            left_from_shared(a, q + row * 16 * kLd + d, kLd, lane);
-            multiply_add<Right::n_major>(s[i][0], s[i][1], a, kv + column * 16 * kLd + d, kLd,
-                                         lane);
-          }
-        }
-      }
     }
+    __syncthreads();
+    multiply_triangle_row(s, q, kv, kLd, min(kPanel<E>, key_dim - panel), row, lane);
+  }
+  const int r = row * 16 + (lane >> 2), n0 = (lane & 3) * 2;
+  const float from_start[2] = {c[r], c[r + 8]};
 #pragma unroll
-    for (int i = 0; i < kMaxTriangle<kLarge>; ++i) {
-      const int u = warp + i * kStageWarps;
-      if (u < units) {
-        int row, column;
-        triangle_unit(u, &row, &column);
+  for (int n = 0; n < kTiles; ++n) {
+    if (n > row) continue;
 #pragma unroll
-        for (int j = 0; j < 2; ++j) {
+    for (int j = 0; j < 2; ++j) {
+      const float2 to = *reinterpret_cast<const float2 *>(c + n * 16 + j * 8 + n0);
 #pragma unroll
-          for (int e = 0; e < 4; ++e) {
-            const int r = row * 16 + (lane >> 2) + (e >> 1) * 8;
-            const int n = column * 16 + j * 8 + (lane & 3) * 2 + (e & 1);
-            s[i][j][e] =
-                r >= n && r < place.length ? p.scale * decay_of(c[r] - c[n]) * s[i][j][e] : 0.0F;
-          }
-        }
-        store_unit<E>(scores + row * 16 * ldp + column * 16, ldp, s[i], lane);
+      for (int e = 0; e < 4; ++e) {
+        const int i = r + (e >> 1) * 8, column = n * 16 + j * 8 + n0 + (e & 1);
+        const float decay = decay_of(from_start[e >> 1] - ((e & 1) != 0 ? to.y : to.x));
+        s[n][j][e] = i >= column && i < place.length ? p.scale * decay * s[n][j][e] : 0.0F;
       }
     }
   }
+  __syncthreads();
+  load_rows(kv, p.v_new, h, 0, value_dim, plan.aligned_v);
+  copy_commit();
 
-  for (int panel = 0; panel < value_dim; panel += kPanel) {
-    const int columns = min(kPanel, value_dim - panel);
-    // Columns past the width are multiplied too, whatever the tiles hold there, and not stored.
-    constexpr int kTiles = kPanel / 16;
-    const int units = tiles * kTiles;
-    float o[kMaxUnits<kLarge>][2][4] = {};
-    for (int dk = 0; dk < key_dim; dk += kPanel) {
-      const int rows = min(kPanel, key_dim - dk);
-      __syncthreads();
-      if (panel > 0 || key_dim > kPanel) load_rows(q, p.q, hk, dk, rows, plan.aligned_q);
-      if (dk == 0) load_rows(kv, p.v_new, h, panel, columns, plan.aligned_v);
-      const int64_t base = p.h.offset(index, h, dk, panel);
-      if (plan.keys_first) {
-        load_h(state, kLd, p.h, base, p.h.stride[3], columns, rows, plan.aligned_h);
+  for (int panel = 0; panel < value_dim; panel += kPanel<E>) {
+    float o[kPanel<E> / 16][2][4] = {};
+    for (int dk = 0; dk < key_dim; dk += kPanel<E>) {
+      if (panel > 0 || key_dim > kPanel<E>) {  // Else what came first serves.
+        __syncthreads();
+        load_rows(q, p.q, hk, dk, key_dim, plan.aligned_q);
+        if (panel > 0 || dk > 0) load_state(dk, panel);
+        if (panel > 0 && dk == 0) load_rows(kv, p.v_new, h, panel, value_dim, plan.aligned_v);
+        copy_commit();
+        copy_wait<0>();
       } else {
-        load_h(state, kLd, p.h, base, p.h.stride[2], rows, columns, plan.aligned_h);
+        copy_wait<1>();
       }
-      copy_commit();
-      copy_wait<0>();
       __syncthreads();
-#pragma unroll
-      for (int i = 0; i < kMaxUnits<kLarge>; ++i) {
-        const int u = warp + i * kStageWarps;
-        if (u < units) {
-          const int row = u / kTiles, column = u % kTiles;
-          for (int d = 0; d < rows; d += 16) {
-            LeftTile<E> a;
-            left_from_shared(a, q + row * 16 * kLd + d, kLd, lane);
-            if (plan.keys_first) {
-              multiply_add<Right::n_major>(o[i][0], o[i][1], a, state + column * 16 * kLd + d, kLd,
-                                           lane);
-            } else {
-              multiply_add<Right::k_major>(o[i][0], o[i][1], a, state + d * kLd + column * 16, kLd,
-                                           lane);
-            }
-          }
-        }
+      const int rows = min(kPanel<E>, key_dim - dk);
+      if (plan.keys_first) {
+        multiply_state<Right::n_major>(o, own, state, rows, lane);
+      } else {
+        multiply_state<Right::k_major>(o, own, state, rows, lane);
       }
     }
+    const float decay[2] = {p.scale * decay_of(from_start[0]), p.scale * decay_of(from_start[1])};
 #pragma unroll
-    for (int i = 0; i < kMaxUnits<kLarge>; ++i) {
-      const int u = warp + i * kStageWarps;
-      if (u < units) {
-        const int row = u / kTiles, column = u % kTiles;
+    for (int n = 0; n < kPanel<E> / 16; ++n) {
 #pragma unroll
-        for (int j = 0; j < 2; ++j) {
-#pragma unroll
-          for (int e = 0; e < 4; ++e) {
-            o[i][j][e] *= p.scale * decay_of(c[row * 16 + (lane >> 2) + (e >> 1) * 8]);
-          }
-        }
-        for (int k = 0; k <= row; ++k) {
-          LeftTile<E> a;
-          left_from_shared(a, scores + row * 16 * ldp + k * 16, ldp, lane);
-          multiply_add<Right::k_major>(o[i][0], o[i][1], a, kv + k * 16 * kLd + column * 16, kLd,
-                                       lane);
-        }
-      }
+      for (int e = 0; e < 4; ++e) o[n][0][e] *= decay[e >> 1], o[n][1][e] *= decay[e >> 1];
     }
+    copy_wait<0>();
     __syncthreads();
 #pragma unroll
-    for (int i = 0; i < kMaxUnits<kLarge>; ++i) {
-      const int u = warp + i * kStageWarps;
-      if (u < units) {
-        const int row = u / kTiles, column = u % kTiles;
-        store_unit<E>(kv + row * 16 * kLd + column * 16, kLd, o[i], lane);
+    for (int k = 0; k < kTiles; ++k) {
+      if (k > row) continue;
+      LeftTile<E> a;
+      left_from_accumulators(a, s[k][0], s[k][1]);
+#pragma unroll
+      for (int n = 0; n < kPanel<E> / 16; ++n) {
+        multiply_add<Right::k_major>(o[n][0], o[n][1], a, kv + k * 16 * kLd + n * 16, kLd, lane);
       }
     }
-    __syncthreads();
-    store_tile(p.o.at<E>(place.batch, place.begin, h, panel), p.o.stride[1], kv, kLd, place.length,
-               columns, plan.aligned_o, threadIdx.x, kStageThreads);
+#pragma unroll
+    for (int n = 0; n < kPanel<E> / 16; ++n) store_unit<E>(own + n * 16, kLd, o[n], lane);
+    __syncwarp();
+    const int rows = rows_inside(row, place.length);
+    if (rows > 0) {
+      store_tile(p.o.at<E>(place.batch, place.begin + row * 16, h, panel), p.o.stride[1], own, kLd,
+                 rows, min(kPanel<E>, value_dim - panel), plan.aligned_o, lane, 32);
+    }
   }
 }
 
@@ -205,16 +192,13 @@ Status chunk_fwd_o(const ChunkFwdO &p, const Launch &l) {
     rows.stride[2] = p.h.stride[3], rows.stride[3] = p.h.stride[2];
   }
   plan.aligned_h = rows_aligned(rows);
+  const int64_t blocks = max_chunks(p.sequences, p.chunk_size) * p.heads.value_heads;
   return for_type(p.q.dtype, [&](auto e) {
     using E = decltype(e);
-    const auto chunk = static_cast<int>(p.chunk_size);
-    const int64_t blocks = max_chunks(p.sequences, chunk) * p.heads.value_heads;
-    const size_t shared = shared_bytes<E>(chunk);
-    const char *name = "chunk_fwd_o";
-    if (chunk > 64) {
-      return launch<output_kernel<E, true>>(name, l, blocks, kStageThreads, shared, p, plan);
-    }
-    return launch<output_kernel<E, false>>(name, l, blocks, kStageThreads, shared, p, plan);
+    const size_t shared = shared_bytes<E>(static_cast<int>(p.chunk_size));
+    return for_tiles(p.chunk_size, [&](auto tiles) {
+      return launch<output_kernel<E, tiles>>("chunk_fwd_o", l, blocks, tiles * 32, shared, p, plan);
+    });
   });
 }
 

@@ -21,19 +21,23 @@
 //     O^T  = (S^T Q^T) diag(scale r_q e^c) + V'^T P^T
 //     S^T <- e^{c_last} S^T + (V'^T diag(r e^{c_last - c})) K
 //
-// The first warp also inverts I + A, the last one also computes the gates one step ahead.
+// A step has two phases. In the first each warp forms X and S^T Q^T; the first warp also inverts I
+// + A, and meanwhile the others form A and P of the next step. The second is the rest, and the last
+// warp computes the gates two steps ahead.
 
 namespace gdn::cuda {
 
-constexpr int kColumns = 128;  ///< Most value columns of a block.
-constexpr int kStateWarps = kColumns / 16;
-constexpr int kFusedThreads = kStateWarps * 32;
+template <class E>
+constexpr int kFusedThreads = kStateWarps<E> * 32;
+/// Blocks of a multiprocessor.
+template <class E, int kKeyDim>
+constexpr int kFusedBlocks = kKeyDim == 128 && sizeof(E) == 2 ? 2 : 1;
 
 /// What follows from shapes and alignment.
 struct FusedPlan {
   int warps;          ///< Of a block; each holds 16 value columns.
   int column_blocks;  ///< Blocks that share a value head.
-  int stages;         ///< Tiles of q, k, v in shared memory: 2 if they fit, else 1.
+  int stages;         ///< Steps whose q, k, v fit into shared memory: 3, 2 or 1.
   bool aligned_qk, aligned_v, aligned_o;
 };
 
@@ -47,12 +51,115 @@ __device__ void clear_output(const DeltaRule &p, const SequenceSpan &span, int64
   }
 }
 
+/// The first phase of a step: o = S^T Q^T; returns X^T. k, q: the step's tiles; v: the warp's 16
+/// columns of V. One pass over the state: rounded to E and kept for a second, it would take half as
+/// many registers again.
+template <int kLd, int kLdV, class E, int kFragments>
+__device__ __forceinline__ StepOperand<E> project(float (&o)[4][4],
+                                                  const float (&state)[kFragments][4],
+                                                  const StepGates &g, const E *k, const E *q,
+                                                  const E *v) {
+  const int lane = fresh_lane();
+  float x[4][4] = {};
+#pragma unroll
+  for (int j = 0; j < 4; ++j) o[j][0] = o[j][1] = o[j][2] = o[j][3] = 0.0F;
+#pragma unroll
+  for (int j = 0; j < kFragments; j += 2) {
+    LeftTile<E> a;
+    left_from_accumulators(a, state[j], state[j + 1]);
+    multiply_add<Right::n_major>(x[0], x[1], a, k + j * 8, kLd, lane);
+    multiply_add<Right::n_major>(x[2], x[3], a, k + 16 * kLd + j * 8, kLd, lane);
+    multiply_add<Right::n_major>(o[0], o[1], a, q + j * 8, kLd, lane);
+    multiply_add<Right::n_major>(o[2], o[3], a, q + 16 * kLd + j * 8, kLd, lane);
+  }
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float values[2][4];
+    accumulators_from_transposed(values[0], values[1], v + half * 16 * kLdV, kLdV, lane);
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      float(&to)[4] = x[2 * half + j];
+      const float2 f =
+          *reinterpret_cast<const float2 *>(&g.key_decay[half * 16 + j * 8 + (lane & 3) * 2]);
+#pragma unroll
+      for (int e = 0; e < 4; ++e) to[e] = fmaf(-((e & 1) != 0 ? f.y : f.x), to[e], values[j][e]);
+    }
+  }
+  return StepOperand<E>(x);
+}
+
+/// The second phase. k: the step's tile; v: the warp's 16 columns of V, which O replaces.
+template <int kLd, int kLdV, class E, int kFragments>
+__device__ __forceinline__ void advance(float (&state)[kFragments][4], float (&o)[4][4],
+                                        const StepOperand<E> &x, const FusedShared<E> &s,
+                                        const StepGates &g, int buffer, const E *k, E *v) {
+  const int lane = fresh_lane();
+  float u[4][4] = {};
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const LeftTile<E> a = x.at(half);
+    multiply_triangle(u, a, s.t_high, half, lane);
+    if constexpr (sizeof(E) == 2) multiply_triangle(u, a, s.t_low, half, lane);
+  }
+  if constexpr (kNarrowRange<E>) scale_tokens(u, g.power, lane);
+  const auto put_output = [&](const StepOperand<E> &values) {
+    scale_tokens(o, g.query_decay, lane);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      multiply_triangle(o, values.at(half), s.p[buffer], half, lane);
+    }
+    __syncwarp();  // No other warp reads these columns of V.
+    if constexpr (sizeof(E) == 2) {
+      const StepOperand<E> out(o);
+      store_transposed(v, kLdV, out.tile[0], lane);
+      store_transposed(v + 16 * kLdV, kLdV, out.tile[1], lane);
+    } else {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) store_transposed(v + j * 8 * kLdV, kLdV, o[j], lane);
+    }
+  };
+  const auto update_state = [&](const StepOperand<E> &update) {
+#pragma unroll
+    for (int j = 0; j < kFragments; ++j) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) state[j][e] *= g.decay;
+    }
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const LeftTile<E> a = update.at(half);
+#pragma unroll
+      for (int j = 0; j < kFragments; j += 2) {
+        multiply_add<Right::k_major>(state[j], state[j + 1], a, k + half * 16 * kLd + j * 8, kLd,
+                                     lane);
+        if (kNarrowRange<E> && half == 1) {
+#pragma unroll
+          for (int e = 0; e < 4; ++e) state[j][e] *= g.undo, state[j + 1][e] *= g.undo;
+        }
+      }
+    }
+  };
+  // Whichever order needs fewer registers.
+  if constexpr (sizeof(E) == 2) {
+    const StepOperand<E> values(u);
+    scale_tokens(u, g.to_end, lane);
+    const StepOperand<E> update(u);
+    put_output(values);
+    update_state(update);
+  } else {
+    put_output(StepOperand<E>(u));
+    scale_tokens(u, g.to_end, lane);
+    update_state(StepOperand<E>(u));
+  }
+  __syncwarp();
+}
+
 template <class E, int kKeyDim>
-__global__ void __launch_bounds__(kFusedThreads, kKeyDim == 128 && sizeof(E) == 2 ? 2 : 1)
+__global__ void __launch_bounds__(kFusedThreads<E>, kFusedBlocks<E, kKeyDim>)
     fused_kernel(const __grid_constant__ DeltaRule p, const __grid_constant__ FusedPlan plan) {
   extern __shared__ __align__(16) unsigned char memory[];
   FusedShared<E> &s = *reinterpret_cast<FusedShared<E> *>(memory);
-  E *const tiles = reinterpret_cast<E *>(memory + (sizeof(FusedShared<E>) + 15) / 16 * 16);
+  auto *const tiles =
+      reinterpret_cast<StepTiles<E, kKeyDim> *>(memory + (sizeof(FusedShared<E>) + 15) / 16 * 16);
 
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
   const int warps = plan.warps, threads = warps * 32;
@@ -62,7 +169,6 @@ __global__ void __launch_bounds__(kFusedThreads, kKeyDim == 128 && sizeof(E) == 
   const int columns = min(plan.warps * 16, static_cast<int>(p.value_dim) - column);
   const int64_t head_item = item / plan.column_blocks;
   const int64_t h = head_item % p.heads.value_heads, n = head_item / p.heads.value_heads;
-  const int64_t hk = p.heads.key_head(h);
   const SequenceSpan span = clamped_span(p.sequences, n);
 
   int64_t slot = n;
@@ -73,177 +179,138 @@ __global__ void __launch_bounds__(kFusedThreads, kKeyDim == 128 && sizeof(E) == 
       return;
     }
   }
-
-  const bool is_state = warp * 16 < columns;
-  const bool is_gate = warp == warps - 1;
-  const int dv = column + warp * 16;
+  if (warp == 0) {
+    int64_t checkpoint = 0;
+    if (p.checkpoint_every > 0) {
+      checkpoint = units_before(p.sequences, n, p.checkpoint_every, false, lane);
+    }
+    const int64_t hk = p.heads.key_head(h);
+    s.place.k = p.k.at<const E>(span.batch, span.begin, hk);
+    s.place.q = p.q.at<const E>(span.batch, span.begin, hk);
+    s.place.v = p.v.at<const E>(span.batch, span.begin, h, column);
+    s.place.o = p.o.at<E>(span.batch, span.begin, h, column);
+    s.place.batch = span.batch, s.place.begin = span.begin, s.place.h = h;
+    s.place.slot = slot, s.place.checkpoint = checkpoint;
+    s.place.column = column, s.place.columns = columns;
+    s.place.steps = static_cast<int>((span.length + kStep - 1) / kStep);
+    s.place.last_tokens =
+        static_cast<int>(span.length - static_cast<int64_t>(s.place.steps - 1) * kStep);
+  }
   constexpr int kFragments = kKeyDim / 8;
   float state[kFragments][4];
 #pragma unroll
   for (int j = 0; j < kFragments; ++j) state[j][0] = state[j][1] = state[j][2] = state[j][3] = 0.0F;
-  if (is_state && p.initial_state.present()) {
-    load_state(state, p.initial_state, slot, h, key_dim, dv, lane);
-  }
-  int64_t checkpoint = 0;
-  if (p.checkpoint_every > 0) {
-    checkpoint = units_before(p.sequences, n, p.checkpoint_every, false, lane);
+  if (warp * 16 < columns && p.initial_state.present()) {
+    load_state(state, p.initial_state, slot, h, key_dim, column + warp * 16, lane);
   }
 
-  const int ld = padded<E>(key_dim), ldv = padded<E>(plan.warps * 16);
-  const int stage_size = kStep * (2 * ld + ldv);
-  const int64_t steps = (span.length + kStep - 1) / kStep;
-  const auto tokens_of = [&](int64_t i) {
-    return static_cast<int>(min(static_cast<int64_t>(kStep), span.length - i * kStep));
-  };
-  const auto load_step = [&](int64_t i, int stage) {
-    const int64_t t = span.begin + i * kStep;
-    const int valid = tokens_of(i);
-    E *k = tiles + stage * stage_size, *q = k + kStep * ld, *v = q + kStep * ld;
-    load_tile(k, ld, p.k.at<const E>(span.batch, t, hk), p.k.stride[1], kStep, valid, key_dim,
-              plan.aligned_qk, threadIdx.x, threads);
-    load_tile(q, ld, p.q.at<const E>(span.batch, t, hk), p.q.stride[1], kStep, valid, key_dim,
-              plan.aligned_qk, threadIdx.x, threads);
-    load_tile(v, ldv, p.v.at<const E>(span.batch, t, h, column), p.v.stride[1], kStep, valid,
-              columns, plan.aligned_v, threadIdx.x, threads);
+  using Tiles = StepTiles<E, kKeyDim>;
+  constexpr int kLd = Tiles::kLd, kLdV = Tiles::kLdV;
+  const auto tiles_of = [&](int i) -> Tiles & { return tiles[i % plan.stages]; };
+  const auto load_step = [&](int i) {
+    if (i >= s.place.steps) return;
+    const int64_t t = static_cast<int64_t>(i) * kStep;
+    const int valid = s.place.tokens(i), thread = fresh_thread();
+    Tiles &to = tiles_of(i);
+    load_whole_tile<kStep, kKeyDim, kFusedThreads<E>>(to.k, kLd, s.place.k + t * p.k.stride[1],
+                                                      p.k.stride[1], valid, key_dim,
+                                                      plan.aligned_qk, thread, threads);
+    load_whole_tile<kStep, kKeyDim, kFusedThreads<E>>(to.q, kLd, s.place.q + t * p.q.stride[1],
+                                                      p.q.stride[1], valid, key_dim,
+                                                      plan.aligned_qk, thread, threads);
+    load_whole_tile<kStep, kStateWarps<E> * 16, kFusedThreads<E>>(
+        to.v, kLdV, s.place.v + t * p.v.stride[1], p.v.stride[1], valid, s.place.columns,
+        plan.aligned_v, thread, threads);
     copy_commit();
   };
-  float next_g = 0.0F, next_beta = 0.0F;
-  const auto fetch_gates = [&](int64_t i) {
-    next_g = next_beta = 0.0F;
-    if (i < steps && lane < tokens_of(i)) {
-      const int64_t t = span.begin + i * kStep + lane;
-      next_g = token_decay(p, span.batch, t, h);
-      next_beta = token_beta(p, span.batch, t, h);
+  const auto form_gates = [&](int i) {
+    float g = 0.0F, beta = 0.0F;
+    const int lane = fresh_lane();
+    if (i < s.place.steps && lane < s.place.tokens(i)) {
+      const int64_t t = s.place.begin + static_cast<int64_t>(i) * kStep + lane;
+      g = token_decay(p, s.place.batch, t, s.place.h);
+      beta = token_beta(p, s.place.batch, t, s.place.h);
+    }
+    write_gates<E>(s.gates[i % 3], g, beta, p.scale, lane);
+  };
+  // A and P of step i, whose tiles have arrived.
+  const auto form_products = [&](int i) {
+    if (i >= s.place.steps) return;
+    const Tiles &t = tiles_of(i);
+    StepGates &g = s.gates[i % 3];
+    const int lane = fresh_lane(), warp = fresh_thread() >> 5;
+    if (p.qk_l2norm) {
+      apply_norms(s, g, t, warp, warps, lane);
+      __syncthreads();
+    }
+    // The first warp comes last: it has an inverse to find.
+    for (int unit = warp == 0 ? warps - 1 : warp - 1; unit < kUnits; unit += warps) {
+      masked_products(s, g, i & 1, t, p.scale, unit, lane);
     }
   };
-  for (int i = threadIdx.x; i < kStep; i += threads) s.norm_k[i] = s.norm_q[i] = 1.0F;
-  if (is_gate) {
-    fetch_gates(0);
-    write_gates<E>(s.gates[0], next_g, next_beta, p.scale, lane);
-    fetch_gates(1);
-  }
-  if (plan.stages == 2 && steps > 0) load_step(0, 0);
 
-  for (int64_t i = 0; i < steps; ++i) {
-    const int stage = plan.stages == 2 ? static_cast<int>(i & 1) : 0;
+  for (int i = threadIdx.x; i < kStep; i += threads) s.norm_k[i] = s.norm_q[i] = 1.0F;
+  if (key_dim < kKeyDim) {
+    for (int i = threadIdx.x; i < plan.stages * kStep * kKeyDim; i += threads) {
+      const int row = i / kKeyDim, c = i % kKeyDim;
+      Tiles &t = tiles[row / kStep];
+      if (c >= key_dim)
+        t.k[row % kStep * kLd + c] = t.q[row % kStep * kLd + c] = from_float<E>(0.0F);
+    }
+  }
+  __syncthreads();
+  if (warp == warps - 1) {
+    form_gates(0);
+    form_gates(1);
+  }
+  // With three stages A and P are formed a step ahead, else when their step comes.
+  const bool early = plan.stages == 3;
+  if (plan.stages > 1) load_step(0);
+  if (early) {
+    load_step(1);
+    copy_wait<0>();
+    __syncthreads();
+    form_products(0);
+  }
+  for (int i = 0; i < s.place.steps; ++i) {
+    const StepGates &g = s.gates[i % 3];
+    Tiles &t = tiles_of(i);
+    const int warp = fresh_thread() >> 5;
     if (plan.stages == 1) {
       __syncthreads();  // The only stage is still being read.
-      load_step(i, 0);
+      load_step(i);
     }
     copy_wait<0>();
     __syncthreads();
-    if (plan.stages == 2 && i + 1 < steps) load_step(i + 1, stage ^ 1);
-    const E *k = tiles + stage * stage_size, *q = k + kStep * ld;
-    E *v = tiles + stage * stage_size + 2 * kStep * ld;
-    StepGates &g = s.gates[i & 1];
-
-    if (p.qk_l2norm) {
-      apply_norms(s, g, k, q, ld, key_dim, warp, warps, lane);
-      __syncthreads();
-    }
-    for (int unit = warp; unit < 8; unit += warps) {
-      masked_products(s, g, k, q, ld, key_dim, p.scale, unit, lane);
-    }
+    if (plan.stages > 1) load_step(i + plan.stages - 1);
+    form_products(early ? i + 1 : i);
+    if (!early) __syncthreads();
+    if (warp == 0) invert(s, g, i & 1, fresh_lane());
+    if (warp == warps - 1) form_gates(i + 2);
+    E *const v = t.v + warp * 16;
+    float o[4][4];
+    const StepOperand<E> x = project<kLd, kLdV>(o, state, g, t.k, t.q, v);
     __syncthreads();
-
-    float u[4][4] = {}, o[4][4] = {};
-    if (warp == 0) invert(s, g, lane);
-    if (is_state) {
-#pragma unroll
-      for (int j = 0; j < kFragments; j += 2) {
-        if (j * 8 < key_dim) {
-          LeftTile<E> a;
-          left_from_accumulators(a, state[j], state[j + 1]);
-          multiply_add<Right::n_major>(u[0], u[1], a, k + j * 8, ld, lane);
-          multiply_add<Right::n_major>(u[2], u[3], a, k + 16 * ld + j * 8, ld, lane);
-          multiply_add<Right::n_major>(o[0], o[1], a, q + j * 8, ld, lane);
-          multiply_add<Right::n_major>(o[2], o[3], a, q + 16 * ld + j * 8, ld, lane);
-        }
-      }
-    }
-    __syncthreads();
-
-    if (is_gate) {
-      write_gates<E>(s.gates[(i + 1) & 1], next_g, next_beta, p.scale, lane);
-      fetch_gates(i + 2);
-    }
-    if (is_state) {
-      LeftTile<E> left[2];
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float x[2][4];
-        accumulators_from_transposed(x[0], x[1], v + half * 16 * ldv + warp * 16, ldv, lane);
-#pragma unroll
-        for (int j = 0; j < 2; ++j) {
-          const float2 f =
-              *reinterpret_cast<const float2 *>(&g.key_decay[half * 16 + j * 8 + (lane & 3) * 2]);
-#pragma unroll
-          for (int e = 0; e < 4; ++e) {
-            x[j][e] = fmaf(-((e & 1) != 0 ? f.y : f.x), u[2 * half + j][e], x[j][e]);
-          }
-        }
-        left_from_accumulators(left[half], x[0], x[1]);
-      }
-      scale_tokens(o, g.query_decay, lane);
-#pragma unroll
-      for (int j = 0; j < 4; ++j) u[j][0] = u[j][1] = u[j][2] = u[j][3] = 0.0F;
-      multiply_triangle<E>(u, left, s.t_high, lane);
-      if constexpr (sizeof(E) == 2) multiply_triangle<E>(u, left, s.t_low, lane);
-      if constexpr (kNarrowRange<E>) scale_tokens(u, g.power, lane);
-      left_from_accumulators(left[0], u[0], u[1]);
-      left_from_accumulators(left[1], u[2], u[3]);
-      multiply_triangle<E>(o, left, s.p, lane);
-
-      // O replaces V, whose columns no other warp reads.
-      __syncwarp();
-#pragma unroll
-      for (int j = 0; j < 4; ++j) store_transposed<E>(v + j * 8 * ldv + warp * 16, ldv, o[j], lane);
-
-      scale_tokens(u, g.to_end, lane);
-      if constexpr (kNarrowRange<E>) {
-#pragma unroll
-        for (int j = 0; j < 4; ++j) {
-#pragma unroll
-          for (int e = 0; e < 4; ++e) u[j][e] *= g.gain;
-        }
-      }
-      left_from_accumulators(left[0], u[0], u[1]);
-      left_from_accumulators(left[1], u[2], u[3]);
-      float decay = g.decay;
-      if constexpr (kNarrowRange<E>) decay *= g.gain;
-#pragma unroll
-      for (int j = 0; j < kFragments; j += 2) {
-        if (j * 8 < key_dim) {
-#pragma unroll
-          for (int e = 0; e < 4; ++e) state[j][e] *= decay, state[j + 1][e] *= decay;
-          multiply_add<Right::k_major>(state[j], state[j + 1], left[0], k + j * 8, ld, lane);
-          multiply_add<Right::k_major>(state[j], state[j + 1], left[1], k + 16 * ld + j * 8, ld,
-                                       lane);
-          if constexpr (kNarrowRange<E>) {
-            const float undo = 1.0F / g.gain;
-#pragma unroll
-            for (int e = 0; e < 4; ++e) state[j][e] *= undo, state[j + 1][e] *= undo;
-          }
-        }
-      }
-      __syncwarp();
-      const int64_t t = span.begin + i * kStep;
-      store_tile(p.o.at<E>(span.batch, t, h, dv), p.o.stride[1], v + warp * 16, ldv, tokens_of(i),
-                 16, plan.aligned_o, lane, 32);
-      if (p.checkpoint_every > 0) {
-        const int64_t done = (i + 1) * kStep;
-        if (done <= span.length && done % p.checkpoint_every == 0) {
-          if (checkpoint < p.checkpoints.shape[0]) {
-            store_state(p.checkpoints, state, checkpoint, h, key_dim, dv, lane);
-          }
-          ++checkpoint;
-        }
+    if (warp * 16 >= s.place.columns) continue;
+    advance<kLd, kLdV>(state, o, x, s, g, i & 1, t.k, v);
+    const int64_t token = static_cast<int64_t>(i) * kStep;
+    store_tile(s.place.o + token * p.o.stride[1] + warp * 16, p.o.stride[1], v, kLdV,
+               s.place.tokens(i), 16, plan.aligned_o, fresh_lane(), 32);
+    const int64_t done = token + kStep;
+    if (p.checkpoint_every > 0 && s.place.tokens(i) == kStep && done % p.checkpoint_every == 0) {
+      const int64_t row = s.place.checkpoint + done / p.checkpoint_every - 1;
+      if (row < p.checkpoints.shape[0]) {
+        store_state(p.checkpoints, state, row, s.place.h, key_dim, s.place.column + warp * 16,
+                    fresh_lane());
       }
     }
   }
 
   const Tensor &out = p.state_indices.present ? p.initial_state : p.final_state;
-  if (is_state && out.present()) store_state(out, state, slot, h, key_dim, dv, lane);
+  const int at = fresh_thread() / 32 * 16;
+  if (at < s.place.columns && out.present()) {
+    store_state(out, state, s.place.slot, s.place.h, key_dim, s.place.column + at, fresh_lane());
+  }
 }
 
 /// Launches the kernel for element type E; key_dim <= kKeyDim.
@@ -251,18 +318,22 @@ template <class E, int kKeyDim>
 Status launch_fused(const DeltaRule &p, const Launch &l) {
   FusedPlan plan;
   const int value_tiles = static_cast<int>(p.value_dim) / 16;
-  plan.column_blocks = (value_tiles + kStateWarps - 1) / kStateWarps;
+  plan.column_blocks = (value_tiles + kStateWarps<E> - 1) / kStateWarps<E>;
   plan.warps = (value_tiles + plan.column_blocks - 1) / plan.column_blocks;
   plan.aligned_qk = rows_aligned(p.q) && rows_aligned(p.k);
   plan.aligned_v = rows_aligned(p.v);
   plan.aligned_o = rows_aligned(p.o);
-  const int key_dim = static_cast<int>(p.key_dim), columns = plan.warps * 16;
-  const auto limit = static_cast<size_t>(l.device->shared_memory);
-  plan.stages = fused_shared_bytes<E>(key_dim, columns, 2) <= limit ? 2 : 1;
+  const auto fits = [&](int stages, size_t blocks) {
+    constexpr size_t kReserved = 1024;  // Of each block, by the driver.
+    return blocks * (fused_shared_bytes<E, kKeyDim>(stages) + kReserved) <=
+           static_cast<size_t>(l.device->shared_memory) + kReserved;
+  };
+  plan.stages = 3;
+  if (!fits(3, kFusedBlocks<E, kKeyDim>)) plan.stages = 2;
+  if (!fits(2, 1)) plan.stages = 1;
   const int64_t blocks = p.sequences.count * p.heads.value_heads * plan.column_blocks;
   return launch<fused_kernel<E, kKeyDim>>("chunk_gated_delta_rule", l, blocks, plan.warps * 32,
-                                          fused_shared_bytes<E>(key_dim, columns, plan.stages), p,
-                                          plan);
+                                          fused_shared_bytes<E, kKeyDim>(plan.stages), p, plan);
 }
 
 // One file per type, so that they compile side by side.

@@ -2,96 +2,67 @@
 #include "cuda/operations.h"
 
 // A block takes a chunk and a key head, forms the lower triangle of K K^T once and writes it out
-// for each value head of the group under that head's decays and beta. The output, C floats a token
-// and value head, is the traffic.
+// for each value head of the group under that head's decays and beta, straight from accumulators:
+// four lanes fill a 32-byte sector. The output, C floats a token and value head, is the traffic.
 
 namespace gdn::cuda {
 namespace {
 
-/// Units of a warp: 36 at C = 128, 10 at C = 64.
-template <bool kLarge>
-constexpr int kMaxUnits = kLarge ? 5 : 2;
-
-template <class E, bool kLarge>
-__global__ void __launch_bounds__(kStageThreads, kLarge || sizeof(E) == 4 ? 1 : 4)
+template <class E, int kTiles>
+__global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 5 : 1)
     kkt_kernel(const __grid_constant__ ChunkScaledDotKkt p, bool aligned, bool aligned_out) {
   extern __shared__ __align__(16) unsigned char memory[];
-  __shared__ float decay[kMaxChunk], beta[kMaxChunk];
-  constexpr int kLd = padded<E>(kPanel);
-  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-  const int chunk = static_cast<int>(p.chunk_size), tiles = chunk / 16;
+  constexpr int kChunk = kTiles * 16, kThreads = kTiles * 32;
+  constexpr int kLd = padded<E>(kPanel<E>);
+  __shared__ __align__(16) float decay[kChunk], beta[kChunk];
+  const int lane = threadIdx.x & 31, row = threadIdx.x >> 5;
   const int64_t hk = blockIdx.x % p.heads.key_heads;
-  const ChunkPlace place = find_chunk(p.sequences, chunk, blockIdx.x / p.heads.key_heads, lane);
+  const ChunkPlace place = find_chunk(p.sequences, kChunk, blockIdx.x / p.heads.key_heads, lane);
   if (place.length == 0) return;
-  const int ld = padded<float>(chunk);
-  float *const tile = reinterpret_cast<float *>(memory);
-  E *const k = reinterpret_cast<E *>(tile + chunk * ld);
-  for (int i = threadIdx.x; i < chunk * ld; i += kStageThreads) tile[i] = 0.0F;
+  E *const k = reinterpret_cast<E *>(memory);
 
-  const int units = tiles * (tiles + 1) / 2;
-  float c[kMaxUnits<kLarge>][2][4] = {};
-  for (int panel = 0; panel < p.key_dim; panel += kPanel) {
-    const int columns = min(kPanel, static_cast<int>(p.key_dim) - panel);
-    __syncthreads();
-    load_tile(k, kLd, p.k.at<const E>(place.batch, place.begin, hk, panel), p.k.stride[1], chunk,
-              place.length, columns, aligned, threadIdx.x, kStageThreads);
+  float c[kTiles][2][4] = {};
+  for (int panel = 0; panel < p.key_dim; panel += kPanel<E>) {
+    const int columns = min(kPanel<E>, static_cast<int>(p.key_dim) - panel);
+    if (panel > 0) __syncthreads();
+    load_tile(k, kLd, p.k.at<const E>(place.batch, place.begin, hk, panel), p.k.stride[1], kChunk,
+              place.length, columns, aligned, threadIdx.x, kThreads);
     copy_commit();
     copy_wait<0>();
     __syncthreads();
-#pragma unroll
-    for (int i = 0; i < kMaxUnits<kLarge>; ++i) {
-      const int u = warp + i * kStageWarps;
-      if (u < units) {
-        int row, column;
-        triangle_unit(u, &row, &column);
-        for (int d = 0; d < columns; d += 16) {
-          LeftTile<E> a;
-          left_from_shared(a, k + row * 16 * kLd + d, kLd, lane);
-          multiply_add<Right::n_major>(c[i][0], c[i][1], a, k + column * 16 * kLd + d, kLd, lane);
-        }
-      }
-    }
+    multiply_triangle_row(c, k, k, kLd, columns, row, lane);
   }
 
+  const int r = row * 16 + (lane >> 2), n0 = (lane & 3) * 2;
   for (int64_t group = 0; group < p.heads.group(); ++group) {
     const int64_t h = p.heads.value_head(hk, group);
     __syncthreads();
-    load_cumsum(decay, p.g_cumsum, place, h, chunk, threadIdx.x, kStageThreads);
-    for (int i = threadIdx.x; i < place.length; i += kStageThreads) {
+    load_cumsum(decay, p.g_cumsum, place, h, kChunk, threadIdx.x, kThreads);
+    for (int i = threadIdx.x; i < place.length; i += kThreads) {
       beta[i] = load_any(p.beta, p.beta.offset(place.batch, place.begin + i, h));
     }
     __syncthreads();
-    // Through shared memory, so that rows leave in whole lines. The units above the diagonal of
-    // `tile` are zero from the start.
 #pragma unroll
-    for (int i = 0; i < kMaxUnits<kLarge>; ++i) {
-      const int u = warp + i * kStageWarps;
-      if (u < units) {
-        int row, column;
-        triangle_unit(u, &row, &column);
+    for (int half = 0; half < 2; ++half) {
+      const int i = r + half * 8;
+      if (i >= place.length) continue;
+      float *const out = p.A.at<float>(place.batch, place.begin + i, h);
+      const float b = beta[i], d = decay[i];
 #pragma unroll
-        for (int j = 0; j < 2; ++j) {
-#pragma unroll
-          for (int e = 0; e < 4; ++e) {
-            const int r = row * 16 + (lane >> 2) + (e >> 1) * 8;
-            const int n = column * 16 + j * 8 + (lane & 3) * 2 + (e & 1);
-            tile[r * ld + n] =
-                r > n && r < place.length
-                    ? beta[r] * exp2_fast((decay[r] - decay[n]) * kLog2E) * c[i][j][e]
-                    : 0.0F;
-          }
+      for (int j = 0; j < 2 * kTiles; ++j) {
+        const int n = j * 8 + n0;
+        float2 x = {0.0F, 0.0F};
+        if (j / 2 <= row) {
+          const float2 f = *reinterpret_cast<const float2 *>(decay + n);
+          if (i > n) x.x = b * decay_of(d - f.x) * c[j / 2][j & 1][2 * half];
+          if (i > n + 1) x.y = b * decay_of(d - f.y) * c[j / 2][j & 1][2 * half + 1];
         }
-      }
-    }
-    __syncthreads();
-    float *const out = p.A.at<float>(place.batch, place.begin, h);
-    if (aligned_out) {
-      store_tile(out, p.A.stride[1], tile, ld, place.length, chunk, true, threadIdx.x,
-                 kStageThreads);
-    } else {
-      for (int i = threadIdx.x; i < place.length * chunk; i += kStageThreads) {
-        const int r = i / chunk, n = i - r * chunk;
-        out[r * p.A.stride[1] + n * p.A.stride[3]] = tile[r * ld + n];
+        if (aligned_out) {
+          *reinterpret_cast<float2 *>(out + n) = x;
+        } else {
+          out[n] = x.x;
+          out[n + 1] = x.y;
+        }
       }
     }
   }
@@ -102,20 +73,15 @@ __global__ void __launch_bounds__(kStageThreads, kLarge || sizeof(E) == 4 ? 1 : 
 Status chunk_scaled_dot_kkt(const ChunkScaledDotKkt &p, const Launch &l) {
   Status s = check_width("chunk_scaled_dot_kkt", "DK", p.key_dim);
   if (!s.ok()) return s;
+  const int64_t blocks = max_chunks(p.sequences, p.chunk_size) * p.heads.key_heads;
+  const bool aligned = rows_aligned(p.k), aligned_out = rows_aligned(p.A);
   return for_type(p.k.dtype, [&](auto e) {
     using E = decltype(e);
-    const auto chunk = static_cast<int>(p.chunk_size);
-    const size_t shared = static_cast<size_t>(chunk) *
-                          (padded<E>(kPanel) * sizeof(E) + padded<float>(chunk) * sizeof(float));
-    const int64_t blocks = max_chunks(p.sequences, chunk) * p.heads.key_heads;
-    const bool aligned = rows_aligned(p.k), aligned_out = p.A.stride[3] == 1 && rows_aligned(p.A);
-    const char *name = "chunk_scaled_dot_kkt";
-    if (chunk > 64) {
-      return launch<kkt_kernel<E, true>>(name, l, blocks, kStageThreads, shared, p, aligned,
-                                         aligned_out);
-    }
-    return launch<kkt_kernel<E, false>>(name, l, blocks, kStageThreads, shared, p, aligned,
-                                        aligned_out);
+    const size_t shared = static_cast<size_t>(p.chunk_size) * padded<E>(kPanel<E>) * sizeof(E);
+    return for_tiles(p.chunk_size, [&](auto tiles) {
+      return launch<kkt_kernel<E, tiles>>("chunk_scaled_dot_kkt", l, blocks, tiles * 32, shared, p,
+                                          aligned, aligned_out);
+    });
   });
 }
 

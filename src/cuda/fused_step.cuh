@@ -13,6 +13,10 @@ namespace gdn::cuda {
 
 constexpr int kStep = 32;  ///< Tokens a step.
 
+/// Most warps of a block, 16 value columns each; fewer for f32, whose operands need registers.
+template <class E>
+constexpr int kStateWarps = sizeof(E) == 2 ? 8 : 4;
+
 /// Gates of one step, a token a lane. Decays are in base 2; r is 1 / |k| or 1 / |q| under l2norm,
 /// else 1.
 struct alignas(16) StepGates {
@@ -22,10 +26,10 @@ struct alignas(16) StepGates {
   float to_end[kStep];       ///< 2^(c_last - c) r_k.
   float beta[kStep];
   // fp16 alone: its exponent does not reach what decays and betas do. Row i of T diag(beta) carries
-  // a factor of about beta_i and is kept without its power of two, `power`; the update of the state
-  // is multiplied by `gain` and the state divided by it again. Both are powers of two.
-  float power[kStep];
-  float gain;
+  // a factor of about beta_i and is kept without its power of two, `power`; to_end and decay carry
+  // a factor, also a power of two, that the state is multiplied by `undo` for.
+  float power[kStep], inverse_power[kStep];
+  float undo;
   float decay;  ///< 2^c_last.
 };
 
@@ -38,34 +42,60 @@ __device__ __forceinline__ float power_below(float x) {
   return e == -127 ? 1.0F : __int_as_float((127 + min(max(e, -60), 60)) << 23);
 }
 
+/// What a block works on. In shared memory: registers are for the state.
+template <class E>
+struct FusedPlace {
+  const E *k, *q, *v;  ///< At the sequence's first token.
+  E *o;
+  int64_t batch, begin, h;
+  int64_t slot;         ///< Of the state.
+  int64_t checkpoint;   ///< Row of the first one.
+  int column, columns;  ///< First value column, and how many.
+  int steps, last_tokens;
+
+  __device__ __forceinline__ int tokens(int step) const {
+    return step + 1 < steps ? kStep : last_tokens;
+  }
+};
+
 template <class E>
 struct FusedShared {
   static constexpr int kLdT = padded<E>(kStep);
-  StepGates gates[2];
+  FusedPlace<E> place;
+  StepGates gates[3];                              ///< Of this step and the next two.
   alignas(16) float norm_k[kStep], norm_q[kStep];  ///< rsqrt(sum x^2 + eps), or 1.
-  alignas(16) float a[kStep][kInverseLd];          ///< a[j][i] = A[i, j].
-  E t_high[kStep * kLdT];                          ///< T diag(beta) rounded to E,
-  E t_low[kStep * kLdT];                           ///< and what that rounding left (16-bit types).
-  E p[kStep * kLdT];                               ///< Masked, decayed and scaled Q K^T.
+  alignas(16) float a[2][kStep][kInverseLd];  ///< a[.][j][i] = A[i, j], of this step and the next.
+  alignas(16) E p[2][kStep * kLdT];           ///< Masked, decayed and scaled Q K^T, likewise.
+  alignas(16) E t_high[kStep * kLdT];         ///< T diag(beta) rounded to E,
+  alignas(16) E t_low[sizeof(E) == 2 ? kStep * kLdT : 1];  ///< and what that rounding left.
+};
+
+/// The tiles of a step: K, Q [kStep, kKeyDim], zero past the width, V and later O [kStep, columns].
+template <class E, int kKeyDim>
+struct StepTiles {
+  static constexpr int kLd = padded<E>(kKeyDim);
+  static constexpr int kLdV = padded<E>(kStateWarps<E> * 16);
+  E k[kStep * kLd], q[kStep * kLd], v[kStep * kLdV];
 };
 
 /// Bytes of a block's shared memory.
-template <class E>
-size_t fused_shared_bytes(int key_dim, int columns, int stages) {
-  const size_t tile = static_cast<size_t>(kStep) *
-                      static_cast<size_t>(2 * padded<E>(key_dim) + padded<E>(columns)) * sizeof(E);
-  return (sizeof(FusedShared<E>) + 15) / 16 * 16 + static_cast<size_t>(stages) * tile;
+template <class E, int kKeyDim>
+size_t fused_shared_bytes(int stages) {
+  return (sizeof(FusedShared<E>) + 15) / 16 * 16 +
+         static_cast<size_t>(stages) * sizeof(StepTiles<E, kKeyDim>);
 }
 
 /// Under l2norm: rsqrt(sum x^2 + eps) of the rows of the K and Q tiles, also into the gates.
-template <class E>
-__device__ __forceinline__ void apply_norms(FusedShared<E> &s, StepGates &g, const E *k, const E *q,
-                                            int ld, int key_dim, int warp, int warps, int lane) {
+template <class E, int kKeyDim>
+__device__ __forceinline__ void apply_norms(FusedShared<E> &s, StepGates &g,
+                                            const StepTiles<E, kKeyDim> &tiles, int warp, int warps,
+                                            int lane) {
   for (int r = warp; r < 2 * kStep; r += warps) {
     const int t = r & (kStep - 1);
-    const E *row = (r < kStep ? k : q) + t * ld;
+    const E *row = (r < kStep ? tiles.k : tiles.q) + t * tiles.kLd;
     float sum = 0.0F;
-    for (int i = lane; i < key_dim; i += 32) sum = fmaf(to_float(row[i]), to_float(row[i]), sum);
+#pragma unroll
+    for (int i = lane; i < kKeyDim; i += 32) sum = fmaf(to_float(row[i]), to_float(row[i]), sum);
     const float norm = rsqrtf(warp_sum(sum) + kL2NormEps);
     if (lane != 0) continue;
     if (r < kStep) {
@@ -79,20 +109,25 @@ __device__ __forceinline__ void apply_norms(FusedShared<E> &s, StepGates &g, con
   }
 }
 
-/// One 16 x 16 block of A (unit < 4) or P, from the K and Q tiles.
-template <class E>
-__device__ __forceinline__ void masked_products(FusedShared<E> &s, const StepGates &g, const E *k,
-                                                const E *q, int ld, int key_dim, float scale,
+constexpr int kUnits = 6;  ///< 16 x 16 blocks of the lower triangles of A and P.
+
+/// One block of A (unit < 3) or P, from the K and Q tiles.
+template <class E, int kKeyDim>
+__device__ __forceinline__ void masked_products(FusedShared<E> &s, const StepGates &g, int buffer,
+                                                const StepTiles<E, kKeyDim> &tiles, float scale,
                                                 int unit, int lane) {
-  const bool is_p = unit >= 4;
-  const int rows = ((unit >> 1) & 1) * 16, columns = (unit & 1) * 16;
-  if (columns > rows) return;  // Above the diagonal: never read.
+  constexpr int kLdK = StepTiles<E, kKeyDim>::kLd;
+  const bool is_p = unit >= 3;
+  const int block = is_p ? unit - 3 : unit;  // (0, 0), (1, 0), (1, 1).
+  const int rows = block > 0 ? 16 : 0, columns = block > 1 ? 16 : 0;
   float c[2][4] = {};
-  const E *left = (is_p ? q : k) + rows * ld;
-  for (int i = 0; i < key_dim; i += 16) {
+  const E *const left = (is_p ? tiles.q : tiles.k) + rows * kLdK;
+  const E *const right = tiles.k + columns * kLdK;
+#pragma unroll 4
+  for (int i = 0; i < kKeyDim; i += 16) {
     LeftTile<E> a;
-    left_from_shared(a, left + i, ld, lane);
-    multiply_add<Right::n_major>(c[0], c[1], a, k + columns * ld + i, ld, lane);
+    left_from_shared(a, left + i, kLdK, lane);
+    multiply_add<Right::n_major>(c[0], c[1], a, right + i, kLdK, lane);
   }
 #pragma unroll
   for (int j = 0; j < 2; ++j) {
@@ -100,26 +135,27 @@ __device__ __forceinline__ void masked_products(FusedShared<E> &s, const StepGat
     for (int e = 0; e < 4; ++e) {
       const int row = rows + (lane >> 2) + (e >> 1) * 8;
       const int column = columns + j * 8 + (lane & 3) * 2 + (e & 1);
-      const float x = c[j][e] * s.norm_k[column];
+      const float x = c[j][e] * s.norm_k[column] * exp2_fast(g.c[row] - g.c[column]);
       if (is_p) {
-        const float y = scale * s.norm_q[row] * exp2_fast(g.c[row] - g.c[column]) * x;
-        s.p[row * FusedShared<E>::kLdT + column] = from_float<E>(row >= column ? y : 0.0F);
+        c[j][e] = row >= column ? scale * s.norm_q[row] * x : 0.0F;
       } else if (row > column) {
-        s.a[column][row] = g.beta[row] * s.norm_k[row] * exp2_fast(g.c[row] - g.c[column]) * x;
+        s.a[buffer][column][row] = g.beta[row] * s.norm_k[row] * x;
       }
     }
   }
+  constexpr int kLd = FusedShared<E>::kLdT;
+  if (is_p) store_unit<E>(s.p[buffer] + rows * kLd + columns, kLd, c, lane);
 }
 
-/// T diag(beta) with T = (I + A)^-1, in two parts, by one warp. The block above the diagonal is
-/// never read.
+/// T diag(beta) with T = (I + A)^-1, in two parts. The block above the diagonal is never read.
 template <class E>
-__device__ __forceinline__ void invert(FusedShared<E> &s, const StepGates &g, int lane) {
-  float y[16], u[8];
-  invert32(s.a, lane, y, u);
+__device__ __forceinline__ void invert(FusedShared<E> &s, const StepGates &g, int buffer,
+                                       int lane) {
+  // Read one at a time: there are no registers for all.
+  const volatile float *const inverse_power = g.inverse_power;
   const auto put = [&](int row, int column, float x) {
     float t = g.beta[column] * x;
-    if constexpr (kNarrowRange<E>) t /= g.power[row];
+    if constexpr (kNarrowRange<E>) t *= inverse_power[row];
     const E high = from_float<E>(t);
     s.t_high[row * FusedShared<E>::kLdT + column] = high;
     if constexpr (sizeof(E) == 2) {
@@ -127,8 +163,18 @@ __device__ __forceinline__ void invert(FusedShared<E> &s, const StepGates &g, in
     }
   };
   const int h = lane >> 4, c = lane & 15;
+  float(*const a)[kInverseLd] = s.a[buffer];
+  {  // Beside a warp's part of the state the columns cannot stay in registers.
+    float y[16];
+    invert_diagonal(a, lane, y);
+    __syncwarp();
+    keep_diagonal(a, lane, y);
 #pragma unroll
-  for (int i = 0; i < 16; ++i) put(16 * h + i, lane, y[i]);
+    for (int i = 0; i < 16; ++i) put(16 * h + i, lane, y[i]);
+  }
+  __syncwarp();
+  float u[8];
+  invert_corner(a, lane, u, [&](int k) { return a[c][k]; });
 #pragma unroll
   for (int i = 0; i < 8; ++i) put(16 + 8 * h + i, c, u[i]);
 }
@@ -140,19 +186,22 @@ __device__ __forceinline__ void write_gates(StepGates &s, float g, float beta, f
   const float c = warp_scan(g * kLog2E, lane);
   const float last = __shfl_sync(kFullWarp, c, kStep - 1);
   const float from_start = exp2_fast(c), to_end = exp2_fast(last - c);
-  s.c[lane] = c;
-  s.key_decay[lane] = from_start;
-  s.query_decay[lane] = scale * from_start;
-  s.to_end[lane] = to_end;
-  s.beta[lane] = beta;
-  if (lane == kStep - 1) s.decay = from_start;
+  float gain = 1.0F;
   if constexpr (kNarrowRange<E>) {
     s.power[lane] = power_below(beta);
+    s.inverse_power[lane] = 1.0F / s.power[lane];
     float most = fabsf(beta) * to_end;
 #pragma unroll
     for (int i = 16; i > 0; i >>= 1) most = fmaxf(most, __shfl_xor_sync(kFullWarp, most, i));
-    s.gain = fmaxf(1.0F, 1.0F / power_below(most));
+    gain = fmaxf(1.0F, 1.0F / power_below(most));
+    s.undo = 1.0F / gain;
   }
+  s.c[lane] = c;
+  s.key_decay[lane] = from_start;
+  s.query_decay[lane] = scale * from_start;
+  s.to_end[lane] = to_end * gain;
+  s.beta[lane] = beta;
+  if (lane == kStep - 1) s.decay = from_start * gain;
 }
 
 /// x[j][e] *= factor[token] for the tokens of a [16, 32] accumulator.
@@ -164,15 +213,44 @@ __device__ __forceinline__ void scale_tokens(float (&x)[4][4], const float *fact
   }
 }
 
-/// left *= T'^T for a [16, 32] left operand in accumulators, where t is lower triangular, [n][k].
+/// A [16, 32] left operand out of accumulators. f32 keeps the accumulators, since four times as
+/// many registers as those would go into its tiles.
 template <class E>
-__device__ __forceinline__ void multiply_triangle(float (&d)[4][4], const LeftTile<E> (&a)[2],
-                                                  const E *t, int lane) {
+struct StepOperand {
+  LeftTile<E> tile[2];
+
+  __device__ __forceinline__ explicit StepOperand(const float (&u)[4][4]) {
+    left_from_accumulators(tile[0], u[0], u[1]);
+    left_from_accumulators(tile[1], u[2], u[3]);
+  }
+  __device__ __forceinline__ LeftTile<E> at(int k) const { return tile[k]; }
+};
+template <>
+struct StepOperand<float> {
+  float c[4][4];
+
+  __device__ __forceinline__ explicit StepOperand(const float (&u)[4][4]) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) c[j][e] = u[j][e];
+    }
+  }
+  __device__ __forceinline__ LeftTile<float> at(int k) const {
+    LeftTile<float> a;
+    left_from_accumulators(a, c[2 * k], c[2 * k + 1]);
+    return a;
+  }
+};
+
+/// d += a t^T for columns 16 k .. 16 k + 15 of a lower triangular t, [n][k].
+template <class E>
+__device__ __forceinline__ void multiply_triangle(float (&d)[4][4], const LeftTile<E> &a,
+                                                  const E *t, int k, int lane) {
 #pragma unroll
   for (int n = 0; n < 2; ++n) {
-#pragma unroll
-    for (int k = 0; k <= n; ++k) {
-      multiply_add<Right::n_major>(d[2 * n], d[2 * n + 1], a[k],
+    if (n >= k) {
+      multiply_add<Right::n_major>(d[2 * n], d[2 * n + 1], a,
                                    t + n * 16 * FusedShared<E>::kLdT + k * 16, FusedShared<E>::kLdT,
                                    lane);
     }

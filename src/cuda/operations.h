@@ -20,6 +20,9 @@ Status chunk_scaled_dot_kkt(const ChunkScaledDotKkt &p, const Launch &l);
 Status solve_tril(const SolveTril &p, const Launch &l);
 Status recompute_w_u(const RecomputeWU &p, const Launch &l);
 Status chunk_fwd_h(const ChunkFwdH &p, const Launch &l);
+/// chunk_fwd_h for the shapes that the first function accepts.
+bool chunk_fwd_h_c64_applies(const ChunkFwdH &p, const Launch &l);
+Status chunk_fwd_h_c64(const ChunkFwdH &p, const Launch &l);
 Status chunk_fwd_o(const ChunkFwdO &p, const Launch &l);
 
 Status causal_conv1d_fwd(const CausalConv1dFwd &p, const Launch &l);

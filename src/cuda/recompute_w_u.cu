@@ -1,138 +1,135 @@
 #include "cuda/device/stage.cuh"
 #include "cuda/operations.h"
 
-// A block takes a chunk and a value head: w = (T diag(beta e^c)) K, then u = (T diag(beta)) V, 64
-// columns at a time. The scaled T enters in two parts of E (its rounding and what that left), so
-// that it keeps f32's precision; of its lower triangle of units only that is multiplied.
+// A block takes a chunk and a value head: w = (T diag(beta e^c)) K, then u = (T diag(beta)) V, up
+// to 128 columns at a time. A warp owns 16 rows and scales its rows of T on their way into left
+// operands, in two parts of E (the rounding and what that left), so that T keeps f32's precision.
+// T and K come first, V arrives while w is formed. After that no warp waits for another.
 
 namespace gdn::cuda {
 namespace {
 
-/// Units of a warp: 32 of a [128, 64] panel, 16 of a [64, 64] one.
-template <bool kLarge>
-constexpr int kMaxUnits = kLarge ? 4 : 2;
-
-/// Scaled T as left operand.
+/// Columns that a warp gathers before it writes them out, so that whole lines leave.
 template <class E>
-struct ScaledT {
-  E *high, *low;
-  int ld;
-};
-
-template <class E>
-__device__ __forceinline__ void scale_t(const ScaledT<E> &s, const RecomputeWU &p,
-                                        const ChunkPlace &place, int64_t h, const float *factor,
-                                        int chunk, bool aligned) {
-  const int shift = 31 - __clz(chunk);
-  const int64_t row_stride = p.T.stride[1], column_stride = p.T.stride[3];
-  const int64_t base = p.T.offset(place.batch, place.begin, h);
-  const auto scale = [&](const auto *from) {
-#pragma unroll 4
-    for (int i = threadIdx.x * 4; i < chunk * chunk; i += kStageThreads * 4) {
-      const int r = i >> shift, c = i & (chunk - 1);
-      float t[4] = {}, rest[4];
-      if (c <= r && r < place.length) {
-        if (aligned) {
-          load4(t, from + r * row_stride + c, true);
-        } else {
-#pragma unroll
-          for (int e = 0; e < 4; ++e) {
-            if (c + e <= r) t[e] = to_float(from[r * row_stride + (c + e) * column_stride]);
-          }
-        }
-      }
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        t[e] = c + e <= r ? factor[c + e] * t[e] : 0.0F;
-        rest[e] = t[e] - to_float(from_float<E>(t[e]));
-      }
-      store4(s.high + r * s.ld + c, t, true);
-      if constexpr (sizeof(E) == 2) store4(s.low + r * s.ld + c, rest, true);
-    }
-  };
-  if (p.T.dtype == DType::f32) {
-    scale(static_cast<const float *>(p.T.data) + base);
-  } else if (p.T.dtype == DType::bf16) {
-    scale(static_cast<const bf16 *>(p.T.data) + base);
-  } else {
-    scale(static_cast<const f16 *>(p.T.data) + base);
-  }
-}
-
-/// out = T in, both [B, T, H, D], for one chunk and head.
-template <class E, bool kLarge>
-__device__ __forceinline__ void multiply_t(const ScaledT<E> &s, E *tile, const Tensor &in,
-                                           int64_t in_head, const Tensor &out, int64_t out_head,
-                                           int64_t width, const ChunkPlace &place, int chunk,
-                                           bool aligned_in, bool aligned_out) {
-  constexpr int kLd = padded<E>(kPanel);
-  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-  for (int panel = 0; panel < width; panel += kPanel) {
-    const int columns = min(kPanel, static_cast<int>(width) - panel);
-    // Columns past the width are multiplied too, whatever the tile holds there, and not stored.
-    constexpr int kTiles = kPanel / 16;
-    const int units = chunk / 16 * kTiles;
-    load_tile(tile, kLd, in.at<const E>(place.batch, place.begin, in_head, panel), in.stride[1],
-              chunk, place.length, columns, aligned_in, threadIdx.x, kStageThreads);
-    copy_commit();
-    copy_wait<0>();
-    __syncthreads();
-    float c[kMaxUnits<kLarge>][2][4] = {};
-#pragma unroll
-    for (int i = 0; i < kMaxUnits<kLarge>; ++i) {
-      const int u = warp + i * kStageWarps;
-      if (u < units) {
-        const int row = u / kTiles, column = u % kTiles;
-        for (int k = 0; k <= row; ++k) {
-          const E *right = tile + k * 16 * kLd + column * 16;
-          LeftTile<E> a;
-          left_from_shared(a, s.high + row * 16 * s.ld + k * 16, s.ld, lane);
-          multiply_add<Right::k_major>(c[i][0], c[i][1], a, right, kLd, lane);
-          if constexpr (sizeof(E) == 2) {
-            left_from_shared(a, s.low + row * 16 * s.ld + k * 16, s.ld, lane);
-            multiply_add<Right::k_major>(c[i][0], c[i][1], a, right, kLd, lane);
-          }
-        }
-      }
-    }
-    __syncthreads();
-#pragma unroll
-    for (int i = 0; i < kMaxUnits<kLarge>; ++i) {
-      const int u = warp + i * kStageWarps;
-      if (u < units) {
-        const int row = u / kTiles, column = u % kTiles;
-        store_unit<E>(tile + row * 16 * kLd + column * 16, kLd, c[i], lane);
-      }
-    }
-    __syncthreads();
-    store_tile(out.at<E>(place.batch, place.begin, out_head, panel), out.stride[1], tile, kLd,
-               place.length, columns, aligned_out, threadIdx.x, kStageThreads);
-    __syncthreads();
-  }
-}
+constexpr int kStaged = 128 / static_cast<int>(sizeof(E));
 
 struct Aligned {
   bool k, v, w, u, T;
 };
 
-template <class E, bool kLarge>
-__global__ void __launch_bounds__(kStageThreads, kLarge || sizeof(E) == 4 ? 1 : 3)
-    recompute_kernel(const __grid_constant__ RecomputeWU p,
-                     const __grid_constant__ Aligned aligned) {
-  extern __shared__ __align__(16) unsigned char memory[];
-  __shared__ float with_decay[kMaxChunk], beta[kMaxChunk];
-  const int lane = threadIdx.x & 31;
-  const int chunk = static_cast<int>(p.chunk_size);
-  const int64_t heads = p.heads.value_heads, h = blockIdx.x % heads;
-  const ChunkPlace place = find_chunk(p.sequences, chunk, blockIdx.x / heads, lane);
-  if (place.length == 0) return;
-  ScaledT<E> s;
-  s.ld = padded<E>(chunk);
-  s.high = reinterpret_cast<E *>(memory);
-  s.low = s.high + chunk * s.ld;
-  E *const tile = sizeof(E) == 2 ? s.low + chunk * s.ld : s.low;
+template <class E>
+size_t shared_bytes(const RecomputeWU &p) {
+  const auto chunk = static_cast<int>(p.chunk_size);
+  const auto rows = static_cast<size_t>(chunk);
+  const bool wide_t = p.T.dtype == DType::f32;
+  return rows * (static_cast<size_t>(2 * padded<E>(kPanel<E>) + padded<E>(kStaged<E>)) * sizeof(E) +
+                 (wide_t ? padded<float>(chunk) * sizeof(float) : padded<bf16>(chunk) * 2));
+}
 
-  for (int i = threadIdx.x; i < chunk; i += kStageThreads) {
+/// Two neighbours of a row of T.
+__device__ __forceinline__ float2 load_pair(const float *p) {
+  return *reinterpret_cast<const float2 *>(p);
+}
+template <class TT>
+__device__ __forceinline__ float2 load_pair(const TT *p) {
+  return unpack2<TT>(*reinterpret_cast<const uint32_t *>(p));
+}
+
+/// A 16 x 16 tile of T diag(factor) as left operand, in two parts for 16-bit types. On a diagonal
+/// tile only what lies at or below the diagonal counts, whatever T holds above it.
+template <class E, class TT>
+__device__ __forceinline__ void scaled_tile(LeftTile<E> &high, LeftTile<E> &low, const TT *t,
+                                            int ld, const float *factor, bool diagonal, int lane) {
+  if constexpr (sizeof(E) == 2) {
+    const int r = lane >> 2, c = (lane & 3) * 2;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int row = r + (i & 1) * 8, column = c + (i >> 1) * 8;
+      float2 x = load_pair(t + row * ld + column);
+      const float2 f = load_pair(factor + column);
+      x.x = !diagonal || column <= row ? x.x * f.x : 0.0F;
+      x.y = !diagonal || column + 1 <= row ? x.y * f.y : 0.0F;
+      high.r[i] = pack2<E>(x.x, x.y);
+      const float2 rounded = unpack2<E>(high.r[i]);
+      low.r[i] = pack2<E>(x.x - rounded.x, x.y - rounded.y);
+    }
+  } else {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int row = (lane >> 2) + half * 8;
+#pragma unroll
+      for (int k = 0; k < 16; ++k) {
+        high.row[half][k] = !diagonal || k <= row ? to_float(t[row * ld + k]) * factor[k] : 0.0F;
+      }
+    }
+  }
+}
+
+/// out = (T diag(factor)) tile for a warp's 16 rows and one panel of columns.
+template <class E, int kTiles, class TT>
+__device__ __forceinline__ void multiply_t(const TT *t, const float *factor, const E *tile,
+                                           E *staged, const Tensor &out, const ChunkPlace &place,
+                                           int64_t h, int panel, int columns, bool aligned, int row,
+                                           int lane) {
+  constexpr int kLd = padded<E>(kPanel<E>), kLdT = padded<TT>(kTiles * 16);
+  constexpr int kColumns = kPanel<E> / 16;
+  float c[kColumns][2][4] = {};
+#pragma unroll 1
+  for (int k = 0; k <= row; ++k) {
+    LeftTile<E> high, low;
+    scaled_tile(high, low, t + row * 16 * kLdT + k * 16, kLdT, factor + k * 16, k == row, lane);
+    // Columns past the width are multiplied too, whatever the tile holds there, and not stored.
+#pragma unroll
+    for (int n = 0; n < kColumns; ++n) {
+      const E *right = tile + k * 16 * kLd + n * 16;
+      multiply_add<Right::k_major>(c[n][0], c[n][1], high, right, kLd, lane);
+      if constexpr (sizeof(E) == 2) {
+        multiply_add<Right::k_major>(c[n][0], c[n][1], low, right, kLd, lane);
+      }
+    }
+  }
+  const int rows = rows_inside(row, place.length);
+#pragma unroll
+  for (int n = 0; n < kColumns; n += kStaged<E> / 16) {
+    if (n * 16 >= columns || rows == 0) break;
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < kStaged<E> / 16; ++i) {
+      store_unit<E>(staged + i * 16, padded<E>(kStaged<E>), c[n + i], lane);
+    }
+    __syncwarp();
+    store_tile(out.at<E>(place.batch, place.begin + row * 16, h, panel + n * 16), out.stride[1],
+               staged, padded<E>(kStaged<E>), rows, min(kStaged<E>, columns - n * 16), aligned,
+               lane, 32);
+  }
+}
+
+template <class E, int kTiles, class TT>
+__device__ __forceinline__ void recompute(const RecomputeWU &p, const Aligned &aligned,
+                                          unsigned char *memory, float *with_decay, float *beta) {
+  constexpr int kChunk = kTiles * 16, kThreads = kTiles * 32;
+  constexpr int kLd = padded<E>(kPanel<E>);
+  const int lane = threadIdx.x & 31, row = threadIdx.x >> 5;
+  const int64_t heads = p.heads.value_heads, h = blockIdx.x % heads;
+  const ChunkPlace place = find_chunk(p.sequences, kChunk, blockIdx.x / heads, lane);
+  if (place.length == 0) return;
+  E *const keys = reinterpret_cast<E *>(memory), *const values = keys + kChunk * kLd;
+  E *const staged = values + kChunk * kLd + row * 16 * padded<E>(kStaged<E>);
+  TT *const t = reinterpret_cast<TT *>(values + kChunk * (kLd + padded<E>(kStaged<E>)));
+
+  const auto load = [&](E *tile, const Tensor &in, int64_t head, int panel, int columns,
+                        bool is_aligned) {
+    load_tile(tile, kLd, in.at<const E>(place.batch, place.begin, head, panel), in.stride[1],
+              kChunk, place.length, columns, is_aligned, threadIdx.x, kThreads);
+    copy_commit();
+  };
+  const int key_dim = static_cast<int>(p.key_dim), value_dim = static_cast<int>(p.value_dim);
+  const int64_t hk = p.heads.key_head(h);
+  load_tile(t, padded<TT>(kChunk), p.T.at<const TT>(place.batch, place.begin, h), p.T.stride[1],
+            kChunk, place.length, kChunk, aligned.T, threadIdx.x, kThreads);
+  load(keys, p.k, hk, 0, min(kPanel<E>, key_dim), aligned.k);
+  load(values, p.v, h, 0, min(kPanel<E>, value_dim), aligned.v);
+  for (int i = threadIdx.x; i < kChunk; i += kThreads) {
     float b = 0.0F, e = 0.0F;
     if (i < place.length) {
       b = load_any(p.beta, p.beta.offset(place.batch, place.begin + i, h));
@@ -141,12 +138,45 @@ __global__ void __launch_bounds__(kStageThreads, kLarge || sizeof(E) == 4 ? 1 : 
     beta[i] = b;
     with_decay[i] = e;
   }
+  copy_wait<1>();
   __syncthreads();
-  scale_t(s, p, place, h, with_decay, chunk, aligned.T);
-  multiply_t<E, kLarge>(s, tile, p.k, p.heads.key_head(h), p.w, h, p.key_dim, place, chunk,
-                        aligned.k, aligned.w);
-  scale_t(s, p, place, h, beta, chunk, aligned.T);
-  multiply_t<E, kLarge>(s, tile, p.v, h, p.u, h, p.value_dim, place, chunk, aligned.v, aligned.u);
+  for (int panel = 0; panel < key_dim; panel += kPanel<E>) {
+    const int columns = min(kPanel<E>, key_dim - panel);
+    if (panel > 0) {
+      __syncthreads();
+      load(keys, p.k, hk, panel, columns, aligned.k);
+      copy_wait<0>();
+      __syncthreads();
+    }
+    multiply_t<E, kTiles>(t, with_decay, keys, staged, p.w, place, h, panel, columns, aligned.w,
+                          row, lane);
+  }
+  copy_wait<0>();
+  __syncthreads();
+  for (int panel = 0; panel < value_dim; panel += kPanel<E>) {
+    const int columns = min(kPanel<E>, value_dim - panel);
+    if (panel > 0) {
+      __syncthreads();
+      load(values, p.v, h, panel, columns, aligned.v);
+      copy_wait<0>();
+      __syncthreads();
+    }
+    multiply_t<E, kTiles>(t, beta, values, staged, p.u, place, h, panel, columns, aligned.u, row,
+                          lane);
+  }
+}
+
+template <class E, int kTiles>
+__global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 4 : 1)
+    recompute_kernel(const __grid_constant__ RecomputeWU p,
+                     const __grid_constant__ Aligned aligned) {
+  extern __shared__ __align__(16) unsigned char memory[];
+  __shared__ __align__(16) float with_decay[kTiles * 16], beta[kTiles * 16];
+  if (p.T.dtype == DType::f32) {
+    recompute<E, kTiles, float>(p, aligned, memory, with_decay, beta);
+  } else {
+    recompute<E, kTiles, E>(p, aligned, memory, with_decay, beta);
+  }
 }
 
 }  // namespace
@@ -156,20 +186,14 @@ Status recompute_w_u(const RecomputeWU &p, const Launch &l) {
   if (s.ok()) s = check_width("recompute_w_u", "DV", p.value_dim);
   if (!s.ok()) return s;
   const Aligned aligned = {rows_aligned(p.k), rows_aligned(p.v), rows_aligned(p.w),
-                           rows_aligned(p.u), p.T.stride[3] == 1 && rows_aligned(p.T)};
+                           rows_aligned(p.u), rows_aligned(p.T)};
+  const int64_t blocks = max_chunks(p.sequences, p.chunk_size) * p.heads.value_heads;
   return for_type(p.k.dtype, [&](auto e) {
     using E = decltype(e);
-    const auto chunk = static_cast<int>(p.chunk_size);
-    const int parts = sizeof(E) == 2 ? 2 : 1;
-    const size_t shared = static_cast<size_t>(chunk) *
-                          static_cast<size_t>(parts * padded<E>(chunk) + padded<E>(kPanel)) *
-                          sizeof(E);
-    const int64_t blocks = max_chunks(p.sequences, chunk) * p.heads.value_heads;
-    const char *name = "recompute_w_u";
-    if (chunk > 64) {
-      return launch<recompute_kernel<E, true>>(name, l, blocks, kStageThreads, shared, p, aligned);
-    }
-    return launch<recompute_kernel<E, false>>(name, l, blocks, kStageThreads, shared, p, aligned);
+    return for_tiles(p.chunk_size, [&](auto tiles) {
+      return launch<recompute_kernel<E, tiles>>("recompute_w_u", l, blocks, tiles * 32,
+                                                shared_bytes<E>(p), p, aligned);
+    });
   });
 }
 

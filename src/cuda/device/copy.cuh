@@ -17,10 +17,21 @@ inline bool rows_aligned(const Tensor &t) {
   return true;
 }
 
-/// 16 bytes to shared memory asynchronously; zeros if not `valid` (nothing is read then).
+/// 16 bytes to shared memory asynchronously.
+__device__ __forceinline__ void copy_async16(void *to, const void *from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from)
+               : "memory");
+}
+/// The same, zeros if not `valid` (nothing is read then).
 __device__ __forceinline__ void copy_async16(void *to, const void *from, bool valid) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
                "r"(valid ? 16 : 0)
+               : "memory");
+}
+/// 4 bytes, likewise.
+__device__ __forceinline__ void copy_async4(void *to, const void *from, bool valid) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)), "l"(from),
+               "r"(valid ? 4 : 0)
                : "memory");
 }
 __device__ __forceinline__ void copy_commit() {
@@ -31,16 +42,21 @@ __device__ __forceinline__ void copy_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
 }
 
-/// Row and column of the i-th of the pieces of a tile with `pieces` a row: a shift where it can be
-/// one.
-struct PieceIndex {
-  int pieces, shift;
+/// How threads share the 16-byte pieces of a tile: each keeps its column of pieces (or several,
+/// where a row has more pieces than there are threads) and steps down the rows.
+struct PieceWalk {
+  int row, row_step;        ///< First row of this thread, rows from one to the next.
+  int column, column_step;  ///< The same in pieces.
 
-  __device__ __forceinline__ explicit PieceIndex(int count) {
-    pieces = count;
-    shift = (count & (count - 1)) == 0 ? 31 - __clz(count) : -1;
+  __device__ __forceinline__ PieceWalk(int pieces, int rows, int thread, int threads) {
+    column_step = min(pieces, threads);
+    const bool power_of_2 = (column_step & (column_step - 1)) == 0;
+    const int shift = 31 - __clz(column_step);
+    row = power_of_2 ? thread >> shift : thread / column_step;
+    row_step = power_of_2 ? threads >> shift : threads / column_step;
+    column = thread - row * column_step;
+    if (row >= row_step) row = rows;  // Left over: no whole row of pieces for these threads.
   }
-  __device__ __forceinline__ int row(int i) const { return shift >= 0 ? i >> shift : i / pieces; }
 };
 
 /// Starts the copy of `rows` rows of `columns` elements into a tile; rows from `valid` on become
@@ -51,19 +67,44 @@ __device__ __forceinline__ void load_tile(E *tile, int ld, const E *from, int64_
                                           int thread, int threads) {
   if (aligned) {
     constexpr int kPer = 16 / static_cast<int>(sizeof(E));
-    const int pieces = columns / kPer;
-    const PieceIndex index(pieces);
+    const PieceWalk walk(columns / kPer, rows, thread, threads);
+    for (int c = walk.column * kPer; c < columns; c += walk.column_step * kPer) {
+      const E *source = from + walk.row * row_stride + c;
+      E *to = tile + walk.row * ld + c;
 #pragma unroll 4
-    for (int i = thread; i < rows * pieces; i += threads) {
-      const int r = index.row(i), c = (i - r * pieces) * kPer;
-      const bool in = r < valid;
-      copy_async16(tile + r * ld + c, in ? from + r * row_stride + c : from, in);
+      for (int r = walk.row; r < rows; r += walk.row_step) {
+        const bool in = r < valid;
+        copy_async16(to, in ? source : from, in);
+        source += walk.row_step * row_stride;
+        to += walk.row_step * ld;
+      }
     }
   } else {
     for (int i = thread; i < rows * columns; i += threads) {
       const int r = i / columns, c = i - r * columns;
       tile[r * ld + c] = r < valid ? from[r * row_stride + c] : from_float<E>(0.0F);
     }
+  }
+}
+
+/// The same for tiles that are mostly whole: kRows full rows of kColumns elements, all threads of a
+/// block of kThreads.
+template <int kRows, int kColumns, int kThreads, class E>
+__device__ __forceinline__ void load_whole_tile(E *tile, int ld, const E *from, int64_t row_stride,
+                                                int valid, int columns, bool aligned, int thread,
+                                                int threads) {
+  if (!aligned || valid < kRows || columns != kColumns || threads != kThreads) {
+    load_tile(tile, ld, from, row_stride, kRows, valid, columns, aligned, thread, threads);
+    return;
+  }
+  constexpr int kPer = 16 / static_cast<int>(sizeof(E)), kPieces = kColumns / kPer;
+  constexpr int kStep = kThreads / kPieces;
+  const int row = thread / kPieces, column = thread % kPieces * kPer;
+  const E *source = from + row * row_stride + column;
+  E *const to = tile + row * ld + column;
+#pragma unroll
+  for (int r = 0; r < kRows; r += kStep, source += kStep * row_stride) {
+    copy_async16(to + r * ld, source);
   }
 }
 
@@ -74,13 +115,16 @@ __device__ __forceinline__ void store_tile(E *to, int64_t row_stride, const E *t
                                            int threads) {
   if (aligned) {
     constexpr int kPer = 16 / static_cast<int>(sizeof(E));
-    const int pieces = columns / kPer;
-    const PieceIndex index(pieces);
+    const PieceWalk walk(columns / kPer, rows, thread, threads);
+    for (int c = walk.column * kPer; c < columns; c += walk.column_step * kPer) {
+      const E *source = tile + walk.row * ld + c;
+      E *target = to + walk.row * row_stride + c;
 #pragma unroll 4
-    for (int i = thread; i < rows * pieces; i += threads) {
-      const int r = index.row(i), c = (i - r * pieces) * kPer;
-      *reinterpret_cast<uint4 *>(to + r * row_stride + c) =
-          *reinterpret_cast<const uint4 *>(tile + r * ld + c);
+      for (int r = walk.row; r < rows; r += walk.row_step) {
+        *reinterpret_cast<uint4 *>(target) = *reinterpret_cast<const uint4 *>(source);
+        source += walk.row_step * ld;
+        target += walk.row_step * row_stride;
+      }
     }
   } else {
     for (int i = thread; i < rows * columns; i += threads) {

@@ -32,6 +32,15 @@ __device__ __forceinline__ float silu(float x) {
   return __fdividef(x, 1.0F + exp2_fast(-kLog2E * x));
 }
 
+/// threadIdx.x and the lane, read here: what follows from them is computed again rather than kept
+/// in registers from one step to the next.
+__device__ __forceinline__ int fresh_thread() {
+  int thread;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+  return thread;
+}
+__device__ __forceinline__ int fresh_lane() { return fresh_thread() & 31; }
+
 __device__ __forceinline__ float warp_sum(float x) {
 #pragma unroll
   for (int i = 16; i > 0; i >>= 1) x += __shfl_xor_sync(kFullWarp, x, i);

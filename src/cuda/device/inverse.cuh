@@ -39,13 +39,11 @@ __device__ __forceinline__ void multiply_block(float (&out)[8], const float *blo
   }
 }
 
-/// a[c][r] = A[r, c] for r > c; the rest of `a` is ignored and overwritten. Lane (h, c) = (lane /
-/// 16, lane % 16) gets y = column c of Thh, by forward substitution, and u = rows 8 h .. 8 h + 7 of
-/// column c of T21.
-__device__ __forceinline__ void invert32(float (*a)[kInverseLd], int lane, float (&y)[16],
-                                         float (&u)[8]) {
+/// a[c][r] = A[r, c] for r > c; the rest of `a` is ignored. Lane (h, c) = (lane / 16, lane % 16)
+/// gets y = column c of Thh, by forward substitution.
+__device__ __forceinline__ void invert_diagonal(const float (*a)[kInverseLd], int lane,
+                                                float (&y)[16]) {
   const int h = lane >> 4, c = lane & 15;
-  float r[8];
 #pragma unroll
   for (int i = 0; i < 16; ++i) y[i] = i == c ? 1.0F : 0.0F;
   const float *diagonal = &a[16 * h][16 * h];
@@ -61,19 +59,37 @@ __device__ __forceinline__ void invert32(float (*a)[kInverseLd], int lane, float
       }
     }
   }
-  if (h != 0) {  // T22 takes its place above A's diagonal, for the last product.
+}
+
+/// Puts column c of Thh into a[lane][0 .. 15]: T22 above A's diagonal, T11 over its first block.
+__device__ __forceinline__ void keep_diagonal(float (*a)[kInverseLd], int lane,
+                                              const float (&y)[16]) {
 #pragma unroll
-    for (int i = 0; i < 16; i += 4) {
-      *reinterpret_cast<float4 *>(&a[16 + c][i]) = make_float4(y[i], y[i + 1], y[i + 2], y[i + 3]);
-    }
+  for (int i = 0; i < 16; i += 4) {
+    *reinterpret_cast<float4 *>(&a[lane][i]) = make_float4(y[i], y[i + 1], y[i + 2], y[i + 3]);
   }
+}
+
+/// u = rows 8 h .. 8 h + 7 of column c of T21, with T22 kept and t11(k) = T11[k, c].
+template <class T11>
+__device__ __forceinline__ void invert_corner(const float (*a)[kInverseLd], int lane, float (&u)[8],
+                                              T11 t11) {
+  const int h = lane >> 4, c = lane & 15;
+  float r[8];
 #pragma unroll
   for (int i = 0; i < 8; ++i) r[i] = u[i] = 0.0F;
-  multiply_block(r, &a[0][16 + 8 * h], -1.0F,
-                 [&](int k) { return __shfl_sync(kFullWarp, y[k & 15], c); });
+  multiply_block(r, &a[0][16 + 8 * h], -1.0F, t11);
   __syncwarp();
   multiply_block(u, &a[16][8 * h], 1.0F,
                  [&](int k) { return __shfl_sync(kFullWarp, r[k & 7], c + (k & 8) * 2); });
+}
+
+/// The whole: y and u as above. Of `a` only what lies above A's diagonal changes.
+__device__ __forceinline__ void invert32(float (*a)[kInverseLd], int lane, float (&y)[16],
+                                         float (&u)[8]) {
+  invert_diagonal(a, lane, y);
+  if (lane >= 16) keep_diagonal(a, lane, y);
+  invert_corner(a, lane, u, [&](int k) { return __shfl_sync(kFullWarp, y[k & 15], lane & 15); });
 }
 
 }  // namespace gdn::cuda

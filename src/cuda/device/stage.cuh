@@ -1,6 +1,8 @@
 #ifndef GDN_CUDA_DEVICE_STAGE_CUH_
 #define GDN_CUDA_DEVICE_STAGE_CUH_
 
+#include <type_traits>
+
 #include "cuda/device/copy.cuh"
 #include "cuda/device/sequences.cuh"
 #include "cuda/launch.h"
@@ -8,20 +10,39 @@
 
 namespace gdn::cuda {
 
-// What the stage kernels share: blocks of eight warps, a chunk of up to 128 tokens, operands in
-// panels of 64 columns, products in 16 x 16 units dealt to the warps.
+// What the stage kernels share. In the products of a chunk with itself a warp owns 16 rows of the
+// chunk, so that a triangle of 16 x 16 tiles needs no exchange between warps.
 
 constexpr int kStageWarps = 8;
 constexpr int kStageThreads = kStageWarps * 32;
-constexpr int kPanel = 64;
 constexpr int kMaxChunk = 128;
 
-/// Row and column of unit u of a lower triangle of units, row by row.
-__device__ __forceinline__ void triangle_unit(int u, int *row, int *column) {
-  int r = 0;
-  while ((r + 1) * (r + 2) / 2 <= u) ++r;
-  *row = r;
-  *column = u - r * (r + 1) / 2;
+/// Columns of an operand that pass through shared memory together: rows of 256 bytes.
+template <class E>
+constexpr int kPanel = 256 / static_cast<int>(sizeof(E));
+
+/// Rows of a warp's 16-row block that lie inside a chunk of `length` tokens.
+__device__ __forceinline__ int rows_inside(int row, int length) {
+  return min(16, max(0, length - row * 16));
+}
+
+/// c[n] += a b_n^T for 16-row blocks n <= row: block `row` of `left` against the lower triangle's
+/// blocks of `right`, both [tokens][columns] tiles of `columns` columns with `ld` between rows.
+template <int kTiles, class E>
+__device__ __forceinline__ void multiply_triangle_row(float (&c)[kTiles][2][4], const E *left,
+                                                      const E *right, int ld, int columns, int row,
+                                                      int lane) {
+#pragma unroll 2
+  for (int d = 0; d < columns; d += 16) {
+    LeftTile<E> a;
+    left_from_shared(a, left + row * 16 * ld + d, ld, lane);
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n) {
+      if (n <= row) {
+        multiply_add<Right::n_major>(c[n][0], c[n][1], a, right + n * 16 * ld + d, ld, lane);
+      }
+    }
+  }
 }
 
 /// Cumulated log decay of a token, natural logarithm.
@@ -40,20 +61,18 @@ __device__ __forceinline__ void load_cumsum(float *c, const Tensor &g, const Chu
   }
 }
 
-/// Writes a 16 x 16 unit of accumulators to a tile, rounded to E.
-template <class E>
-__device__ __forceinline__ void store_unit(E *tile, int ld, const float (&c)[2][4], int lane) {
-#pragma unroll
-  for (int j = 0; j < 2; ++j) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      E *const to = tile + ((lane >> 2) + half * 8) * ld + j * 8 + (lane & 3) * 2;
-      if constexpr (sizeof(E) == 2) {
-        *reinterpret_cast<uint32_t *>(to) = pack2<E>(c[j][2 * half], c[j][2 * half + 1]);
-      } else {
-        *reinterpret_cast<float2 *>(to) = make_float2(c[j][2 * half], c[j][2 * half + 1]);
-      }
-    }
+/// Calls f with the number of 16-token tiles of a chunk as a constant.
+template <class F>
+Status for_tiles(int64_t chunk, F f) {
+  switch (chunk) {
+    case 16:
+      return f(std::integral_constant<int, 1>{});
+    case 32:
+      return f(std::integral_constant<int, 2>{});
+    case 64:
+      return f(std::integral_constant<int, 4>{});
+    default:
+      return f(std::integral_constant<int, 8>{});
   }
 }
 

@@ -45,6 +45,13 @@ __device__ __forceinline__ void ldmatrix_trans(uint32_t (&r)[4], const void *p) 
                : "memory");
 }
 
+/// Transposes an 8 x 8 block of 16-bit elements, two a lane, within a warp.
+__device__ __forceinline__ uint32_t transpose8(uint32_t x) {
+  uint32_t y;
+  asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(y) : "r"(x));
+  return y;
+}
+
 template <class E>
 __device__ __forceinline__ void mma16816(float (&d)[4], const uint32_t (&a)[4], uint32_t b0,
                                          uint32_t b1);
@@ -179,13 +186,51 @@ __device__ __forceinline__ void accumulators_from_transposed(float (&c0)[4], flo
   }
 }
 
+/// Writes a 16 x 16 unit of accumulators to a tile, rounded to E.
+template <class E>
+__device__ __forceinline__ void store_unit(E *tile, int ld, const float (&c)[2][4], int lane) {
+#pragma unroll
+  for (int j = 0; j < 2; ++j) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      E *const to = tile + ((lane >> 2) + half * 8) * ld + j * 8 + (lane & 3) * 2;
+      if constexpr (sizeof(E) == 2) {
+        *reinterpret_cast<uint32_t *>(to) = pack2<E>(c[j][2 * half], c[j][2 * half + 1]);
+      } else {
+        *reinterpret_cast<float2 *>(to) = make_float2(c[j][2 * half], c[j][2 * half + 1]);
+      }
+    }
+  }
+}
+
+/// Writes a 16 x 16 left operand transposed: element (row, column) to p[column * ld + row].
+template <class E>
+__device__ __forceinline__ void store_transposed(E *p, int ld, const LeftTile<E> &a, int lane) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(
+                   shared_address(p + ((lane >> 4) * 8 + (lane & 7)) * ld + (lane & 8))),
+               "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3])
+               : "memory");
+#else
+  E *const to = p + (lane >> 2) * ld + (lane & 3) * 2;
+  *reinterpret_cast<uint32_t *>(to) = transpose8(a.r[0]);
+  *reinterpret_cast<uint32_t *>(to + 8) = transpose8(a.r[1]);
+  *reinterpret_cast<uint32_t *>(to + 8 * ld) = transpose8(a.r[2]);
+  *reinterpret_cast<uint32_t *>(to + 8 * ld + 8) = transpose8(a.r[3]);
+#endif
+}
+
 /// Writes a 16 x 8 accumulator fragment transposed: element (row, column) to p[column * ld + row].
 template <class E>
 __device__ __forceinline__ void store_transposed(E *p, int ld, const float (&c)[4], int lane) {
   const int row = lane >> 2, column = (lane & 3) * 2;
+  if constexpr (sizeof(E) == 2) {
+    uint32_t *const to = reinterpret_cast<uint32_t *>(p + row * ld + column);
+    to[0] = transpose8(pack2<E>(c[0], c[1]));
+    to[4] = transpose8(pack2<E>(c[2], c[3]));
+  } else {
 #pragma unroll
-  for (int e = 0; e < 4; ++e) {
-    p[(column + (e & 1)) * ld + row + (e >> 1) * 8] = from_float<E>(c[e]);
+    for (int e = 0; e < 4; ++e) p[(column + (e & 1)) * ld + row + (e >> 1) * 8] = c[e];
   }
 }
 

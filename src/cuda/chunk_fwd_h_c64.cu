@@ -1,0 +1,263 @@
+#include "cuda/device/stage.cuh"
+#include "cuda/device/state.cuh"
+#include "cuda/operations.h"
+
+// The chain of states for 16-bit types, chunks of 64 tokens and DK up to 128. A block owns a
+// sequence, a value head and up to 128 value columns; each warp keeps S^T for 16 columns in
+// registers, and V' from where it is formed to where S takes it in:
+//
+//     V'^T = u^T - S^T w^T,   S^T <- e^{c_last} S^T + (V'^T diag(e^{c_last - c})) K
+//
+// The tiles of w and k, 64 tokens each, go in turn through a ring of three, filled two ahead.
+
+namespace gdn::cuda {
+namespace {
+
+constexpr int kTokens = 64;
+constexpr int kRing = 3;
+constexpr int kMaxKeys = 128;
+constexpr int kStagedKeys = 64;  ///< Rows of h that a warp turns around in shared memory at once.
+
+struct ChainPlan {
+  int warps;
+  int column_blocks;
+  bool aligned_k, aligned_w, aligned_u, aligned_v;
+  bool staged_h;  ///< h is of E, with DV contiguous, in rows that start on 16 bytes.
+};
+
+constexpr int kLd = padded<bf16>(kMaxKeys);  ///< Of tiles of w and k.
+constexpr int kLdV = padded<bf16>(kStageWarps * 16);
+constexpr size_t kSharedBytes =
+    (kTokens * (kRing * kLd + 2 * kLdV) + kStageWarps * kStagedKeys * 16) * sizeof(bf16) +
+    2 * kTokens * sizeof(float);
+
+/// Blocks of a multiprocessor: before Hopper one fills the shared memory.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+constexpr int kBlocks = 1;
+#else
+constexpr int kBlocks = 2;
+#endif
+
+/// Where a warp's 4-byte word `word` (0..7) of row `key` of its [kStagedKeys, 16] block of h lies:
+/// halves of rows trade places so that neither side meets a bank twice.
+__device__ __forceinline__ int staged_word(int key, int word) {
+  return key * 8 + (word ^ (key & 4));
+}
+
+/// Puts 16 rows of h, as a left operand of S^T, into a warp's block.
+template <class E>
+__device__ __forceinline__ void stage_rows(uint32_t *block, const LeftTile<E> &a, int key,
+                                           int lane) {
+  const int r = lane >> 2, c = lane & 3;
+  block[staged_word(key + r, c)] = transpose8(a.r[0]);
+  block[staged_word(key + r, 4 + c)] = transpose8(a.r[1]);
+  block[staged_word(key + 8 + r, c)] = transpose8(a.r[2]);
+  block[staged_word(key + 8 + r, 4 + c)] = transpose8(a.r[3]);
+}
+
+/// Writes `keys` rows of a warp's block to h.
+template <class E>
+__device__ __forceinline__ void store_rows(E *to, int64_t row_stride, const uint32_t *block,
+                                           int keys, int lane) {
+#pragma unroll
+  for (int i = 0; i < kStagedKeys; i += 16) {
+    const int key = i + (lane >> 1), half = lane & 1;
+    if (i < keys) {
+      *reinterpret_cast<uint4 *>(to + key * row_stride + half * 8) =
+          *reinterpret_cast<const uint4 *>(block + staged_word(key, half * 4));
+    }
+  }
+}
+
+/// V'^T = u^T - product for 16 tokens: kept in `tile`, where u was, and, times e^{last - c}, as a
+/// left operand.
+template <class E>
+__device__ __forceinline__ void subtract_and_keep(LeftTile<E> &left, E *tile,
+                                                  const float (*product)[4], int first, int valid,
+                                                  const float *c, float last, int lane) {
+  float x[2][4];
+  E *const block = tile + first * kLdV;
+  accumulators_from_transposed(x[0], x[1], block, kLdV, lane);
+  __syncwarp();
+#pragma unroll
+  for (int j = 0; j < 2; ++j) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) x[j][e] -= product[j][e];
+    store_transposed<E>(block + j * 8 * kLdV, kLdV, x[j], lane);
+    const int token = first + j * 8 + (lane & 3) * 2;
+    const float2 from = *reinterpret_cast<const float2 *>(c + token);
+    const float f0 = token < valid ? decay_of(last - from.x) : 0.0F;
+    const float f1 = token + 1 < valid ? decay_of(last - from.y) : 0.0F;
+    x[j][0] *= f0, x[j][1] *= f1, x[j][2] *= f0, x[j][3] *= f1;
+  }
+  left_from_accumulators(left, x[0], x[1]);
+}
+
+template <class E>
+__global__ void __launch_bounds__(kStageThreads, kBlocks)
+    chain_kernel(const __grid_constant__ ChunkFwdH p, const __grid_constant__ ChainPlan plan) {
+  extern __shared__ __align__(16) unsigned char memory[];
+  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, threads = plan.warps * 32;
+  const int key_dim = static_cast<int>(p.key_dim);
+  const int column = static_cast<int>(blockIdx.x % plan.column_blocks) * plan.warps * 16;
+  const int columns = min(plan.warps * 16, static_cast<int>(p.value_dim) - column);
+  const int64_t item = blockIdx.x / plan.column_blocks;
+  const int64_t h = item % p.heads.value_heads, n = item / p.heads.value_heads;
+  const int64_t hk = p.heads.key_head(h);
+  const SequenceSpan span = clamped_span(p.sequences, n);
+  int64_t index = units_before(p.sequences, n, kTokens, true, lane);
+
+  E *const ring = reinterpret_cast<E *>(memory);
+  E *const values = ring + kRing * kTokens * kLd;
+  uint32_t *const staged =
+      reinterpret_cast<uint32_t *>(values + 2 * kTokens * kLdV) + warp * kStagedKeys * 8;
+  float *const decays =
+      reinterpret_cast<float *>(values + 2 * kTokens * kLdV + kStageWarps * kStagedKeys * 16);
+
+  const bool is_state = warp * 16 < columns;
+  const int dv = column + warp * 16;
+  constexpr int kFragments = kMaxKeys / 8;
+  float state[kFragments][4];
+#pragma unroll
+  for (int j = 0; j < kFragments; ++j) state[j][0] = state[j][1] = state[j][2] = state[j][3] = 0.0F;
+  if (is_state && p.initial_state.present()) {
+    load_state(state, p.initial_state, n, h, key_dim, dv, lane);
+  }
+  for (int i = threadIdx.x; i < 2 * kTokens; i += threads) decays[i] = 0.0F;
+  __syncthreads();
+
+  // Tile 2 i is w of chunk i, with its u and decays, tile 2 i + 1 is k.
+  const int tiles = static_cast<int>((span.length + kTokens - 1) / kTokens) * 2;
+  const auto length_of = [&](int chunk) {
+    return static_cast<int>(
+        min(static_cast<int64_t>(kTokens), span.length - static_cast<int64_t>(chunk) * kTokens));
+  };
+  const auto fill = [&](int i, int slot) {
+    if (i < tiles) {
+      const int chunk = i >> 1;
+      const int64_t t = span.begin + static_cast<int64_t>(chunk) * kTokens;
+      const int valid = length_of(chunk);
+      E *const tile = ring + slot * kTokens * kLd;
+      if ((i & 1) != 0) {
+        load_tile(tile, kLd, p.k.at<const E>(span.batch, t, hk), p.k.stride[1], kTokens, valid,
+                  key_dim, plan.aligned_k, threadIdx.x, threads);
+      } else {
+        load_tile(tile, kLd, p.w.at<const E>(span.batch, t, h), p.w.stride[1], kTokens, valid,
+                  key_dim, plan.aligned_w, threadIdx.x, threads);
+        load_tile(values + (chunk & 1) * kTokens * kLdV, kLdV,
+                  p.u.at<const E>(span.batch, t, h, column), p.u.stride[1], kTokens, valid, columns,
+                  plan.aligned_u, threadIdx.x, threads);
+        if (p.g_cumsum.present()) {
+          for (int j = threadIdx.x; j < kTokens; j += threads) {
+            copy_async4(decays + (chunk & 1) * kTokens + j,
+                        p.g_cumsum.at<const float>(span.batch, t + (j < valid ? j : 0), h),
+                        j < valid);
+          }
+        }
+      }
+    }
+    copy_commit();
+  };
+  for (int i = 0; i + 1 < kRing; ++i) fill(i, i);
+
+  LeftTile<E> left[kTokens / 16];
+  float decay = 1.0F;
+  int used = 0;
+  for (int i = 0; i < tiles; ++i) {
+    copy_wait<kRing - 2>();
+    __syncthreads();
+    fill(i + kRing - 1, used == 0 ? kRing - 1 : used - 1);
+    const E *const tile = ring + used * kTokens * kLd;
+    used = used + 1 == kRing ? 0 : used + 1;
+    if (!is_state) continue;
+    const int chunk = i >> 1;
+    if ((i & 1) == 0) {
+      if (!plan.staged_h) store_state(p.h, state, index, h, key_dim, dv, lane);
+      E *const h_rows = static_cast<E *>(p.h.data) + p.h.offset(index, h, 0, dv);
+      const int valid = length_of(chunk);
+      const float *const c = decays + (chunk & 1) * kTokens;
+      const float last = c[valid - 1];
+      decay = decay_of(last);
+      E *const v = values + (chunk & 1) * kTokens * kLdV + warp * 16;
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float product[4][4] = {};
+#pragma unroll
+        for (int j = 0; j < kFragments; j += 2) {
+          if (j * 8 < key_dim) {
+            LeftTile<E> a;
+            left_from_accumulators(a, state[j], state[j + 1]);
+            if (half == 0 && plan.staged_h) stage_rows(staged, a, j * 8 % kStagedKeys, lane);
+#pragma unroll
+            for (int t = 0; t < 2; ++t) {
+              multiply_add<Right::n_major>(product[2 * t], product[2 * t + 1], a,
+                                           tile + (half * 2 + t) * 16 * kLd + j * 8, kLd, lane);
+            }
+          }
+          if (half == 0 && (j + 2) * 8 % kStagedKeys == 0 && plan.staged_h) {
+            const int first = (j + 2) * 8 - kStagedKeys;
+            __syncwarp();
+            store_rows(h_rows + first * p.h.stride[2], p.h.stride[2], staged, key_dim - first,
+                       lane);
+            __syncwarp();
+          }
+        }
+#pragma unroll
+        for (int t = 0; t < 2; ++t) {
+          subtract_and_keep(left[half * 2 + t], v, product + 2 * t, (half * 2 + t) * 16, valid, c,
+                            last, lane);
+        }
+      }
+      __syncwarp();
+      store_tile(
+          p.v_new.at<E>(span.batch, span.begin + static_cast<int64_t>(chunk) * kTokens, h, dv),
+          p.v_new.stride[1], v, kLdV, valid, 16, plan.aligned_v, lane, 32);
+      ++index;
+    } else {
+#pragma unroll
+      for (int j = 0; j < kFragments; j += 2) {
+        if (j * 8 < key_dim) {
+#pragma unroll
+          for (int e = 0; e < 4; ++e) state[j][e] *= decay, state[j + 1][e] *= decay;
+#pragma unroll
+          for (int t = 0; t < kTokens / 16; ++t) {
+            multiply_add<Right::k_major>(state[j], state[j + 1], left[t],
+                                         tile + t * 16 * kLd + j * 8, kLd, lane);
+          }
+        }
+      }
+    }
+  }
+  if (is_state && p.final_state.present()) {
+    store_state(p.final_state, state, n, h, key_dim, dv, lane);
+  }
+}
+
+template <class E>
+Status launch_chain(const ChunkFwdH &p, const Launch &l) {
+  ChainPlan plan;
+  const int tiles = static_cast<int>(p.value_dim) / 16;
+  plan.warps = tiles < kStageWarps ? tiles : kStageWarps;
+  plan.column_blocks = (tiles + plan.warps - 1) / plan.warps;
+  plan.aligned_k = rows_aligned(p.k);
+  plan.aligned_w = rows_aligned(p.w);
+  plan.aligned_u = rows_aligned(p.u);
+  plan.aligned_v = rows_aligned(p.v_new);
+  plan.staged_h = p.h.dtype == p.k.dtype && p.h.stride[3] == 1 && rows_aligned(p.h);
+  return launch<chain_kernel<E>>("chunk_fwd_h", l,
+                                 p.sequences.count * p.heads.value_heads * plan.column_blocks,
+                                 plan.warps * 32, kSharedBytes, p, plan);
+}
+
+}  // namespace
+
+bool chunk_fwd_h_c64_applies(const ChunkFwdH &p, const Launch &l) {
+  return kSharedBytes <= static_cast<size_t>(l.device->shared_memory) && p.k.dtype != DType::f32 &&
+         p.chunk_size == kTokens && p.key_dim <= kMaxKeys;
+}
+
+Status chunk_fwd_h_c64(const ChunkFwdH &p, const Launch &l) {
+  return p.k.dtype == DType::bf16 ? launch_chain<bf16>(p, l) : launch_chain<f16>(p, l);
+}
+
+}  // namespace gdn::cuda

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Fails if a kernel of a library keeps anything in local memory (register spills, stack frames)
+# beyond what is listed here.
+#
+#   tests/gpu/check_registers.sh CUOBJDUMP LIBRARY
+set -euf -o pipefail
+
+cuobjdump=${1:?usage: check_registers.sh CUOBJDUMP LIBRARY}
+library=${2:?usage: check_registers.sh CUOBJDUMP LIBRARY}
+
+# src/cuda/CMakeLists.txt says why: parts of mangled names and the bytes a thread that they may take.
+allowed='
+fused_kernelI6__halfLi128E 56
+fused_kernelI13__nv_bfloat16Li128E 16
+fused_kernelIfLi256E 72
+conv1d_fwd_kernelI6__halfLi4E 32
+conv1d_fwd_kernelI13__nv_bfloat16Li4E 32
+'
+
+"$cuobjdump" -res-usage "$library" 2>/dev/null | awk -v allowed="$allowed" '
+  BEGIN {
+    n = split(allowed, line, "\n")
+    for (i = 1; i <= n; ++i) if (split(line[i], f, " ") == 2) limit[f[1]] = f[2]
+  }
+  /^arch = / { arch = $3 }
+  /Function / { name = $2 }
+  /STACK:/ {
+    ++kernels
+    bytes = $0
+    sub(/.*STACK:/, "", bytes)
+    sub(/ .*/, "", bytes)
+    most = 0
+    for (part in limit) if (index(name, part)) most = limit[part]
+    if (bytes + 0 > most + 0) {
+      print arch, name, bytes " bytes, allowed " most
+      bad = 1
+    }
+  }
+  END {
+    print kernels + 0, "kernels"
+    exit bad || kernels == 0
+  }'
