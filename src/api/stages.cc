@@ -55,8 +55,16 @@ Tensor read_h(Call *call, const DLTensor *t, const Tensor &k, Shapes *s, bool v_
   call->require("h", t, "of shape [NT, HV, DK, DV]");
   Dim rows{"NT"};
   const Tensor h = read_state(call, "h", t, Types::f32_or(k, "k"), &rows, s, v_first, use);
-  // Without cu_seqlens the rows are known without reading memory.
-  if (call->ok() && !p.sequences.packed()) check_h_rows(call, h, p.sequences, p.chunk_size);
+  if (!call->ok()) return h;
+  // Without cu_seqlens the rows are known without reading memory; with it, how many there are at
+  // least: on CUDA that keeps chunks within h when nobody checks what cu_seqlens holds.
+  const int64_t least = (p.sequences.tokens + p.chunk_size - 1) / p.chunk_size;
+  if (!p.sequences.packed()) {
+    check_h_rows(call, h, p.sequences, p.chunk_size);
+  } else if (h.shape[0] < least) {
+    call->invalid("h has ", h.shape[0], " rows, expected at least ", least, ": ",
+                  p.sequences.tokens, " tokens in chunks of ", p.chunk_size, ".");
+  }
   return h;
 }
 

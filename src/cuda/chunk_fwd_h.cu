@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
   const int64_t h = item % p.heads.value_heads, n = item / p.heads.value_heads;
   const int64_t hk = p.heads.key_head(h);
   const SequenceSpan span = clamped_span(p.sequences, n);
-  int64_t index = units_before(p.sequences, n, chunk, true, fresh_lane());
+  int64_t index = first_chunk(p.sequences, n, span, chunk, p.h.shape[0], fresh_lane());
 
   const int ld = padded<E>(key_dim), ldv = padded<E>(plan.warps * 16);
   const int rows = max(chunk, kTile);

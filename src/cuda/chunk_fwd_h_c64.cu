@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(kStageThreads, kBlocks)
   const int64_t h = item % p.heads.value_heads, n = item / p.heads.value_heads;
   const int64_t hk = p.heads.key_head(h);
   const SequenceSpan span = clamped_span(p.sequences, n);
-  int64_t index = units_before(p.sequences, n, kTokens, true, lane);
+  int64_t index = first_chunk(p.sequences, n, span, kTokens, p.h.shape[0], lane);
 
   E *const ring = reinterpret_cast<E *>(memory);
   E *const values = ring + kRing * kTokens * kLd;

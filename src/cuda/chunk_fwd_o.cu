@@ -66,7 +66,7 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 3
   const int64_t heads = p.heads.value_heads, h = blockIdx.x % heads, index = blockIdx.x / heads;
   const int64_t hk = p.heads.key_head(h);
   const ChunkPlace place = find_chunk(p.sequences, kChunk, index, lane);
-  if (place.length == 0) return;
+  if (place.length == 0 || index >= p.h.shape[0]) return;
   E *const q = reinterpret_cast<E *>(memory);  // A warp's rows later hold its rows of O.
   E *const kv = q + kChunk * kLd;
   E *const state = kv + kChunk * kLd;

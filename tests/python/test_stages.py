@@ -141,3 +141,13 @@ def test_out():
     assert stages.chunk_fwd_o(q, k, v_new, h, c, out=o) is o
     fused, _ = gdn.chunk_gated_delta_rule(q, k, v, g, beta)
     assert relative_error(o, values(fused)) < 1e-5
+
+
+def test_rows_of_h_must_fit_the_chunks():
+    q, k, v, *_ = setup("packed", "f32")
+    cu = torch.tensor([0, 1, 2, 3, 150], dtype=torch.int32)  # 1 + 1 + 1 + 3 chunks
+    h = torch.zeros(6, v.shape[2], q.shape[3], v.shape[3])
+    stages.chunk_fwd_o(q, k, v, h, cu_seqlens=cu)
+    for rows, expected in ((2, "at least 3"), (5, "6"), (0, "at least 3")):
+        with pytest.raises(ValueError, match=rf"^h has {rows} rows, expected {expected}:"):
+            stages.chunk_fwd_o(q, k, v, h[:rows], cu_seqlens=cu)

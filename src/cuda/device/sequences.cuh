@@ -35,6 +35,16 @@ __device__ inline int64_t units_before(const Sequences &s, int64_t n, int64_t si
   return sum;
 }
 
+/// Number of the first chunk of sequence n among all chunks of the call, which is its row of a
+/// tensor with a row for each chunk. The api has seen that `rows` are enough for the tokens cut in
+/// one sequence; whatever cu_seqlens holds, the sequence's chunks end within them. For a whole
+/// warp.
+__device__ inline int64_t first_chunk(const Sequences &s, int64_t n, const SequenceSpan &span,
+                                      int64_t size, int64_t rows, int lane) {
+  const int64_t chunks = (span.length + size - 1) / size;
+  return min(units_before(s, n, size, true, lane), rows - chunks);
+}
+
 /// One chunk of one sequence.
 struct ChunkPlace {
   int64_t sequence;
