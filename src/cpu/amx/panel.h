@@ -86,12 +86,14 @@ struct Share {
   tile_zero<3>();
 }
 
-/// Tiles 0 to 3, [token half][half], += left [32][32] * right [32][32].
-[[gnu::always_inline]] inline void multiply_tokens(const uint8_t *left, const uint8_t *right) {
+/// Tiles 0 to 3, [token half][half], += left [32][32] * right [32][32], whose second half lies
+/// `half` bytes on.
+[[gnu::always_inline]] inline void multiply_tokens(const uint8_t *left, const uint8_t *right,
+                                                   int64_t half = kTileBytes) {
   tile_load<6>(right);
   tile_load<4>(left);
   tile_dp<0, 4, 6>();
-  tile_load<7>(right + kTileBytes);
+  tile_load<7>(right + half);
   tile_dp<1, 4, 7>();
   tile_load<5>(left + kTileBytes);
   tile_dp<2, 5, 6>();
@@ -106,7 +108,8 @@ struct Share {
 }
 
 /// Tiles 0 to 3 += left tiles 4 and 5 as they are loaded * right.
-[[gnu::always_inline]] inline void multiply_loaded(const uint8_t *right, int64_t half) {
+[[gnu::always_inline]] inline void multiply_loaded(const uint8_t *right,
+                                                   int64_t half = kTileBytes) {
   tile_load<6>(right);
   tile_dp<0, 4, 6>();
   tile_load<7>(right + half);
@@ -120,7 +123,7 @@ struct Share {
 [[gnu::always_inline]] inline void multiply_halves(const uint8_t *left, const uint8_t *right) {
   multiply_tokens(left + 2 * kTileBytes, right);
   multiply_tokens(left, right);
-  multiply_loaded(right + 2 * kTileBytes, kTileBytes);
+  multiply_loaded(right + 2 * kTileBytes);
 }
 
 /// out [token half][half] = left [32][32] * right [32][32], in halves.
@@ -262,14 +265,7 @@ template <bool kFull, int B>
 /// Tiles 0 to 3, [row half][column half], += 32 rows of K^T of one block of tokens * w.
 [[gnu::always_inline]] inline void multiply_written(const uint8_t *left, const uint8_t *w) {
   constexpr int64_t kHalfBytes = kWrittenTiles * kTileBytes;
-  tile_load<4>(left);
-  tile_load<6>(w);
-  tile_dp<0, 4, 6>();
-  tile_load<7>(w + kHalfBytes);
-  tile_dp<1, 4, 7>();
-  tile_load<5>(left + kTileBytes);
-  tile_dp<2, 5, 6>();
-  tile_dp<3, 5, 7>();
+  multiply_tokens(left, w, kHalfBytes);
   multiply_loaded(w + kTileBytes, kHalfBytes);
 }
 
