@@ -9,7 +9,7 @@ WHEEL := $(PYTHON) -m pip install -q --disable-pip-version-check --no-build-isol
          --force-reinstall -c constraints.txt --config-settings=build-dir=build/release
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench lint format docs clean setup-% package package-test
+.PHONY: help demo test test-all cuda bench lint format docs clean setup-% package package-test
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +33,17 @@ sanitizer-smoke: setup-test
 	@cmake --build --preset asan
 	@ctest --test-dir build/asan -L sanitizer --output-on-failure
 
-test-all: setup-test-all test full asan tsan mutation fuzz  ## also full sanitizers, mutations, fuzzing
+test-all: setup-test-all test cuda full asan tsan mutation fuzz  ## also CUDA, full sanitizers, mutations, fuzzing
+
+# nvcc 13.0 from PyPI where there is none on the PATH.
+NVCC ?= $(or $(shell command -v nvcc),$(CURDIR)/.venv/cuda/bin/nvcc)
+
+cuda: setup-cuda  ## the CUDA backend on a machine without a GPU: build, launch plans, registers
+	@echo "== building libgdn with the CUDA backend (minutes)"
+	@$(WHEEL) --config-settings=cmake.define.GDN_BUILD_TESTS=ON --config-settings=cmake.define.GDN_CUDA=ON \
+	  --config-settings=cmake.define.CMAKE_CUDA_COMPILER=$(NVCC) .
+	@ctest --test-dir build/release -R '^(no_gpu|cuda_)' --no-tests=error --output-on-failure
+	@$(PYTHON) -m pytest -q tests/python/test_threads.py
 
 full: setup-test-all
 	@echo "== C and C++ tests, the whole ladder"

@@ -2,12 +2,12 @@
 # Installs what a target needs: Debian packages (apt-get, with sudo unless root) and a virtual
 # environment in .venv with PyPI packages. Does nothing where all is there already.
 #
-#   scripts/setup.sh demo|test|test-all|lint|docs|bench
+#   scripts/setup.sh demo|test|test-all|cuda|lint|docs|bench
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 usage() {
-  echo "usage: scripts/setup.sh demo|test|test-all|lint|docs|bench" >&2
+  echo "usage: scripts/setup.sh demo|test|test-all|cuda|lint|docs|bench" >&2
   exit 2
 }
 [ $# -eq 1 ] || usage
@@ -18,6 +18,7 @@ case "$1" in
   demo) debian=$build pypi=demo ;;
   test) debian=$test pypi=test ;;
   test-all) debian="$test clang libclang-rt-14-dev" pypi=test ;;
+  cuda) debian=$test pypi=$(command -v nvcc >/dev/null && echo test || echo cuda) ;;
   lint) debian="$test clang-format clang-tidy" pypi=lint ;;
   docs) debian="doxygen graphviz" pypi= ;;
   bench) debian="$build libnuma1" pypi=demo ;;
@@ -84,5 +85,16 @@ install_pypi() {
   echo "$sum" >".venv/.setup-$pypi"
 }
 
+# PyPI's parts of the CUDA toolkit lack two names that CMake and nvcc look for. The whole is found as
+# .venv/cuda.
+arrange_toolkit() {
+  local toolkit
+  toolkit=$(echo .venv/lib/python3*/site-packages/nvidia/cu13)
+  ln -sfn lib "$toolkit/lib64"
+  ln -sfn libcudart.so.13 "$toolkit/lib/libcudart.so"
+  ln -sfn "${toolkit#.venv/}" .venv/cuda
+}
+
 install_debian
 install_pypi
+[ "$pypi" != cuda ] || arrange_toolkit
