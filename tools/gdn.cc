@@ -50,14 +50,14 @@ int main(int argc, char **argv) {
     return e.get_exit_code();
   } catch (const CLI::ParseError &e) {
     return app.exit(e) == 0 ? 0 : 2;  // --help and --version are "errors" of code 0
-  } catch (const std::bad_alloc &) {
-    fmt::print(stderr, "gdn: not enough memory for gdn{} with these sizes\n", command_name(app));
-    return 1;
-  } catch (const std::length_error &) {  // more than a container can ever hold
-    fmt::print(stderr, "gdn: not enough memory for gdn{} with these sizes\n", command_name(app));
-    return 1;
   } catch (const std::exception &e) {
-    fmt::print(stderr, "gdn: {}\n", e.what());
+    // length_error: more than a container can ever hold
+    const bool memory = dynamic_cast<const std::bad_alloc *>(&e) != nullptr ||
+                        dynamic_cast<const std::length_error *>(&e) != nullptr;
+    fmt::print(stderr, "gdn: {}\n",
+               memory
+                   ? fmt::format("not enough memory for gdn{} with these sizes", command_name(app))
+                   : e.what());
     return 1;
   }
   return 0;
