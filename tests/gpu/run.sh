@@ -1,32 +1,53 @@
 #!/usr/bin/env bash
-# Runs the tests of the CUDA backend on a machine with a GPU and prints a short table.
+# Runs all tests of the CUDA backend on a machine with a GPU and prints a short table.
 #
-#   tests/gpu/run.sh BUILD_DIR [quick|full] [LOG_DIR]
+#   tests/gpu/run.sh [--no-python] BUILD_DIR [quick|full] [LOG_DIR]
 #
 # The programs of the CPU tests run against the GPU through libgdn_gpu_mirror.so; gpu_test is the
 # GPU's own. Head widths that are multiples of 8 but not of 16 are the CPU backend's alone: gpu_test
-# checks that the GPU refuses them, and the cases that have them are left out here.
+# checks that the GPU refuses them, and the cases that have them are left out here. Then
+# compute-sanitizer, and the Python tests (run_python.sh, which says what they need), unless
+# --no-python leaves them out.
+#
+# The last line is "all ok" or names what failed, and the exit status says the same.
 #
 # GDN_RACECHECK_LIBRARY names a libgdn.so built with -DGDN_CUDA_RACECHECK=ON, for racecheck
-# of the Hopper kernel.
+# of the Hopper kernel. pack.sh makes an archive of all this for a machine without the sources.
 set -uf
 
-build=${1:?usage: run.sh BUILD_DIR [quick|full] [LOG_DIR]}
+with_python=yes
+if [ "${1:-}" = --no-python ]; then
+  with_python=no
+  shift
+fi
+build=$(realpath "${1:?usage: run.sh [--no-python] BUILD_DIR [quick|full] [LOG_DIR]}") || exit 1
 mode=${2:-quick}
-logs=${3:-$build/gpu-logs}
+logs=$(realpath -m "${3:-$build/gpu-logs}")
+case $mode in quick | full) ;; *)
+  echo "run.sh: expected quick or full, found $mode"
+  exit 2
+  ;;
+esac
 mkdir -p "$logs"
 not_for_gpu='-*dims_8x8*:*dims_24x200*:*dims_96x40*'
-status=0
+failed=()
+# The programs of a packed build find the library here, whatever folder they were built in.
+export LD_LIBRARY_PATH="$build/src${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 
-nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.mem --format=csv,noheader || exit 1
+card=$(nvidia-smi --format=csv,noheader --query-gpu=name,driver_version,clocks.sm,clocks.mem 2>&1) ||
+  { echo "run.sh: nvidia-smi finds no GPU: $card"; exit 1; }
+IFS=, read -r name driver sm memory <<<"$card"
+printf '%s, %s, driver%s, SM clock%s, memory clock%s\n' \
+  "$(date '+%Y-%m-%d %H:%M')" "$name" "$driver" "$sm" "$memory"
 
-# report NAME LOG EXIT_STATUS SECONDS
+# report NAME LOG EXIT_STATUS SECONDS: where no test ran, that is no success.
 report() {
-  local passed
+  local passed verdict=ok
   passed=$(grep -oE 'PASSED  \] [0-9]+' "$2" | grep -oE '[0-9]+$' || echo 0)
-  printf '%-34s %-5s %6s passed %4s s\n' "$1" "$([ "$3" = 0 ] && echo ok || echo FAIL)" "$passed" "$4"
-  if [ "$3" != 0 ]; then
-    status=1
+  if [ "$3" != 0 ] || [ "$passed" = 0 ]; then verdict=FAIL; fi
+  printf '%-34s %-5s %6s passed %4s s\n' "$1" $verdict "$passed" "$4"
+  if [ $verdict = FAIL ]; then
+    failed+=("$1")
     grep -E '^\[  FAILED|gpu mirror|error' "$2" | head -20
   fi
 }
@@ -61,6 +82,7 @@ for suite in small quick $([ "$mode" = full ] && echo full); do
   mirrored fwd_test "$suite.*"
   mirrored stage_test "$suite.*"
 done
+
 if command -v compute-sanitizer >/dev/null; then
   # sanitizer TOOL FILTER
   sanitizer() {
@@ -82,6 +104,17 @@ if command -v compute-sanitizer >/dev/null; then
   fi
 else
   echo 'compute-sanitizer was not found: memcheck, initcheck, synccheck and racecheck did not run'
-  status=1
+  failed+=(compute-sanitizer)
 fi
-exit $status
+
+if [ $with_python = yes ]; then
+  "$(dirname "$0")/run_python.sh" "$logs" || failed+=(python)
+else
+  echo 'the Python tests did not run: --no-python'
+fi
+
+if [ ${#failed[@]} != 0 ]; then
+  echo "FAILED: ${failed[*]}"
+  exit 1
+fi
+echo 'all ok'
