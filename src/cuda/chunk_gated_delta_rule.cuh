@@ -21,6 +21,9 @@
 //     O^T  = (S^T Q^T) diag(scale r_q e^c) + V'^T P^T
 //     S^T <- e^{c_last} S^T + (V'^T diag(r e^{c_last - c})) K
 //
+// In bf16 X, V', P and the left operand of the update are in two parts as well; a product of two
+// low parts, which f32 would round away, is left out.
+//
 // A step has two phases. In the first each warp forms X and S^T Q^T; the first warp also inverts I
 // + A, and meanwhile the others form A and P of the next step. The second is the rest, and the last
 // warp computes the gates two steps ahead.
@@ -29,9 +32,6 @@ namespace gdn::cuda {
 
 template <class E>
 constexpr int kFusedThreads = kStateWarps<E> * 32;
-/// Blocks of a multiprocessor.
-template <class E, int kKeyDim>
-constexpr int kFusedBlocks = kKeyDim == 128 && sizeof(E) == 2 ? 2 : 1;
 
 /// What follows from shapes and alignment.
 struct FusedPlan {
@@ -52,13 +52,14 @@ __device__ void clear_output(const DeltaRule &p, const SequenceSpan &span, int64
 }
 
 /// The first phase of a step: o = S^T Q^T; returns X^T. k, q: the step's tiles; v: the warp's 16
-/// columns of V. One pass over the state: rounded to E and kept for a second, it would take half as
-/// many registers again.
+/// columns of V, which the low part of X replaces where there is one, a lane's in a row: registers
+/// are short. One pass over the state: rounded to E and kept for a second, it would take half as
+/// many of them again.
 template <int kLd, int kLdV, class E, int kFragments>
 __device__ __forceinline__ StepOperand<E> project(float (&o)[4][4],
                                                   const float (&state)[kFragments][4],
                                                   const StepGates &g, const E *k, const E *q,
-                                                  const E *v) {
+                                                  E *v) {
   const int lane = fresh_lane();
   float x[4][4] = {};
 #pragma unroll
@@ -85,10 +86,21 @@ __device__ __forceinline__ StepOperand<E> project(float (&o)[4][4],
       for (int e = 0; e < 4; ++e) to[e] = fmaf(-((e & 1) != 0 ? f.y : f.x), to[e], values[j][e]);
     }
   }
+  if constexpr (kTwoParts<E>) {
+    __syncwarp();  // No other warp reads these columns of V.
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      LeftTile<E> high, low;
+      split(high, low, x, half);
+      *reinterpret_cast<uint4 *>(v + lane * kLdV + half * 8) =
+          make_uint4(low.r[0], low.r[1], low.r[2], low.r[3]);
+    }
+  }
   return StepOperand<E>(x);
 }
 
-/// The second phase. k: the step's tile; v: the warp's 16 columns of V, which O replaces.
+/// The second phase. k: the step's tile; v: the warp's 16 columns of V, with the low part of X in
+/// their place where there is one; O replaces them.
 template <int kLd, int kLdV, class E, int kFragments>
 __device__ __forceinline__ void advance(float (&state)[kFragments][4], float (&o)[4][4],
                                         const StepOperand<E> &x, const FusedShared<E> &s,
@@ -100,14 +112,16 @@ __device__ __forceinline__ void advance(float (&state)[kFragments][4], float (&o
     const LeftTile<E> a = x.at(half);
     multiply_triangle(u, a, s.t_high, half, lane);
     if constexpr (sizeof(E) == 2) multiply_triangle(u, a, s.t_low, half, lane);
+    if constexpr (kTwoParts<E>) {
+      const uint4 low = *reinterpret_cast<const uint4 *>(v + lane * kLdV + half * 8);
+      multiply_triangle(u, LeftTile<E>{{low.x, low.y, low.z, low.w}}, s.t_high, half, lane);
+    }
   }
   if constexpr (kNarrowRange<E>) scale_tokens(u, g.power, lane);
-  const auto put_output = [&](const StepOperand<E> &values) {
+  // O <- (S^T Q^T) diag(scale r_q e^c) + V'^T P^T; add_half adds the product for 16 tokens of V'.
+  const auto put_output = [&](auto add_half) {
     scale_tokens(o, g.query_decay, lane);
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      multiply_triangle(o, values.at(half), s.p[buffer], half, lane);
-    }
+    add_half(0), add_half(1);
     __syncwarp();  // No other warp reads these columns of V.
     if constexpr (sizeof(E) == 2) {
       const StepOperand<E> out(o);
@@ -118,37 +132,64 @@ __device__ __forceinline__ void advance(float (&state)[kFragments][4], float (&o
       for (int j = 0; j < 4; ++j) store_transposed(v + j * 8 * kLdV, kLdV, o[j], lane);
     }
   };
-  const auto update_state = [&](const StepOperand<E> &update) {
+  const auto decay_state = [&] {
 #pragma unroll
     for (int j = 0; j < kFragments; ++j) {
 #pragma unroll
       for (int e = 0; e < 4; ++e) state[j][e] *= g.decay;
     }
+  };
+  if constexpr (kTwoParts<E>) {
+    LeftTile<E> high, low;
+    put_output([&](int half) {
+      split(high, low, u, half);
+      multiply_triangle(o, high, s.p[buffer], half, lane);
+      multiply_triangle(o, high, s.p_low[buffer], half, lane);
+      multiply_triangle(o, low, s.p[buffer], half, lane);
+    });
+    scale_tokens(u, g.to_end, lane);
+    decay_state();
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const LeftTile<E> a = update.at(half);
+      split(high, low, u, half);
 #pragma unroll
       for (int j = 0; j < kFragments; j += 2) {
-        multiply_add<Right::k_major>(state[j], state[j + 1], a, k + half * 16 * kLd + j * 8, kLd,
-                                     lane);
-        if (kNarrowRange<E> && half == 1) {
-#pragma unroll
-          for (int e = 0; e < 4; ++e) state[j][e] *= g.undo, state[j + 1][e] *= g.undo;
-        }
+        multiply_add_parts<Right::k_major>(state[j], state[j + 1], high, low,
+                                           k + half * 16 * kLd + j * 8, kLd, lane);
       }
     }
-  };
-  // Whichever order needs fewer registers.
-  if constexpr (sizeof(E) == 2) {
-    const StepOperand<E> values(u);
-    scale_tokens(u, g.to_end, lane);
-    const StepOperand<E> update(u);
-    put_output(values);
-    update_state(update);
   } else {
-    put_output(StepOperand<E>(u));
-    scale_tokens(u, g.to_end, lane);
-    update_state(StepOperand<E>(u));
+    const auto update_state = [&](const StepOperand<E> &update) {
+      decay_state();
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const LeftTile<E> a = update.at(half);
+#pragma unroll
+        for (int j = 0; j < kFragments; j += 2) {
+          multiply_add<Right::k_major>(state[j], state[j + 1], a, k + half * 16 * kLd + j * 8, kLd,
+                                       lane);
+          if (kNarrowRange<E> && half == 1) {
+#pragma unroll
+            for (int e = 0; e < 4; ++e) state[j][e] *= g.undo, state[j + 1][e] *= g.undo;
+          }
+        }
+      }
+    };
+    // Whichever order needs fewer registers.
+    const StepOperand<E> values(u);
+    const auto add_half = [&](int half) {
+      multiply_triangle(o, values.at(half), s.p[buffer], half, lane);
+    };
+    if constexpr (sizeof(E) == 2) {
+      scale_tokens(u, g.to_end, lane);
+      const StepOperand<E> update(u);
+      put_output(add_half);
+      update_state(update);
+    } else {
+      put_output(add_half);
+      scale_tokens(u, g.to_end, lane);
+      update_state(StepOperand<E>(u));
+    }
   }
   __syncwarp();
 }
@@ -323,14 +364,7 @@ Status launch_fused(const DeltaRule &p, const Launch &l) {
   plan.aligned_qk = rows_aligned(p.q) && rows_aligned(p.k);
   plan.aligned_v = rows_aligned(p.v);
   plan.aligned_o = rows_aligned(p.o);
-  const auto fits = [&](int stages, size_t blocks) {
-    constexpr size_t kReserved = 1024;  // Of each block, by the driver.
-    return blocks * (fused_shared_bytes<E, kKeyDim>(stages) + kReserved) <=
-           static_cast<size_t>(l.device->shared_memory) + kReserved;
-  };
-  plan.stages = 3;
-  if (!fits(3, kFusedBlocks<E, kKeyDim>)) plan.stages = 2;
-  if (!fits(2, 1)) plan.stages = 1;
+  plan.stages = fused_stages<E, kKeyDim>(static_cast<size_t>(l.device->shared_memory));
   const int64_t blocks = p.sequences.count * p.heads.value_heads * plan.column_blocks;
   return launch<fused_kernel<E, kKeyDim>>("chunk_gated_delta_rule", l, blocks, plan.warps * 32,
                                           fused_shared_bytes<E, kKeyDim>(plan.stages), p, plan);

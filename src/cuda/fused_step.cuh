@@ -36,6 +36,11 @@ struct alignas(16) StepGates {
 template <class E>
 constexpr bool kNarrowRange = std::is_same_v<E, f16>;
 
+/// bf16 alone: X, V', P and the update of the state are products' operands in two parts, as T is,
+/// since where a key repeats under beta near 2, sums over V' cancel and nothing damps an error.
+template <class E>
+constexpr bool kTwoParts = std::is_same_v<E, bf16>;
+
 /// The power of two at or below |x|, between 2^-60 and 2^60; 1 for 0.
 __device__ __forceinline__ float power_below(float x) {
   const int e = static_cast<int>(__float_as_uint(x) >> 23 & 0xff) - 127;
@@ -65,9 +70,10 @@ struct FusedShared {
   StepGates gates[3];                              ///< Of this step and the next two.
   alignas(16) float norm_k[kStep], norm_q[kStep];  ///< rsqrt(sum x^2 + eps), or 1.
   alignas(16) float a[2][kStep][kInverseLd];  ///< a[.][j][i] = A[i, j], of this step and the next.
-  alignas(16) E p[2][kStep * kLdT];           ///< Masked, decayed and scaled Q K^T, likewise.
-  alignas(16) E t_high[kStep * kLdT];         ///< T diag(beta) rounded to E,
-  alignas(16) E t_low[sizeof(E) == 2 ? kStep * kLdT : 1];  ///< and what that rounding left.
+  alignas(16) E p[2][kStep * kLdT];           ///< Masked, decayed and scaled Q K^T, likewise,
+  alignas(16) E p_low[2][kTwoParts<E> ? kStep * kLdT : 1];  ///< and what rounding it left.
+  alignas(16) E t_high[kStep * kLdT];                       ///< T diag(beta) rounded to E,
+  alignas(16) E t_low[sizeof(E) == 2 ? kStep * kLdT : 1];   ///< and what that rounding left.
 };
 
 /// The tiles of a step: K, Q [kStep, kKeyDim], zero past the width, V and later O [kStep, columns].
@@ -83,6 +89,23 @@ template <class E, int kKeyDim>
 size_t fused_shared_bytes(int stages) {
   return (sizeof(FusedShared<E>) + 15) / 16 * 16 +
          static_cast<size_t>(stages) * sizeof(StepTiles<E, kKeyDim>);
+}
+
+/// Blocks of a multiprocessor.
+template <class E, int kKeyDim>
+constexpr int kFusedBlocks = kKeyDim == 128 && sizeof(E) == 2 ? 2 : 1;
+
+/// Steps whose tiles a block keeps, on a GPU that gives one at most `most` bytes: three, if as many
+/// blocks as there are registers for still reside, or if with two stages they would not either.
+template <class E, int kKeyDim>
+int fused_stages(size_t most) {
+  const auto fits = [&](int stages, size_t blocks) {
+    constexpr size_t kReserved = 1024;  // Of each block, by the driver.
+    return blocks * (fused_shared_bytes<E, kKeyDim>(stages) + kReserved) <= most + kReserved;
+  };
+  constexpr size_t kBlocks = kFusedBlocks<E, kKeyDim>;
+  if (fits(3, kBlocks) || (!fits(2, kBlocks) && fits(3, 1))) return 3;
+  return fits(2, 1) ? 2 : 1;
 }
 
 /// Under l2norm: rsqrt(sum x^2 + eps) of the rows of the K and Q tiles, also into the gates.
@@ -110,6 +133,16 @@ __device__ __forceinline__ void apply_norms(FusedShared<E> &s, StepGates &g,
 }
 
 constexpr int kUnits = 6;  ///< 16 x 16 blocks of the lower triangles of A and P.
+
+/// x <- what rounding it to E leaves.
+template <class E>
+__device__ __forceinline__ void subtract_rounded(float (&x)[4]) {
+#pragma unroll
+  for (int e = 0; e < 4; e += 2) {
+    const float2 rounded = unpack2<E>(pack2<E>(x[e], x[e + 1]));
+    x[e] -= rounded.x, x[e + 1] -= rounded.y;
+  }
+}
 
 /// One block of A (unit < 3) or P, from the K and Q tiles.
 template <class E, int kKeyDim>
@@ -144,7 +177,13 @@ __device__ __forceinline__ void masked_products(FusedShared<E> &s, const StepGat
     }
   }
   constexpr int kLd = FusedShared<E>::kLdT;
-  if (is_p) store_unit<E>(s.p[buffer] + rows * kLd + columns, kLd, c, lane);
+  if (!is_p) return;
+  store_unit<E>(s.p[buffer] + rows * kLd + columns, kLd, c, lane);
+  if constexpr (kTwoParts<E>) {
+#pragma unroll
+    for (int j = 0; j < 2; ++j) subtract_rounded<E>(c[j]);
+    store_unit<E>(s.p_low[buffer] + rows * kLd + columns, kLd, c, lane);
+  }
 }
 
 /// T diag(beta) with T = (I + A)^-1, in two parts. The block above the diagonal is never read.
@@ -242,6 +281,20 @@ struct StepOperand<float> {
     return a;
   }
 };
+
+/// Splits columns 16 k .. 16 k + 15 of accumulators into left operands of E: rounded, and what that
+/// has left.
+template <class E>
+__device__ __forceinline__ void split(LeftTile<E> &high, LeftTile<E> &low, const float (&u)[4][4],
+                                      int k) {
+  left_from_accumulators(high, u[2 * k], u[2 * k + 1]);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const float *const x = &u[2 * k + (i >> 1)][(i & 1) * 2];
+    const float2 rounded = unpack2<E>(high.r[i]);
+    low.r[i] = pack2<E>(x[0] - rounded.x, x[1] - rounded.y);
+  }
+}
 
 /// d += a t^T for columns 16 k .. 16 k + 15 of a lower triangular t, [n][k].
 template <class E>

@@ -22,7 +22,11 @@ BACKENDS = {"reference", "cpu", "cuda"}
 # Everything outside src/ sees the public header and the test cases, never a folder of src/.
 OUTSIDE = ("tools", "tests", "python", "bench", "examples")
 # Programs about a part that the public header does not reach, and the folder of src/ they may see.
-UNIT_PROGRAMS = {"tests/pool_test.cc": "cpu", "bench/pool_wake.cc": "cpu"}
+UNIT_PROGRAMS = {
+    "tests/pool_test.cc": "cpu",
+    "tests/gpu/plan_test.cu": "cuda",
+    "bench/pool_wake.cc": "cpu",
+}
 SUFFIXES = {".h", ".hpp", ".c", ".cc", ".cu", ".cuh"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*["<]([^">]+)[">]', re.M)
 

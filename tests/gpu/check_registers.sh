@@ -11,7 +11,7 @@ library=${2:?usage: check_registers.sh CUOBJDUMP LIBRARY}
 # src/cuda/CMakeLists.txt says why: parts of mangled names and the bytes a thread that they may take.
 allowed='
 fused_kernelI6__halfLi128E 56
-fused_kernelI13__nv_bfloat16Li128E 16
+fused_kernelI13__nv_bfloat16Li128E 24
 fused_kernelIfLi256E 72
 conv1d_fwd_kernelI6__halfLi4E 32
 conv1d_fwd_kernelI13__nv_bfloat16Li4E 32

@@ -112,17 +112,23 @@ __device__ __forceinline__ void left_from_shared(LeftTile<E> &a, const E *p, int
 /// How a right operand [k, n] lies in shared memory.
 enum class Right { n_major, k_major };  // n_major: [n][k]; k_major: [k][n].
 
+/// A 16 x 16 right operand of 16-bit elements: k x n fragments (b[0], b[1]) and (b[2], b[3]).
+template <Right kLayout, class E>
+__device__ __forceinline__ void load_right(uint32_t (&b)[4], const E *p, int ld, int lane) {
+  if constexpr (kLayout == Right::n_major) {
+    ldmatrix(b, p + ((lane >> 4) * 8 + (lane & 7)) * ld + ((lane >> 3) & 1) * 8);
+  } else {
+    ldmatrix_trans(b, p + (lane & 15) * ld + (lane >> 4) * 8);
+  }
+}
+
 /// (c0, c1)[16, 16] += a[16, 16] b[16, 16]; p: the tile's first element.
 template <Right kLayout, class E>
 __device__ __forceinline__ void multiply_add(float (&c0)[4], float (&c1)[4], const LeftTile<E> &a,
                                              const E *p, int ld, int lane) {
   if constexpr (sizeof(E) == 2) {
     uint32_t b[4];
-    if constexpr (kLayout == Right::n_major) {
-      ldmatrix(b, p + ((lane >> 4) * 8 + (lane & 7)) * ld + ((lane >> 3) & 1) * 8);
-    } else {
-      ldmatrix_trans(b, p + (lane & 15) * ld + (lane >> 4) * 8);
-    }
+    load_right<kLayout>(b, p, ld, lane);
     mma16816<E>(c0, a.r, b[0], b[1]);
     mma16816<E>(c1, a.r, b[2], b[3]);
   } else {
@@ -163,6 +169,19 @@ __device__ __forceinline__ void multiply_add(float (&c0)[4], float (&c1)[4], con
       }
     }
   }
+}
+
+/// The same with a left operand in two parts, whose right operand is read once.
+template <Right kLayout, class E>
+__device__ __forceinline__ void multiply_add_parts(float (&c0)[4], float (&c1)[4],
+                                                   const LeftTile<E> &high, const LeftTile<E> &low,
+                                                   const E *p, int ld, int lane) {
+  uint32_t b[4];
+  load_right<kLayout>(b, p, ld, lane);
+  mma16816<E>(c0, high.r, b[0], b[1]);
+  mma16816<E>(c1, high.r, b[2], b[3]);
+  mma16816<E>(c0, low.r, b[0], b[1]);
+  mma16816<E>(c1, low.r, b[2], b[3]);
 }
 
 /// Accumulator pair of a 16 x 16 tile that lies transposed ([column][row]) in shared memory.
