@@ -2,6 +2,10 @@
 #include "cuda/device/state.cuh"
 #include "cuda/operations.h"
 
+#if defined(GDN_CUDA_SM90)
+#include "cuda/sm90/chunk_fwd_h.h"
+#endif
+
 // The chain of states. A block owns a sequence, a value head and up to 128 value columns; each warp
 // keeps S^T for 16 columns in registers, as in the fused kernel. A chunk takes two passes over
 // tiles of 32 tokens: V' = u - w S for all of them (kept where u was), then S <- e^{c_last} S + K^T
@@ -61,13 +65,8 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
   extern __shared__ __align__(16) unsigned char memory[];
   const int warp = threadIdx.x >> 5, threads = plan.warps * 32;
   const int key_dim = static_cast<int>(p.key_dim), chunk = static_cast<int>(p.chunk_size);
-  const int column = static_cast<int>(blockIdx.x % plan.column_blocks) * plan.warps * 16;
-  const int columns = min(plan.warps * 16, static_cast<int>(p.value_dim) - column);
-  const int64_t item = blockIdx.x / plan.column_blocks;
-  const int64_t h = item % p.heads.value_heads, n = item / p.heads.value_heads;
-  const int64_t hk = p.heads.key_head(h);
-  const SequenceSpan span = clamped_span(p.sequences, n);
-  int64_t index = first_chunk(p.sequences, n, span, chunk, p.h.shape[0], fresh_lane());
+  auto [column, columns, n, h, hk, span, index] =
+      chain_item(p, plan.warps, plan.column_blocks, chunk, fresh_lane());
 
   const int ld = padded<E>(key_dim), ldv = padded<E>(plan.warps * 16);
   const int rows = max(chunk, kTile);
@@ -223,6 +222,9 @@ Status chunk_fwd_h(const ChunkFwdH &p, const Launch &l) {
   Status s = check_width("chunk_fwd_h", "DK", p.key_dim);
   if (s.ok()) s = check_width("chunk_fwd_h", "DV", p.value_dim);
   if (!s.ok()) return s;
+#if defined(GDN_CUDA_SM90)
+  if (l.hopper && sm90::chunk_fwd_h_applies(p)) return sm90::chunk_fwd_h(p, l);
+#endif
   if (chunk_fwd_h_c64_applies(p, l)) return chunk_fwd_h_c64(p, l);
   return for_type(p.k.dtype, [&](auto e) {
     using E = decltype(e);

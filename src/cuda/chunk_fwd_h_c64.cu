@@ -99,13 +99,8 @@ __global__ void __launch_bounds__(kStageThreads, kBlocks)
   extern __shared__ __align__(16) unsigned char memory[];
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, threads = plan.warps * 32;
   const int key_dim = static_cast<int>(p.key_dim);
-  const int column = static_cast<int>(blockIdx.x % plan.column_blocks) * plan.warps * 16;
-  const int columns = min(plan.warps * 16, static_cast<int>(p.value_dim) - column);
-  const int64_t item = blockIdx.x / plan.column_blocks;
-  const int64_t h = item % p.heads.value_heads, n = item / p.heads.value_heads;
-  const int64_t hk = p.heads.key_head(h);
-  const SequenceSpan span = clamped_span(p.sequences, n);
-  int64_t index = first_chunk(p.sequences, n, span, kTokens, p.h.shape[0], lane);
+  auto [column, columns, n, h, hk, span, index] =
+      chain_item(p, plan.warps, plan.column_blocks, kTokens, lane);
 
   E *const ring = reinterpret_cast<E *>(memory);
   E *const values = ring + kRing * kTokens * kLd;

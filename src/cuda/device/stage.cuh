@@ -61,6 +61,29 @@ __device__ __forceinline__ void load_cumsum(float *c, const Tensor &g, const Chu
   }
 }
 
+/// What a block of the chain of states owns: a sequence, a value head, and value columns in groups
+/// of 16 for each of its warps.
+struct ChainItem {
+  int column, columns;  ///< First value column, and how many.
+  int64_t n, h, hk;
+  SequenceSpan span;
+  int64_t index;  ///< Row of h of the first chunk.
+};
+
+/// The item of this block. For a whole warp.
+__device__ __forceinline__ ChainItem chain_item(const ChunkFwdH &p, int warps, int column_blocks,
+                                                int chunk, int lane) {
+  ChainItem item;
+  item.column = static_cast<int>(blockIdx.x % column_blocks) * warps * 16;
+  item.columns = min(warps * 16, static_cast<int>(p.value_dim) - item.column);
+  const int64_t i = blockIdx.x / column_blocks;
+  item.h = i % p.heads.value_heads, item.n = i / p.heads.value_heads;
+  item.hk = p.heads.key_head(item.h);
+  item.span = clamped_span(p.sequences, item.n);
+  item.index = first_chunk(p.sequences, item.n, item.span, chunk, p.h.shape[0], lane);
+  return item;
+}
+
 /// Calls f with the number of 16-token tiles of a chunk as a constant.
 template <class F>
 Status for_tiles(int64_t chunk, F f) {

@@ -12,20 +12,7 @@ struct Maps {
   CUtensorMap q, k, v, o, g, beta;
 };
 
-/// Rows of 128 elements into two halves of a swizzled tile (`half_size` elements apart), by the
-/// whole warp. Rows from `valid` on are left alone.
-__device__ __forceinline__ void load_rows(bf16 *tile, int half_size, const bf16 *from,
-                                          int64_t stride, int valid, int lane) {
-  for (int r = 0; r < valid; ++r) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int d = i * 32 + lane, half = d >> 6, c = d & 63;
-      tile[half * half_size + r * kHalf + (c ^ ((r & 7) * 8))] = from[r * stride + d];
-    }
-  }
-}
-
-/// The inverse, for O.
+/// Rows of O out of a swizzled tile, by the whole warp.
 __device__ __forceinline__ void store_rows(bf16 *to, int64_t stride, const bf16 *tile, int valid,
                                            int lane) {
   for (int r = 0; r < valid; ++r) {

@@ -3,7 +3,7 @@
 
 #include "cuda/device/inverse.cuh"
 #include "cuda/device/sequences.cuh"
-#include "cuda/sm90/ptx.cuh"
+#include "cuda/sm90/operands.cuh"
 #include "problem/delta_rule.h"
 
 // What the warps of the Hopper kernel share: the layout of shared memory, its barriers, and the
@@ -13,7 +13,6 @@ namespace gdn::cuda::sm90 {
 
 constexpr int kStep = 32;  ///< Tokens a step.
 constexpr int kDim = 128;  ///< DK and DV.
-constexpr int kHalf = 64;  ///< Columns of a row with 128 bytes.
 constexpr int kThreads = 512;
 
 // Depths of the rings. They fill shared memory; the product warpgroup runs kLag steps behind itself
@@ -77,20 +76,6 @@ struct Plan {
   bool sorted;                ///< Take sequences longest first.
   bool tma_qk, tma_v, tma_o;  ///< Else ordinary accesses; the bits are the same.
   bool tma_gates;
-};
-
-/// Position in a ring and parity of its phase.
-template <int kCount>
-struct Ring {
-  int i = 0;
-  int phase = 0;
-
-  __device__ __forceinline__ void next() {
-    if (++i == kCount) {
-      i = 0;
-      phase ^= 1;
-    }
-  }
 };
 
 /// One sequence of one value head.

@@ -16,28 +16,6 @@
 
 namespace gdn::cuda::sm90 {
 
-// Accumulator i of a thread is S[(i / 4) * 8 + 2 (lane % 4) + i % 2, column + 8 (i / 2 % 2)].
-
-template <class S>
-__device__ __forceinline__ void read_state(float (&x)[64], const Tensor &t, int64_t offset) {
-  const S *from = static_cast<const S *>(t.data) + offset;
-#pragma unroll
-  for (int i = 0; i < 64; ++i) {
-    x[i] =
-        to_float(from[((i >> 2) * 8 + (i & 1)) * t.stride[2] + ((i >> 1) & 1) * 8 * t.stride[3]]);
-  }
-}
-
-template <class S>
-__device__ __forceinline__ void write_state(const Tensor &t, int64_t offset, const float (&x)[64]) {
-  S *to = static_cast<S *>(t.data) + offset;
-#pragma unroll
-  for (int i = 0; i < 64; ++i) {
-    to[((i >> 2) * 8 + (i & 1)) * t.stride[2] + ((i >> 1) & 1) * 8 * t.stride[3]] =
-        from_float<S>(x[i]);
-  }
-}
-
 struct StateWarps {
   const DeltaRule &p;
   const Plan &plan;

@@ -37,7 +37,7 @@ bool base_aligned(const Tensor &t) {
 
 }  // namespace
 
-bool make_row_map(CUtensorMap *map, const Tensor &t, int halves) {
+bool make_row_map(CUtensorMap *map, const Tensor &t, int halves, int tokens) {
   const Encode encode = encode_function();
   cuuint64_t batch, token, head;
   if (encode == nullptr || !base_aligned(t) || t.shape[0] == 0 || t.shape[1] == 0 ||
@@ -47,7 +47,8 @@ bool make_row_map(CUtensorMap *map, const Tensor &t, int halves) {
   const auto size = [&](int d) { return static_cast<cuuint64_t>(t.shape[d]); };
   const cuuint64_t dims[5] = {64, size(1), 2, size(2), size(0)};
   const cuuint64_t strides[4] = {token, 128, head, batch};
-  const cuuint32_t box[5] = {64, 32, static_cast<cuuint32_t>(halves), 1, 1};
+  const cuuint32_t box[5] = {64, static_cast<cuuint32_t>(tokens), static_cast<cuuint32_t>(halves),
+                             1, 1};
   const cuuint32_t steps[5] = {1, 1, 1, 1, 1};
   return encode(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 5, t.data, dims, strides, box, steps,
                 CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,

@@ -7,11 +7,11 @@
 
 namespace gdn::cuda::sm90 {
 
-/// Describes a bf16 [B, T, H, 128] tensor to the copy engine as [B, H, 2, T, 64]: a box is 32
+/// Describes a bf16 [B, T, H, 128] tensor to the copy engine as [B, H, 2, T, 64]: a box is `tokens`
 /// tokens of `halves` halves of one head, in rows of 128 bytes with the 128-byte swizzle. False if
 /// strides or alignment do not allow it (or the driver is too old): the kernel then uses ordinary
 /// accesses.
-bool make_row_map(CUtensorMap *map, const Tensor &t, int halves);
+bool make_row_map(CUtensorMap *map, const Tensor &t, int halves, int tokens = 32);
 
 /// Describes an f32 [B, T, HV] tensor: a box is 32 tokens of four heads. False if that cannot be.
 bool make_gate_map(CUtensorMap *map, const Tensor &t);

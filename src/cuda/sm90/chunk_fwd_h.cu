@@ -1,0 +1,384 @@
+#include "cuda/sm90/chunk_fwd_h.h"
+
+#include <limits>
+#include <utility>
+
+#include "cuda/device/stage.cuh"
+#include "cuda/sm90/operands.cuh"
+#include "cuda/sm90/tensor_maps.h"
+
+// The chain of states on Hopper: bf16, DK = DV = 128, chunks of 64 tokens. A block owns a sequence
+// and a value head; two warpgroups keep S^T for 64 value columns each as accumulators:
+//
+//     V'^T = u^T - S^T w^T,   S^T <- e^{c_last} S^T + (V'^T diag(e^{c_last - c})) K
+//
+// A load warp keeps a ring of w, k and u full by TMA, a gate warp turns c into decays. V' replaces
+// u in its tile and leaves from there, h leaves from two tiles of its own, both by TMA: the chain
+// from state to state never waits for memory that the ring can hold. One block a multiprocessor,
+// all of its shared memory. The warpgroups meet each other in a sequence's last, partial chunk
+// only.
+
+namespace gdn::cuda::sm90 {
+namespace {
+
+constexpr int kTokens = 64;
+constexpr int kDim = 128;
+constexpr int kSlots = 3;
+constexpr int kThreads = 320;               ///< Two warpgroups, the load warp, the gate warp.
+constexpr int kTileHalf = kTokens * kHalf;  ///< Elements of half a tile of w, k or u.
+constexpr int kTileBytes = 2 * kTileHalf * 2;
+
+struct ChainShared {
+  bf16 w[kSlots][2][kTileHalf];   ///< [dk half][token][64].
+  bf16 k[kSlots][2][kTileHalf];   ///< [dk half][token][64].
+  bf16 u[kSlots][2][kTileHalf];   ///< [dv half][token][64]; then V'.
+  bf16 h[2][2][kDim * kHalf];     ///< [chunk % 2][dv half][dk][64].
+  float raw[kSlots][kTokens][4];  ///< c of four heads as loaded.
+  float to_end[kSlots][kTokens];  ///< e^(c_last - c); 0 past the chunk's end.
+  float decay[kSlots];            ///< e^c_last.
+  uint64_t raw_full[kSlots];      ///< c has landed.
+  uint64_t full[kSlots];          ///< w, k, u have landed, decays are there.
+  uint64_t empty[kSlots];         ///< Both warpgroups are done with w, k and the decays.
+  uint64_t u_empty[kSlots];       ///< V' has been stored.
+};
+
+constexpr size_t kSharedBytes = sizeof(ChainShared) + 1024;  ///< With room to align.
+
+/// What follows from shapes, strides and alignment; else ordinary accesses, the bits are the same.
+struct ChainPlan {
+  bool tma_in, tma_c, tma_v, tma_h;
+};
+
+struct ChainMaps {
+  CUtensorMap w, k, u, v_new, h, c;
+};
+
+/// The block's sequence and head.
+struct ChainPlace {
+  int sequence, batch, begin, length, head, key_head;
+  int chunks;
+
+  __device__ __forceinline__ int valid(int chunk) const {
+    return min(kTokens, length - chunk * kTokens);
+  }
+  __device__ __forceinline__ int token(int chunk) const { return begin + chunk * kTokens; }
+};
+
+/// For a whole warp: positions go through shuffles, which tells ptxas that they are uniform.
+__device__ __forceinline__ ChainPlace chain_place(const ChunkFwdH &p) {
+  const int heads = static_cast<int>(p.heads.value_heads), item = static_cast<int>(blockIdx.x);
+  ChainPlace at;
+  at.sequence = item / heads;
+  at.head = item - at.sequence * heads;
+  at.key_head = static_cast<int>(p.heads.key_head(at.head));
+  const SequenceSpan span = clamped_span(p.sequences, at.sequence);
+  at.batch = __shfl_sync(kFullWarp, static_cast<int>(span.batch), 0);
+  at.begin = __shfl_sync(kFullWarp, static_cast<int>(span.begin), 0);
+  at.length = __shfl_sync(kFullWarp, static_cast<int>(span.length), 0);
+  at.chunks = (at.length + kTokens - 1) / kTokens;
+  return at;
+}
+
+/// The load warp.
+__device__ __forceinline__ void load_chunks(const ChunkFwdH &p, const ChainPlan &plan,
+                                            const ChainMaps &maps, ChainShared &s,
+                                            const ChainPlace &at, int lane) {
+  Ring<kSlots> slot;
+  for (int i = 0; i < at.chunks; ++i, slot.next()) {
+    const int token = at.token(i);
+    uint64_t *const full = &s.full[slot.i], *const raw_full = &s.raw_full[slot.i];
+    wait(&s.empty[slot.i], slot.phase ^ 1);
+    if (elect()) {
+      if (plan.tma_c) {
+        arrive_expect(raw_full, kTokens * 16);
+        tma_load_gates(s.raw[slot.i][0], &maps.c, at.head & ~3, token, at.batch, raw_full);
+        tma_load_gates(s.raw[slot.i][32], &maps.c, at.head & ~3, token + 32, at.batch, raw_full);
+      } else {
+        arrive(raw_full);
+      }
+      if (plan.tma_in) {
+        arrive_expect(full, 3 * kTileBytes);
+        tma_load(s.w[slot.i], &maps.w, token, 0, at.head, at.batch, full);
+        tma_load(s.k[slot.i], &maps.k, token, 0, at.key_head, at.batch, full);
+      }
+    } else if (kEveryLaneArrives && plan.tma_in) {
+      arrive(full);
+    }
+    __syncwarp();
+    wait(&s.u_empty[slot.i], slot.phase ^ 1);
+    if (plan.tma_in) {
+      if (elect()) tma_load(s.u[slot.i], &maps.u, token, 0, at.head, at.batch, full);
+    } else {
+      const int valid = at.valid(i);
+      load_rows(s.w[slot.i][0], kTileHalf, p.w.at<const bf16>(at.batch, token, at.head),
+                p.w.stride[1], valid, lane);
+      load_rows(s.k[slot.i][0], kTileHalf, p.k.at<const bf16>(at.batch, token, at.key_head),
+                p.k.stride[1], valid, lane);
+      load_rows(s.u[slot.i][0], kTileHalf, p.u.at<const bf16>(at.batch, token, at.head),
+                p.u.stride[1], valid, lane);
+      proxy_fence();
+      __syncwarp();
+      arrive_warp(lane == 0, full);
+    }
+    __syncwarp();
+  }
+}
+
+/// The gate warp.
+__device__ __forceinline__ void form_decays(const ChunkFwdH &p, const ChainPlan &plan,
+                                            ChainShared &s, const ChainPlace &at, int lane) {
+  Ring<kSlots> slot;
+  for (int i = 0; i < at.chunks; ++i, slot.next()) {
+    const int valid = at.valid(i);
+    wait(&s.raw_full[slot.i], slot.phase);
+    float c[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int t = half * 32 + lane;
+      c[half] = 0.0F;
+      if (t < valid && p.g_cumsum.present()) {
+        c[half] = plan.tma_c ? s.raw[slot.i][t][at.head & 3]
+                             : *p.g_cumsum.at<const float>(at.batch, at.token(i) + t, at.head);
+      }
+    }
+    const float last = __shfl_sync(kFullWarp, valid > 32 ? c[1] : c[0], (valid - 1) & 31);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int t = half * 32 + lane;
+      s.to_end[slot.i][t] = t < valid ? decay_of(last - c[half]) : 0.0F;
+    }
+    if (lane == 0) s.decay[slot.i] = decay_of(last);
+    __syncwarp();
+    arrive_warp(lane == 0, &s.full[slot.i]);
+  }
+}
+
+/// A warpgroup of the state. Barriers are waited for and branches taken only while no wgmma is in
+/// flight (else ptxas waits for it first).
+struct ChainWarps {
+  const ChunkFwdH &p;
+  const ChainPlan &plan;
+  const ChainMaps &maps;
+  ChainShared &s;
+  const ChainPlace &at;
+  const int half;  ///< Which 64 value columns.
+  const int warp, lane;
+
+  __device__ __forceinline__ int64_t state_offset(const Tensor &t, int64_t entry) const {
+    return t.offset(entry, at.head, (lane & 3) * 2, half * kHalf + warp * 16 + (lane >> 2));
+  }
+  __device__ __forceinline__ void read(float (&x)[64], const Tensor &t, int64_t entry) const {
+    if (t.dtype == DType::f32) {
+      read_state<float>(x, t, state_offset(t, entry));
+    } else {
+      read_state<bf16>(x, t, state_offset(t, entry));
+    }
+  }
+  __device__ __forceinline__ void write(const Tensor &t, int64_t entry,
+                                        const float (&x)[64]) const {
+    if (t.dtype == DType::f32) {
+      write_state<float>(t, state_offset(t, entry), x);
+    } else {
+      write_state<bf16>(t, state_offset(t, entry), x);
+    }
+  }
+
+  /// All four warps of this warpgroup.
+  __device__ __forceinline__ void meet() const { named_barrier(1 + half, 128); }
+  /// One thread of them, always the same.
+  __device__ __forceinline__ bool leads() const { return warp == 0 && elect(); }
+
+  /// Where this lane's row of two 8 x 8 blocks (rows 8 j .. 8 j + 15, this warp's columns) lies for
+  /// ldmatrix and stmatrix in a swizzled tile.
+  __device__ __forceinline__ bf16 *block(bf16 *tile, int j) const {
+    return tile + (j * 8 + (lane & 7) + (lane >> 4) * 8) * kHalf +
+           ((warp * 16 + ((lane >> 3) & 1) * 8) ^ ((lane & 7) * 8));
+  }
+
+  /// x = V'^T = u^T - product, rounded, and y = x diag(to_end) as left operand.
+  __device__ __forceinline__ void form_values(uint32_t (&x)[16], uint32_t (&y)[16],
+                                              const uint32_t (&u)[16], const float (&product)[32],
+                                              const float2 (&to_end)[8]) const {
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      const float2 f = to_end[j];
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        const float2 from = unpack2<bf16>(u[2 * j + r]);
+        const float a = from.x - product[4 * j + 2 * r], b = from.y - product[4 * j + 2 * r + 1];
+        x[2 * j + r] = pack2<bf16>(a, b);
+        y[2 * j + r] = pack2<bf16>(a * f.x, b * f.y);
+      }
+    }
+  }
+
+  /// Keeps what lies past the end of a partial chunk, NaN perhaps, out of the state.
+  __device__ __forceinline__ void clear_tail(uint32_t (&y)[16], bf16 *k, int valid) const {
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      const int token = j * 8 + (lane & 3) * 2;
+      const uint32_t keep = token + 1 < valid ? 0xffffffffu : token < valid ? 0xffffu : 0u;
+      y[2 * j] &= keep, y[2 * j + 1] &= keep;
+    }
+    for (int i = valid * 8 + warp * 32 + lane; i < kTokens * 8; i += 128) {
+      reinterpret_cast<uint4 *>(k)[i] = make_uint4(0, 0, 0, 0);
+    }
+    proxy_fence();
+    named_barrier(3, 256);  // Each warpgroup has cleared half of K.
+  }
+
+  /// V' of a partial chunk, or of one that the copy engine cannot take, from its tile.
+  __device__ __forceinline__ void store_values(const bf16 *tile, int token, int valid) const {
+    bf16 *const to = p.v_new.at<bf16>(at.batch, token, at.head, half * kHalf);
+    for (int i = warp * 32 + lane; i < valid * kHalf; i += 128) {
+      const int r = i >> 6, c = i & 63;
+      to[r * p.v_new.stride[1] + c] = tile[r * kHalf + (c ^ ((r & 7) * 8))];
+    }
+  }
+
+  __device__ __forceinline__ void run() const {
+    int index = 0;
+    if (at.chunks > 0) {
+      const SequenceSpan span = {at.batch, at.begin, at.length};
+      index = static_cast<int>(
+          first_chunk(p.sequences, at.sequence, span, kTokens, p.h.shape[0], lane));
+      index = __shfl_sync(kFullWarp, index, 0);
+    }
+    float state[64];
+#pragma unroll
+    for (int i = 0; i < 64; ++i) state[i] = 0.0F;
+    if (p.initial_state.present()) read(state, p.initial_state, at.sequence);
+    Ring<kSlots> slot;
+    int stored = kSlots - 2;  // Slot of two chunks ago.
+    for (int i = 0; i < at.chunks; ++i, ++index, slot.next()) {
+      const int valid = at.valid(i), token = at.token(i);
+      uint32_t left[32], u[16], x[16], y[16];
+      float product[32];
+      float2 to_end[8];
+#pragma unroll
+      for (int j = 0; j < 32; ++j) left[j] = pack2<bf16>(state[2 * j], state[2 * j + 1]);
+      if (!plan.tma_h) write(p.h, index, state);
+      if (leads()) {
+        tma_store_wait_read<1>();  // All but the last chunk's: its tile of h comes after next.
+        if (i >= 2) arrive(&s.u_empty[stored]);
+      }
+      stored = stored + 1 == kSlots ? 0 : stored + 1;
+      __syncwarp();
+      meet();
+      wait(&s.full[slot.i], slot.phase);
+      const float decay = s.decay[slot.i];
+#pragma unroll
+      for (int j = 0; j < 64; ++j) state[j] *= decay;
+
+      bf16 *const u_tile = s.u[slot.i][half], *const h_tile = s.h[i & 1][half];
+      const uint32_t w = descriptor_base(s.w[slot.i], 16);
+      mma_fence();
+#pragma unroll
+      for (int k = 0; k < 8; ++k) {
+        mma_rs_n64(product, left + 4 * k, descriptor128(w, (k >> 2) * kTileHalf * 2 + (k & 3) * 32),
+                   k > 0);
+      }
+      mma_commit();
+#pragma unroll
+      for (int j = 0; j < 16; j += 2) {
+        stmatrix_trans(block(h_tile, j), left[2 * j], left[2 * j + 1], left[2 * j + 2],
+                       left[2 * j + 3]);
+      }
+#pragma unroll
+      for (int j = 0; j < 8; j += 2) {
+        ldmatrix_trans(*reinterpret_cast<uint32_t(*)[4]>(u + 2 * j), block(u_tile, j));
+      }
+#pragma unroll
+      for (int j = 0; j < 8; ++j) {
+        to_end[j] = *reinterpret_cast<const float2 *>(&s.to_end[slot.i][j * 8 + (lane & 3) * 2]);
+      }
+      mma_wait<0>();
+      pin(product);
+      form_values(x, y, u, product, to_end);
+      if (valid < kTokens) clear_tail(y, s.k[slot.i][half], valid);
+
+      const uint32_t k_base = descriptor_base(s.k[slot.i], kTileHalf * 2);
+      mma_fence();
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        mma_rs_n128(state, y + 4 * k, descriptor128(k_base, k * 2048));
+      }
+      mma_commit();
+      __syncwarp();  // This warp alone reads these columns of u.
+#pragma unroll
+      for (int j = 0; j < 8; j += 2) {
+        stmatrix_trans(block(u_tile, j), x[2 * j], x[2 * j + 1], x[2 * j + 2], x[2 * j + 3]);
+      }
+      proxy_fence();
+      mma_wait<0>();
+      pin(state);
+      meet();
+      const bool store_v = plan.tma_v && valid == kTokens;
+      if (leads()) {
+        arrive(&s.empty[slot.i]);
+        if (plan.tma_h) tma_store(&maps.h, 0, half, at.head, index, h_tile);
+        if (store_v) tma_store(&maps.v_new, token, half, at.head, at.batch, u_tile);
+        tma_store_commit();
+      }
+      __syncwarp();
+      if (!store_v) store_values(u_tile, token, valid);
+    }
+    if (p.final_state.present()) write(p.final_state, at.sequence, state);
+    if (leads()) tma_store_wait();
+  }
+};
+
+__global__ void __launch_bounds__(kThreads, 1)
+    chain_kernel(const __grid_constant__ ChunkFwdH p, const __grid_constant__ ChainPlan plan,
+                 const __grid_constant__ ChainMaps maps) {
+  extern __shared__ unsigned char memory[];
+  ChainShared &s =
+      *reinterpret_cast<ChainShared *>(memory + ((1024 - (shared_address(memory) & 1023)) & 1023));
+  // Through shuffles, as in the fused kernel.
+  const int warp = __shfl_sync(kFullWarp, static_cast<int>(threadIdx.x) >> 5, 0);
+  const int lane = __shfl_sync(kFullWarp, static_cast<int>(threadIdx.x) & 31, threadIdx.x & 31);
+  const ChainPlace at = chain_place(p);
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < kSlots; ++i) {
+      barrier_init(&s.raw_full[i], 1);
+      barrier_init_warps(&s.full[i], 2);  // The loader and the gates.
+      barrier_init(&s.empty[i], 2);       // The warpgroups.
+      barrier_init(&s.u_empty[i], 2);
+    }
+    barrier_init_fence();
+  }
+  __syncthreads();
+  if (warp < 8) {
+    ChainWarps{p, plan, maps, s, at, warp >> 2, warp & 3, lane}.run();
+  } else if (warp == 8) {
+    load_chunks(p, plan, maps, s, at, lane);
+  } else {
+    form_decays(p, plan, s, at, lane);
+  }
+}
+
+}  // namespace
+
+bool chunk_fwd_h_applies(const ChunkFwdH &p) {
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max() / 2;
+  return p.k.dtype == DType::bf16 && p.key_dim == kDim && p.value_dim == kDim &&
+         p.chunk_size == kTokens && p.sequences.tokens <= kMost && p.sequences.batch <= kMost &&
+         p.h.shape[0] <= kMost && p.sequences.count <= kMost / p.heads.value_heads;
+}
+
+Status chunk_fwd_h(const ChunkFwdH &p, const Launch &l) {
+  ChainPlan plan;
+  ChainMaps maps = {};
+  const bool w = make_row_map(&maps.w, p.w, 2, kTokens), k = make_row_map(&maps.k, p.k, 2, kTokens);
+  plan.tma_in = w && k && make_row_map(&maps.u, p.u, 2, kTokens);
+  plan.tma_c = p.g_cumsum.present() && make_gate_map(&maps.c, p.g_cumsum);
+  plan.tma_v = make_row_map(&maps.v_new, p.v_new, 1, kTokens);
+  Tensor h = p.h;  // [NT, DK, HV, DV]: a row of DK where other operands have a token.
+  std::swap(h.shape[1], h.shape[2]);
+  std::swap(h.stride[1], h.stride[2]);
+  plan.tma_h = h.dtype == DType::bf16 && h.stride[3] == 1 && make_row_map(&maps.h, h, 1, kDim);
+  return launch<chain_kernel>("chunk_fwd_h", l, p.sequences.count * p.heads.value_heads, kThreads,
+                              kSharedBytes, p, plan, maps);
+}
+
+}  // namespace gdn::cuda::sm90
