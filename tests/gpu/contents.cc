@@ -9,6 +9,10 @@
 namespace gdn::testing {
 namespace {
 
+void upload(DeviceTensor &t, const std::vector<int32_t> &values) {
+  t.upload(values.data(), values.size() * sizeof(int32_t));
+}
+
 class Contents : public GpuTest {};
 GDN_GPU_SUITE(Contents);
 
@@ -38,6 +42,40 @@ TEST_P(Contents, WildIndices) {
     EXPECT_EQ(call.initial_state.download(), before);
     const Bytes o = call.o.download();
     EXPECT_EQ(o, Bytes(o.size(), 0));
+  }
+}
+
+// The same for every operation that reads cu_seqlens, stages among them. What the offsets then name
+// is written, and nothing else: with the right ones back, all is as it was.
+TEST_P(Contents, WildIndicesOfEveryOperation) {
+  if (std::getenv("GDN_CHECK") != nullptr) GTEST_SKIP() << "GDN_CHECK refuses these contents";
+  const std::vector<int32_t> right = {0, 40, 90, 150};
+  for (const Element type : {Element::bf16, Element::f32}) {
+    const HostProblem p(type, {40, 50, 60}, 2, 4);
+    std::shared_ptr<DeviceTensor> cu_seqlens;
+    std::vector<DeviceOperation> operations = all_operations(p, GetParam(), 0, &cu_seqlens);
+    std::vector<std::vector<Bytes>> expected;
+    for (const DeviceOperation &op : operations) expected.push_back(op.results());
+    for (const std::vector<int32_t> &wild : {std::vector<int32_t>{0, 1 << 30, -5, 150},
+                                             {7, 3, 200, 90},
+                                             {150, 100, 50, 0},
+                                             {-1, 149, 150, 151},
+                                             {-2147483647, 1 << 30, 1 << 30, 2147483647}}) {
+      upload(*cu_seqlens, wild);
+      for (const DeviceOperation &op : operations) {
+        SCOPED_TRACE(op.name());
+        EXPECT_EQ(op.run(GetParam()), "");
+        ASSERT_CUDA(cudaDeviceSynchronize());
+      }
+    }
+    upload(*cu_seqlens, right);
+    for (size_t i = 0; i < operations.size(); ++i) {
+      SCOPED_TRACE(operations[i].name());
+      operations[i].reset();
+      EXPECT_EQ(operations[i].run(GetParam()), "");
+      ASSERT_CUDA(cudaDeviceSynchronize());
+      EXPECT_EQ(operations[i].results(), expected[i]);
+    }
   }
 }
 
@@ -124,10 +162,6 @@ const std::vector<std::pair<std::vector<int32_t>, std::string>> kBadOffsets = {
     {{0, 90, 40, 150}, "cu_seqlens[2] is 40, less than the 90"},
     {{0, 40, 90, 149}, "cu_seqlens ends at 149"},
     {{0, 40, 90, 1 << 30}, "cu_seqlens ends at 1073741824"}};
-
-void upload(DeviceTensor &t, const std::vector<int32_t> &values) {
-  t.upload(values.data(), values.size() * sizeof(int32_t));
-}
 
 TEST_P(Contents, RuleOffsets) {
   const HostProblem p(Element::bf16, {40, 50, 60}, 2, 4);

@@ -89,6 +89,21 @@ TEST_P(Invariance, EveryOperationRunToRun) {
   }
 }
 
+TEST_P(Invariance, EveryOperationAtAnyAlignment) {
+  for (const Element type : kTypes) {
+    for (const int64_t hv : {4, 6}) {
+      const HostProblem p(type, {1, 63, 0, 64, 65, 200}, 2, hv);
+      const std::vector<DeviceOperation> aligned = all_operations(p, GetParam());
+      const std::vector<DeviceOperation> shifted = all_operations(p, GetParam(), 1);
+      ASSERT_EQ(aligned.size(), shifted.size());
+      for (size_t i = 0; i < aligned.size(); ++i) {
+        EXPECT_EQ(aligned[i].results(), shifted[i].results())
+            << aligned[i].name() << " " << name_of(type);
+      }
+    }
+  }
+}
+
 // The last sequence's part of every output, beside what it is alone.
 TEST_P(Invariance, EveryOperationPackedOrAlone) {
   for (const Element type : kTypes) {

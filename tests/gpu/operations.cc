@@ -8,7 +8,8 @@ using Tensor = std::shared_ptr<DeviceTensor>;
 /// Makes operands and keeps the operations.
 class Builder {
  public:
-  Builder(const HostProblem &p, std::string isa) : p_(p), isa_(std::move(isa)), t_(p.tokens()) {
+  Builder(const HostProblem &p, std::string isa, size_t shift)
+      : p_(p), isa_(std::move(isa)), shift_(shift), t_(p.tokens()) {
     std::vector<int32_t> cu = {0};
     for (const int64_t n : p.lengths) {
       cu.push_back(cu.back() + static_cast<int32_t>(n));
@@ -31,15 +32,17 @@ class Builder {
     rows();
     return std::move(operations_);
   }
+  const Tensor &cu_seqlens() const { return cu_; }
 
  private:
   int64_t sequences() const { return static_cast<int64_t>(p_.lengths.size()); }
 
-  static Tensor empty(Element type, std::vector<int64_t> shape, std::vector<int64_t> strides = {}) {
-    return std::make_shared<DeviceTensor>(type, std::move(shape), 0, std::move(strides));
+  Tensor empty(Element type, std::vector<int64_t> shape, std::vector<int64_t> strides = {}) const {
+    return std::make_shared<DeviceTensor>(type, std::move(shape), shift_ * size_of(type),
+                                          std::move(strides));
   }
-  static Tensor filled(Element type, std::vector<int64_t> shape, const std::vector<float> &values,
-                       std::vector<int64_t> strides = {}) {
+  Tensor filled(Element type, std::vector<int64_t> shape, const std::vector<float> &values,
+                std::vector<int64_t> strides = {}) const {
     Tensor t = empty(type, std::move(shape), std::move(strides));
     const Bytes bytes = encoded(type, values);
     t->upload(bytes.data(), t->bytes());
@@ -212,6 +215,7 @@ class Builder {
 
   const HostProblem &p_;
   const std::string isa_;
+  const size_t shift_;
   const int64_t t_;
   int64_t chunks_ = 0, checkpoints_ = 0;
   Tensor cu_, q_, k_, v_, g_, beta_;
@@ -261,8 +265,12 @@ std::vector<Bytes> DeviceOperation::results() const {
   return all;
 }
 
-std::vector<DeviceOperation> all_operations(const HostProblem &p, const std::string &isa) {
-  return Builder(p, isa).build();
+std::vector<DeviceOperation> all_operations(const HostProblem &p, const std::string &isa,
+                                            size_t shift,
+                                            std::shared_ptr<DeviceTensor> *cu_seqlens) {
+  Builder builder(p, isa, shift);
+  if (cu_seqlens != nullptr) *cu_seqlens = builder.cu_seqlens();
+  return builder.build();
 }
 
 }  // namespace gdn::testing

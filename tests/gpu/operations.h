@@ -41,7 +41,11 @@ class DeviceOperation {
 /// Every operation of the library on a problem's data, packed: the fused call with checkpoints, the
 /// recurrent one on a pool, the stages (each fed with what the one before it made), convolution,
 /// gating, norms. Sequences, tokens and chunks are the outermost dimension of every output.
-std::vector<DeviceOperation> all_operations(const HostProblem &p, const std::string &isa);
+/// `shift`: elements past alignment of every operand. `cu_seqlens`: gets the one tensor that all of
+/// them read.
+std::vector<DeviceOperation> all_operations(const HostProblem &p, const std::string &isa,
+                                            size_t shift = 0,
+                                            std::shared_ptr<DeviceTensor> *cu_seqlens = nullptr);
 
 /// The fixture of tests that run on every code path.
 class GpuTest : public ::testing::TestWithParam<std::string> {
