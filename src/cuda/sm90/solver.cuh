@@ -23,38 +23,36 @@ __device__ __forceinline__ void put_plain(bf16 *tile, int column, int row, const
                  pack2<f16>(beta * x[4], beta * x[5]), pack2<f16>(beta * x[6], beta * x[7]));
 }
 
-/// to_end * beta * x for kCount rows from `row` on, rounded to pairs of bf16; `end` gets the last
-/// two before rounding. Returns the sum of the rounding errors, each in units of a normalised key;
-/// the last row's counts if `with_last`.
+/// to_end * beta * x for kCount rows from `row` on, rounded to pairs of bf16. Returns the sum of the
+/// rounding errors, each in units of a normalised key.
 template <bool kNorms, int kCount>
-__device__ __forceinline__ float round_rows(uint32_t (&bits)[kCount / 2], float2 &end,
-                                            const StepGates &g, int row, const float (&x)[kCount],
-                                            float beta, bool with_last) {
+__device__ __forceinline__ float round_rows(uint32_t (&bits)[kCount / 2], const StepGates &g,
+                                            int row, const float (&x)[kCount], float beta) {
   float errors = 0.0F;
 #pragma unroll
   for (int i = 0; i < kCount; i += 2) {
     const float2 scale = *reinterpret_cast<const float2 *>(g.to_end + row + i);
-    end = make_float2(scale.x * (beta * x[i]), scale.y * (beta * x[i + 1]));
-    bits[i / 2] = pack2<bf16>(end.x, end.y);
+    const float2 e = make_float2(scale.x * (beta * x[i]), scale.y * (beta * x[i + 1]));
+    bits[i / 2] = pack2<bf16>(e.x, e.y);
     const float2 rounded = unpack2<bf16>(bits[i / 2]);
-    float e0 = end.x - rounded.x, e1 = end.y - rounded.y;
+    float e0 = e.x - rounded.x, e1 = e.y - rounded.y;
     if constexpr (kNorms) {
       const float2 norm = *reinterpret_cast<const float2 *>(g.inverse_norm + row + i);
       e0 *= norm.x;
       e1 *= norm.y;
     }
-    errors += e0;
-    if (i + 2 < kCount || with_last) errors += e1;
+    errors += e0 + e1;
   }
   return errors;
 }
 
 /// The columns that a lane holds (y and u of invert32) into the T tile.
 ///
-/// What rounding took from a column of E = diag(to_end) T diag(beta) is added to its last row, so
-/// that the column's sum keeps its precision, and with it W = E^T K where keys repeat. With plain
-/// rounding one key repeated over thousands of tokens costs the state 4e-2: the large terms of a
-/// column cancel against each other and their errors do not.
+/// What rounding took from a column of E = diag(to_end) T diag(beta) is added to its first row, so
+/// that the column's sum keeps its precision, and with it W = E^T K where keys repeat: the large
+/// terms of a column cancel against each other there and their errors do not. Above the diagonal
+/// the first row is zero, so that it holds the sum of errors to eight bits; the last row, which is
+/// as large as any, would round it away again.
 template <bool kNorms>
 __device__ __forceinline__ void put_columns(bf16 *tile, const StepGates &g, int lane,
                                             const float (&y)[16], const float (&u)[8]) {
@@ -63,20 +61,18 @@ __device__ __forceinline__ void put_columns(bf16 *tile, const StepGates &g, int 
   put_plain(tile, lane, 16 * h, y, beta_lane);
   put_plain(tile, lane, 16 * h + 8, y + 8, beta_lane);
   put_plain(tile, c, 16 + 8 * h, u, beta_c);
-  const float last = kNorms ? 1.0F / g.inverse_norm[kStep - 1] : 1.0F;
   uint32_t y_bits[8], u_bits[4];
-  float2 y_end, u_end;
-  const float y_errors = round_rows<kNorms>(y_bits, y_end, g, 16 * h, y, beta_lane, h == 0);
-  const float u_errors = round_rows<kNorms>(u_bits, u_end, g, 16 + 8 * h, u, beta_c, h == 0);
-  // Lane 16 + c holds the last rows of columns c and 16 + c, lane c the others' rows of column c.
-  const float from_above = __shfl_up_sync(kFullWarp, y_errors + u_errors, 16);
-  if (h != 0) {
-    y_bits[7] = pack2<bf16>(y_end.x, fmaf(last, y_errors, y_end.y));
-    u_bits[3] = pack2<bf16>(u_end.x, fmaf(last, u_errors + from_above, u_end.y));
-  }
+  const float y_errors = round_rows<kNorms>(y_bits, g, 16 * h, y, beta_lane);
+  const float u_errors = round_rows<kNorms>(u_bits, g, 16 + 8 * h, u, beta_c);
   put_scaled(tile, lane, 16 * h, y_bits);
   put_scaled(tile, lane, 16 * h + 8, y_bits + 4);
   put_scaled(tile, c, 16 + 8 * h, u_bits);
+  // Column c is y of lane c over u of lanes c and 16 + c; column 16 + c is y of lane 16 + c.
+  const float other = __shfl_xor_sync(kFullWarp, u_errors, 16);
+  float first = y_errors + (h == 0 ? u_errors + other : 0.0F);
+  if constexpr (kNorms) first = __fdividef(first, g.inverse_norm[0]);
+  if (lane == 0) first += unpack2<bf16>(y_bits[0]).x;  // All of its rows are below the diagonal.
+  tile[lane * kHalf + ((lane & 7) * 8)] = from_float<bf16>(first);
 }
 
 template <bool kNorms>
