@@ -37,25 +37,31 @@ def activation_flag(activation: Any) -> int:
         ) from None
 
 
+def integer(name: str, value: Any, expected: str = "an integer or None") -> int:
+    """Return an integer option. A bool is none, though Python counts with it."""
+    if isinstance(value, bool):
+        raise TypeError(f"{name}: expected {expected}, got bool.")
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected {expected}, got {type(value).__name__}.") from None
+
+
 def chunk_size_code(chunk_size: Any) -> int:
     """Return the chunk size as an integer; 0 for None."""
     if chunk_size is None:
         return 0
-    if chunk_size not in _CHUNK_SIZES:
-        raise ValueError(f"chunk_size: expected None, 16, 32, 64 or 128, found {chunk_size!r}.")
-    return int(chunk_size)
+    size = integer("chunk_size", chunk_size)
+    if size not in _CHUNK_SIZES:
+        raise ValueError(f"chunk_size: expected None, 16, 32, 64 or 128, found {size}.")
+    return size
 
 
 def positive(name: str, value: Any) -> int:
     """Return a positive integer option; 0 for None."""
     if value is None:
         return 0
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(
-            f"{name}: expected an integer or None, got {type(value).__name__}."
-        ) from None
+    number = integer(name, value)
     if number <= 0 or number >= 1 << 62:
         raise ValueError(f"{name}: expected a positive integer, found {number}.")
     return number
@@ -78,34 +84,28 @@ def delta_rule_flags(
 ) -> int:
     """Return the C flags of the gated delta rule's switches."""
     flags = 0
-    # Tests of identity first: a call a switch would be a tenth of the host's cost of a decode step.
-    if use_qk_l2norm_in_kernel is not False:
-        switch("use_qk_l2norm_in_kernel", use_qk_l2norm_in_kernel)
-        flags |= USE_QK_L2NORM
-    if use_gate_in_kernel is not False:
-        switch("use_gate_in_kernel", use_gate_in_kernel)
-        flags |= USE_GATE
-    if use_beta_sigmoid_in_kernel is not False:
-        switch("use_beta_sigmoid_in_kernel", use_beta_sigmoid_in_kernel)
-        flags |= USE_BETA_SIGMOID
-    if allow_neg_eigval is not False:
-        switch("allow_neg_eigval", allow_neg_eigval)
-        if not use_beta_sigmoid_in_kernel:
-            raise ValueError(
-                "allow_neg_eigval: needs use_beta_sigmoid_in_kernel=True; found False, with which "
-                "beta is taken as given."
-            )
-        flags |= ALLOW_NEG_EIGVAL
+    for name, value, flag in (
+        ("use_qk_l2norm_in_kernel", use_qk_l2norm_in_kernel, USE_QK_L2NORM),
+        ("use_gate_in_kernel", use_gate_in_kernel, USE_GATE),
+        ("use_beta_sigmoid_in_kernel", use_beta_sigmoid_in_kernel, USE_BETA_SIGMOID),
+        ("allow_neg_eigval", allow_neg_eigval, ALLOW_NEG_EIGVAL),
+        ("state_v_first", state_v_first, STATE_V_FIRST),
+    ):
+        if switch(name, value):
+            flags |= flag
+    if allow_neg_eigval and not use_beta_sigmoid_in_kernel:
+        raise ValueError(
+            "allow_neg_eigval: needs use_beta_sigmoid_in_kernel=True; found False, with which "
+            "beta is taken as given."
+        )
     if transpose_state_layout is not None:
-        if not transpose_state_layout and state_v_first:
+        if switch("transpose_state_layout", transpose_state_layout):
+            flags |= STATE_V_FIRST
+        elif state_v_first:
             raise ValueError(
                 "transpose_state_layout: another name of state_v_first; found False beside "
                 "state_v_first=True."
             )
-        switch("transpose_state_layout", transpose_state_layout)
-    if state_v_first is not False or transpose_state_layout:
-        switch("state_v_first", state_v_first)
-        flags |= STATE_V_FIRST
     return flags
 
 

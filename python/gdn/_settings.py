@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import operator
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -14,10 +13,7 @@ version: str = _C.version()
 
 
 def _thread_count(name: str, n: Any) -> int:
-    try:
-        count = operator.index(n)
-    except TypeError:
-        raise TypeError(f"{name}: expected an integer, got {type(n).__name__}.") from None
+    count = _options.integer(name, n, "an integer")
     if not 0 <= count <= _C.MAX_THREADS:
         raise ValueError(f"{name}: expected 0 (the default) to {_C.MAX_THREADS}, found {count}.")
     return count

@@ -9,11 +9,6 @@ namespace gdn::python {
 
 namespace {
 
-[[noreturn]] void raise(PyObject *type, const std::string &message) {
-  PyErr_SetString(type, message.c_str());
-  throw nb::python_error();
-}
-
 /// Scratch memory of a thread, kept from call to call and grown when needed.
 class Workspace {
  public:

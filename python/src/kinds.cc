@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "numpy_kind.h"
+
 namespace gdn::python {
 
 namespace {
@@ -20,38 +22,21 @@ struct KnownType {
 
 /// Objects of torch that calls need, looked up once.
 struct Torch {
-  nb::object tensor_type, empty, empty_like, is_grad_enabled, increment_version;
+  nb::object tensor_type, empty_strided, empty_like, is_grad_enabled, increment_version;
   nb::object forward_ad, unpack_dual, is_forward_enabled;
+  nb::object dispatch_mode_count, is_tracing;
   nb::object cpu, device, contiguous_format;
   nb::object float32, bfloat16, float16, uint8;
   std::vector<nb::object> cuda;  ///< Devices by index, made when first needed.
   const ExchangeTable *table = nullptr;
 };
 
-/// Objects of NumPy that calls need, looked up once.
-struct NumPy {
-  nb::object array_type, masked_type, empty;
-  nb::object float32, bfloat16, float16, uint8;
-};
-
-// Both live as long as the process: Python objects must not be released after the interpreter.
+// Lives as long as the process: Python objects must not be released after the interpreter.
 Torch *torch_objects = nullptr;
-NumPy *numpy_objects = nullptr;
 
 std::vector<KnownType> &known_types() {
   static auto *types = new std::vector<KnownType>;
   return *types;
-}
-
-[[noreturn]] void raise(PyObject *type, const std::string &message) {
-  PyErr_SetString(type, message.c_str());
-  throw nb::python_error();
-}
-
-/// A module that the caller has imported, or null.
-nb::object loaded_module(const char *name) {
-  nb::object modules = nb::module_::import_("sys").attr("modules");
-  return nb::object(modules.attr("get")(name));
 }
 
 Torch *load_torch() {
@@ -60,7 +45,7 @@ Torch *load_torch() {
   if (m.is_none() || !nb::hasattr(m, "Tensor")) return nullptr;
   auto t = std::make_unique<Torch>();
   t->tensor_type = m.attr("Tensor");
-  t->empty = m.attr("empty");
+  t->empty_strided = m.attr("empty_strided");
   t->empty_like = m.attr("empty_like");
   t->is_grad_enabled = m.attr("is_grad_enabled");
   // What torch.autograd.graph.increment_version calls, without its test of the argument's type.
@@ -69,6 +54,8 @@ Torch *load_torch() {
   t->forward_ad = m.attr("autograd").attr("forward_ad");
   t->unpack_dual = t->forward_ad.attr("unpack_dual");
   t->is_forward_enabled = m.attr("_C").attr("_is_fwd_grad_enabled");
+  t->dispatch_mode_count = m.attr("_C").attr("_len_torch_dispatch_stack");
+  t->is_tracing = m.attr("_C").attr("_is_tracing");
   t->contiguous_format = m.attr("contiguous_format");
   t->device = m.attr("device");
   t->cpu = m.attr("device")("cpu");
@@ -92,20 +79,6 @@ Torch *load_torch() {
   return torch_objects = t.release();
 }
 
-NumPy *load_numpy() {
-  if (numpy_objects != nullptr) return numpy_objects;
-  nb::object m = loaded_module("numpy");
-  if (m.is_none() || !nb::hasattr(m, "ndarray")) return nullptr;
-  auto n = std::make_unique<NumPy>();
-  n->array_type = m.attr("ndarray");
-  n->masked_type = m.attr("ma").attr("MaskedArray");
-  n->empty = m.attr("empty");
-  n->float32 = m.attr("dtype")("float32");
-  n->float16 = m.attr("dtype")("float16");
-  n->uint8 = m.attr("dtype")("uint8");
-  return numpy_objects = n.release();
-}
-
 KnownType inspect(PyTypeObject *type) {
   nb::handle t(reinterpret_cast<PyObject *>(type));
   if (Torch *m = load_torch(); m != nullptr && PyObject_IsSubclass(t.ptr(), m->tensor_type.ptr())) {
@@ -113,36 +86,31 @@ KnownType inspect(PyTypeObject *type) {
         nb::getattr(t, "__torch_dispatch__").is(nb::getattr(m->tensor_type, "__torch_dispatch__"));
     return {type, Kind::torch, plain};
   }
-  if (NumPy *m = load_numpy(); m != nullptr && PyObject_IsSubclass(t.ptr(), m->array_type.ptr())) {
-    return {type, Kind::numpy, PyObject_IsSubclass(t.ptr(), m->masked_type.ptr()) == 0};
-  }
+  bool plain = false;
+  if (is_numpy_array(t, &plain)) return {type, Kind::numpy, plain};
   return {type, Kind::none, false};
 }
 
-KnownType known_type(PyTypeObject *type) {
+const KnownType &known_type(PyTypeObject *type) {
+  static const KnownType kUnknown{nullptr, Kind::none, false};
   for (const KnownType &k : known_types()) {
     if (k.type == type) return k;
   }
   const KnownType k = inspect(type);
-  if (k.kind != Kind::none) {
-    Py_INCREF(type);
-    known_types().push_back(k);
-  }
-  return k;
-}
-
-void check_rank(const char *name, int rank) {
-  if (rank <= View::kMaxRank) return;
-  raise(PyExc_ValueError,
-        std::string(name) + ": rank " + std::to_string(rank) + " is more than any argument has.");
+  if (k.kind == Kind::none) return kUnknown;
+  Py_INCREF(type);
+  known_types().push_back(k);
+  return known_types().back();
 }
 
 void borrow_torch(const char *name, nb::handle array, View &view) {
   DLTensor &t = view.tensor;
   if (torch_objects->table->borrow(array.ptr(), &t) == 0) {
     check_rank(name, t.ndim);
-    std::copy(t.shape, t.shape + t.ndim, view.shape);
-    std::copy(t.strides, t.strides + t.ndim, view.strides);
+    for (int i = 0; i < t.ndim; ++i) {
+      view.shape[i] = t.shape[i];
+      view.strides[i] = t.strides[i];
+    }
     t.shape = view.shape;
     t.strides = view.strides;
     return;
@@ -157,85 +125,32 @@ void borrow_torch(const char *name, nb::handle array, View &view) {
                               "), expected a plain tensor with memory.");
 }
 
-DLDataType numpy_dtype(const char *name, nb::handle array, const ArrayInterface &a) {
-  const auto bits = static_cast<uint8_t>(a.item_size * 8);
-  switch (a.type_kind) {
-    case 'f':
-      return {kDLFloat, bits, 1};
-    case 'i':
-      return {kDLInt, bits, 1};
-    case 'u':
-      return {kDLUInt, bits, 1};
-    case 'b':
-      return {kBoolCode, bits, 1};
-    case 'c':
-      return {5, bits, 1};
-    default:
-      break;
-  }
-  nb::object dtype = array.attr("dtype");
-  const std::string text = nb::str(dtype.attr("name")).c_str();
-  if (text == "bfloat16") {
-    if (!numpy_objects->bfloat16.is_valid()) numpy_objects->bfloat16 = dtype;
-    return {kDLBfloat, 16, 1};
-  }
-  raise(PyExc_ValueError,
-        std::string(name) + ": a NumPy array of dtype " + text +
-            " is not supported; expected float32, float16 or bfloat16 (ml_dtypes),"
-            " int32 or int64 for indices.");
-}
-
-void borrow_numpy(const char *name, nb::handle array, View &view) {
-  nb::object capsule = array.attr("__array_struct__");
-  auto *a = static_cast<ArrayInterface *>(PyCapsule_GetPointer(capsule.ptr(), nullptr));
-  if (a == nullptr) throw nb::python_error();
-  check_rank(name, a->rank);
-  if ((a->flags & kArrayNativeOrder) == 0) {
-    raise(PyExc_ValueError, std::string(name) + ": the byte order is not this machine's.");
-  }
-  view.writeable = (a->flags & kArrayWriteable) != 0;
-  view.tensor = DLTensor{a->data,    {kDLCPU, 0},  a->rank, numpy_dtype(name, array, *a),
-                         view.shape, view.strides, 0};
-  for (int i = 0; i < a->rank; ++i) {
-    view.shape[i] = a->shape[i];
-    view.strides[i] = a->strides[i] / a->item_size;
-    if (a->strides[i] % a->item_size != 0 && a->shape[i] > 1) {
-      raise(PyExc_ValueError, std::string(name) + ": stride " + std::to_string(a->strides[i]) +
-                                  " bytes is not a multiple of the item size " +
-                                  std::to_string(a->item_size) + "; copy the array first.");
-    }
-  }
-}
-
 /// Strides that no element depends on (empty arrays, a last dimension of 1) become those of a
 /// compact array: frameworks leave anything there.
 void settle_strides(View *view) {
   const DLTensor &t = view->tensor;
-  const bool empty = std::find(view->shape, view->shape + t.ndim, 0) != view->shape + t.ndim;
   if (t.ndim > 0 && view->shape[t.ndim - 1] == 1) view->strides[t.ndim - 1] = 1;
+  if (std::find(view->shape, view->shape + t.ndim, 0) == view->shape + t.ndim) return;
   int64_t stride = 1;
-  for (int i = t.ndim - 1; empty && i >= 0; --i) {
+  for (int i = t.ndim - 1; i >= 0; --i) {
     view->strides[i] = stride;
     stride *= std::max<int64_t>(view->shape[i], 1);
   }
+}
+
+bool is_compact(const View &view) {
+  int64_t stride = 1;
+  for (int i = view.tensor.ndim - 1; i >= 0; --i) {
+    if (view.strides[i] != stride) return false;
+    stride *= view.shape[i];
+  }
+  return true;
 }
 
 nb::handle torch_dtype(DLDataType d) {
   if (d.code == kDLBfloat) return torch_objects->bfloat16;
   if (d.code == kDLUInt) return torch_objects->uint8;
   return d.bits == 16 ? torch_objects->float16 : torch_objects->float32;
-}
-
-nb::handle numpy_dtype_object(DLDataType d) {
-  if (d.code == kDLBfloat) {
-    if (!numpy_objects->bfloat16.is_valid()) {
-      numpy_objects->bfloat16 = nb::module_::import_("numpy").attr("dtype")(
-          nb::module_::import_("ml_dtypes").attr("bfloat16"));
-    }
-    return numpy_objects->bfloat16;
-  }
-  if (d.code == kDLUInt) return numpy_objects->uint8;
-  return d.bits == 16 ? numpy_objects->float16 : numpy_objects->float32;
 }
 
 /// The torch.device of a DLDevice, kept: making one takes a tenth of a decode call.
@@ -248,7 +163,7 @@ nb::handle torch_device(DLDevice device) {
   return kept[i];
 }
 
-nb::object shape_tuple(std::span<const int64_t> shape) {
+nb::object int_tuple(std::span<const int64_t> shape) {
   nb::object tuple = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(shape.size())));
   if (!tuple.is_valid()) throw nb::python_error();
   for (size_t i = 0; i < shape.size(); ++i) {
@@ -257,19 +172,23 @@ nb::object shape_tuple(std::span<const int64_t> shape) {
   return tuple;
 }
 
-/// callable(shape, dtype=..[, device=..]) by vectorcall: a fresh output is on the path of every
-/// decode step.
-nb::object call_empty(nb::handle empty, nb::handle shape, nb::handle dtype, nb::handle device) {
-  static PyObject *with_device = nb::make_tuple("dtype", "device").release().ptr();
-  static PyObject *without_device = nb::make_tuple("dtype").release().ptr();
-  PyObject *args[] = {shape.ptr(), dtype.ptr(), device.ptr()};
-  PyObject *names = device.is_valid() ? with_device : without_device;
-  nb::object out = nb::steal(PyObject_Vectorcall(empty.ptr(), args, 1, names));
-  if (!out.is_valid()) throw nb::python_error();
-  return out;
+}  // namespace
+
+void raise(PyObject *type, const std::string &message) {
+  PyErr_SetString(type, message.c_str());
+  throw nb::python_error();
 }
 
-}  // namespace
+nb::object loaded_module(const char *name) {
+  nb::object modules = nb::module_::import_("sys").attr("modules");
+  return nb::object(modules.attr("get")(name));
+}
+
+void check_rank(const char *name, int rank) {
+  if (rank <= View::kMaxRank) return;
+  raise(PyExc_ValueError,
+        std::string(name) + ": rank " + std::to_string(rank) + " is more than any argument has.");
+}
 
 const char *kind_name(Kind kind) {
   switch (kind) {
@@ -315,12 +234,21 @@ void advise_output(Kind kind, nb::handle out, std::span<const int64_t> shape, DL
 
 nb::object make_array(Kind kind, std::span<const int64_t> shape, DLDataType dtype,
                       DLDevice device) {
-  nb::object size = shape_tuple(shape);
+  nb::object size = int_tuple(shape);
   nb::object out;
   if (kind == Kind::torch) {
-    out = call_empty(torch_objects->empty, size, torch_dtype(dtype), torch_device(device));
+    // Two thirds of what torch.empty takes.
+    int64_t strides[View::kMaxRank];
+    int64_t stride = 1;
+    for (size_t i = shape.size(); i-- > 0;) {
+      strides[i] = stride;
+      stride *= std::max<int64_t>(shape[i], 1);
+    }
+    out = torch_objects->empty_strided(size, int_tuple({strides, shape.size()}),
+                                       nb::arg("dtype") = torch_dtype(dtype),
+                                       nb::arg("device") = torch_device(device));
   } else {
-    out = call_empty(numpy_objects->empty, size, numpy_dtype_object(dtype), nb::handle());
+    out = empty_numpy(size, dtype);
   }
   advise_output(kind, out, shape, dtype, device);
   return out;
@@ -332,10 +260,11 @@ nb::object make_array_like(Kind kind, nb::handle like, const View &view) {
   if (kind != Kind::torch || like.type().ptr() != torch_objects->tensor_type.ptr()) {
     return make_array(kind, {t.shape, static_cast<size_t>(t.ndim)}, t.dtype, t.device);
   }
-  static PyObject *names = nb::make_tuple("memory_format").release().ptr();
-  PyObject *args[] = {like.ptr(), torch_objects->contiguous_format.ptr()};
-  nb::object out = nb::steal(PyObject_Vectorcall(torch_objects->empty_like.ptr(), args, 1, names));
-  if (!out.is_valid()) throw nb::python_error();
+  // It keeps the strides unless told not to, which takes longer.
+  nb::object out = is_compact(view)
+                       ? torch_objects->empty_like(like)
+                       : torch_objects->empty_like(
+                             like, nb::arg("memory_format") = torch_objects->contiguous_format);
   advise_output(kind, out, {t.shape, static_cast<size_t>(t.ndim)}, t.dtype, t.device);
   return out;
 }
@@ -373,6 +302,12 @@ bool requires_grad(nb::handle array) {
   nb::object value = nb::steal(PyObject_GetAttr(array.ptr(), name));
   if (!value.is_valid()) throw nb::python_error();
   return value.is(nb::handle(Py_True));
+}
+
+bool torch_traces() {
+  if (torch_objects == nullptr) return false;
+  return PyLong_AsLong(torch_objects->dispatch_mode_count().ptr()) != 0 ||
+         torch_objects->is_tracing().is(nb::handle(Py_True));
 }
 
 bool tangents_enabled(Kind kind) {

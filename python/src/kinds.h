@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 
 #include "exchange.h"
 
@@ -28,6 +29,12 @@ inline bool on_host(DLDevice device) {
 
 /// An array library that arguments may come from.
 enum class Kind : uint8_t { none, torch, numpy };
+
+/// Raises a Python exception.
+[[noreturn]] void raise(PyObject *type, const std::string &message);
+
+/// A module that the caller has imported, or None.
+nb::object loaded_module(const char *name);
 
 /// "a torch.Tensor" or "a numpy.ndarray".
 const char *kind_name(Kind kind);
@@ -60,6 +67,9 @@ struct View {
 /// has no plain memory (meta, sparse, foreign byte order, ..).
 void borrow(const char *name, nb::handle array, Kind kind, View &view);
 
+/// ValueError for a rank that no View holds.
+void check_rank(const char *name, int rank);
+
 /// A new array of the kind, uninitialised, compact, on the device. Large CPU arrays are advised to
 /// use huge pages, since a kernel that writes fresh 4 KB pages waits for the page faults.
 nb::object make_array(Kind kind, std::span<const int64_t> shape, DLDataType dtype, DLDevice device);
@@ -77,6 +87,10 @@ void mark_written(Kind kind, nb::handle arrays);
 
 /// Sets every element to 0.
 void fill_zero(Kind kind, nb::handle array);
+
+/// True where torch records or redirects what is called, other than by torch.compile: in a dispatch
+/// mode (FakeTensorMode, ..) or torch.jit.trace. False as long as no tensor has been seen.
+bool torch_traces();
 
 /// A compact copy of the array.
 nb::object compact_copy(Kind kind, nb::handle array);

@@ -66,18 +66,19 @@ enum class Use {
 };
 
 /// A DLTensor whose rank, shape and strides have been checked, as bytes: what the overlap check
-/// works on.
+/// works on. Uninitialised until it is filled: a call holds room for many, and clearing all of them
+/// took a tenth of the checks of a decode step.
 struct Region {
-  const char *name = nullptr;
-  Use use = Use::input;
-  bool null = false;      ///< The data pointer is null.
-  uintptr_t address = 0;  ///< Of element 0, byte_offset folded in.
-  int64_t item = 0;       ///< Bytes of an element.
-  int32_t rank = 0;
-  int64_t shape[Tensor::kMaxRank] = {};
-  int64_t stride[Tensor::kMaxRank] = {};  ///< Elements.
-  int64_t lowest = 0;  ///< Byte offset from address of the first byte touched; <= 0.
-  int64_t end = 0;     ///< One past the last byte touched; 0 if the tensor is empty.
+  const char *name;
+  Use use;
+  bool null;          ///< The data pointer is null.
+  uintptr_t address;  ///< Of element 0, byte_offset folded in.
+  int64_t item;       ///< Bytes of an element.
+  int32_t rank;
+  int64_t shape[Tensor::kMaxRank];
+  int64_t stride[Tensor::kMaxRank];  ///< Elements.
+  int64_t lowest;                    ///< Byte offset from address of the first byte touched; <= 0.
+  int64_t end;                       ///< One past the last byte touched; 0 if the tensor is empty.
 
   bool empty() const { return end == lowest; }
 };

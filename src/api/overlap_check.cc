@@ -121,7 +121,7 @@ void check_memory(Call *call, const void *workspace, size_t workspace_size) {
   const std::span<const Region> regions = call->regions();
   for (const Region &r : regions) check_pointer(call, r);
   if (!call->ok()) return;
-  Region scratch;
+  Region scratch{};
   scratch.name = "exec->workspace";
   scratch.address = reinterpret_cast<uintptr_t>(workspace);
   scratch.item = 1;

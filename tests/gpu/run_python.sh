@@ -50,7 +50,7 @@ report() {
 }
 
 operations=()
-for name in cases states stages layer torch properties; do
+for name in cases states stages layer torch routes properties; do
   operations+=("tests/python/test_$name.py")
 done
 fla_path="PYTHONPATH=${PYTHONPATH:-}${FLA_PATH:+:$FLA_PATH}"

@@ -47,7 +47,10 @@ def test_use_refuses_and_restores():
     for wrong in (dict(backend="tpu"), dict(isa="mmx"), dict(threads=-1), dict(threads=1025)):
         with pytest.raises(ValueError, match=next(iter(wrong))), gdn.use(**wrong):
             pass
-    for wrong in (dict(backend=1), dict(isa=2), dict(threads="2"), dict(no_split=1)):
+    for wrong in (
+        dict(backend=1), dict(isa=2), dict(threads="2"), dict(threads=True), dict(threads=2.0),
+        dict(no_split=1),
+    ):  # fmt: skip
         with pytest.raises(TypeError, match=next(iter(wrong))), gdn.use(**wrong):
             pass
     assert gdn.info() == before
