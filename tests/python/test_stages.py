@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import recurrence
 import torch
-from support import as_torch, assert_close, generator, relative_error, tensors, values
+from support import ON_GPU, as_torch, assert_close, generator, relative_error, tensors, values
 
 import gdn
 from gdn import stages
@@ -148,6 +148,7 @@ def test_rows_of_h_must_fit_the_chunks():
     cu = torch.tensor([0, 1, 2, 3, 150], dtype=torch.int32)  # 1 + 1 + 1 + 3 chunks
     h = torch.zeros(6, v.shape[2], q.shape[3], v.shape[3])
     stages.chunk_fwd_o(q, k, v, h, cu_seqlens=cu)
-    for rows, expected in ((2, "at least 3"), (5, "6"), (0, "at least 3")):
+    # What cu_seqlens holds is looked at on the CPU; elsewhere shapes alone say what is too few.
+    for rows, expected in ((2, "at least 3"), (0, "at least 3"), *([] if ON_GPU else [(5, "6")])):
         with pytest.raises(ValueError, match=rf"^h has {rows} rows, expected {expected}:"):
             stages.chunk_fwd_o(q, k, v, h[:rows], cu_seqlens=cu)
