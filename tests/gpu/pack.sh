@@ -69,6 +69,8 @@ cat >"$top/run" <<EOF
 #!/usr/bin/env bash
 # The tests of this archive: run [quick|full] [LOG_DIR].
 here=\$(realpath "\$(dirname "\$0")")
+# Programs and package find the library here, whatever folders they were built in.
+export LD_LIBRARY_PATH="\$here/build/src\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}"
 export PYTHONPATH="\$here/python\${PYTHONPATH:+:\$PYTHONPATH}"
 race=\$here/build/racecheck/libgdn.so.0
 [ ! -e "\$race" ] || export GDN_RACECHECK_LIBRARY="\$race"

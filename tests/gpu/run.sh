@@ -31,8 +31,6 @@ esac
 mkdir -p "$logs"
 not_for_gpu='-*dims_8x8*:*dims_24x200*:*dims_96x40*'
 failed=()
-# The programs of a packed build find the library here, whatever folder they were built in.
-export LD_LIBRARY_PATH="$build/src${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 
 card=$(nvidia-smi --format=csv,noheader --query-gpu=name,driver_version,clocks.sm,clocks.mem 2>&1) ||
   { echo "run.sh: nvidia-smi finds no GPU: $card"; exit 1; }
@@ -40,65 +38,68 @@ IFS=, read -r name driver sm memory <<<"$card"
 printf '%s, %s, driver%s, SM clock%s, memory clock%s\n' \
   "$(date '+%Y-%m-%d %H:%M')" "$name" "$driver" "$sm" "$memory"
 
-# report NAME LOG EXIT_STATUS SECONDS: where no test ran, that is no success.
-report() {
-  local passed verdict=ok
-  passed=$(grep -oE 'PASSED  \] [0-9]+' "$2" | grep -oE '[0-9]+$' || echo 0)
-  if [ "$3" != 0 ] || [ "$passed" = 0 ]; then verdict=FAIL; fi
-  printf '%-34s %-5s %6s passed %4s s\n' "$1" $verdict "$passed" "$4"
-  if [ $verdict = FAIL ]; then
-    failed+=("$1")
-    grep -E '^\[  FAILED|gpu mirror|error' "$2" | head -20
-  fi
-}
+# log NAME: where its output goes.
+log() { echo "$logs/$(tr -c 'a-zA-Z0-9_\n' _ <<<"$1").log"; }
 
-# mirrored PROGRAM FILTER
-mirrored() {
-  local log start
-  log="$logs/$1-$(tr -dc 'a-z0-9_' <<<"$2").log"
-  start=$SECONDS
-  LD_PRELOAD="$build/tests/gpu/libgdn_gpu_mirror.so" GDN_TEST_BACKEND=cuda \
-    "$build/tests/$1" --gtest_filter="$2$not_for_gpu" --gtest_brief=1 >"$log" 2>&1
-  report "$1 $2" "$log" $? $((SECONDS - start))
-}
-
-# direct NAME COMMAND...
-direct() {
-  local log start name=$1
+# run NAME COMMAND...: leaves the output, the exit status and the seconds.
+run() {
+  local begin=$SECONDS file
+  file=$(log "$1")
   shift
-  log="$logs/$name.log"
-  start=$SECONDS
-  "$@" >"$log" 2>&1
-  report "$name" "$log" $? $((SECONDS - start))
+  "$@" >"$file" 2>&1
+  echo "$? $((SECONDS - begin))" >"$file.status"
+}
+
+# report NAME...: where no test ran, that is no success.
+report() {
+  local name file code seconds passed verdict
+  for name in "$@"; do
+    file=$(log "$name") verdict=ok
+    read -r code seconds <"$file.status"
+    passed=$(grep -oE 'PASSED  \] [0-9]+' "$file" | grep -oE '[0-9]+$' || echo 0)
+    if [ "$code" != 0 ] || [ "$passed" = 0 ]; then verdict=FAIL; fi
+    printf '%-34s %-5s %6s passed %4s s\n' "$name" $verdict "$passed" "$seconds"
+    [ $verdict = FAIL ] || continue
+    failed+=("$name")
+    grep -E '^\[  FAILED|gpu mirror|error' "$file" | head -20
+  done
 }
 
 gpu_test="$build/tests/gpu/gpu_test"
-direct gpu_test "$gpu_test" --gtest_filter='-AsynchronousError.*' --gtest_brief=1
-direct gpu_test_GDN_CHECK env GDN_CHECK=1 "$gpu_test" --gtest_filter='*Contents*' --gtest_brief=1
-direct gpu_test_async_error "$gpu_test" --gtest_filter='AsynchronousError.*' --gtest_brief=1
-mirrored layer_test '*'
-mirrored decode_test '*'
-for suite in small quick $([ "$mode" = full ] && echo full); do
-  mirrored fwd_test "$suite.*"
-  mirrored stage_test "$suite.*"
-done
+run gpu_test "$gpu_test" --gtest_filter='-AsynchronousError.*' --gtest_brief=1
+run gpu_test_GDN_CHECK env GDN_CHECK=1 "$gpu_test" --gtest_filter='*Contents*' --gtest_brief=1
+run gpu_test_async_error "$gpu_test" --gtest_filter='AsynchronousError.*' --gtest_brief=1
+report gpu_test gpu_test_GDN_CHECK gpu_test_async_error
 
+# The CPU tests' programs side by side: what they wait for is the reference on the host.
+mirrored=('layer_test *' 'decode_test *')
+for suite in small quick $([ "$mode" = full ] && echo full); do
+  mirrored+=("fwd_test $suite.*" "stage_test $suite.*")
+done
+for name in "${mirrored[@]}"; do
+  run "$name" env LD_PRELOAD="$build/tests/gpu/libgdn_gpu_mirror.so" GDN_TEST_BACKEND=cuda \
+    "$build/tests/${name% *}" --gtest_filter="${name#* }$not_for_gpu" --gtest_brief=1 &
+done
+wait
+report "${mirrored[@]}"
+
+# sanitizer NAME TOOL FILTER [VARIABLE=VALUE]
+sanitizer() {
+  run "$1" env ${4:+"$4"} compute-sanitizer --tool "$2" --error-exitcode 9 "$gpu_test" \
+    --gtest_filter="$3" --gtest_brief=1
+  report "$1"
+}
 if command -v compute-sanitizer >/dev/null; then
-  # sanitizer TOOL FILTER
-  sanitizer() {
-    direct "$1" compute-sanitizer --tool "$1" --error-exitcode 9 "$gpu_test" \
-      --gtest_filter="$2" --gtest_brief=1
-  }
   subset='*AlignmentDoesNotMatter*:*WildIndices*:*OneGraphOfAll*'
-  sanitizer memcheck "$subset"
-  sanitizer initcheck "$subset"
-  sanitizer synccheck "$subset"
-  sanitizer racecheck '*OneGraphOfAll/sm80:*AlignmentDoesNotMatter/sm80'
+  sanitizer memcheck memcheck "$subset"
+  sanitizer initcheck initcheck "$subset"
+  sanitizer synccheck synccheck "$subset"
+  sanitizer racecheck racecheck '*OneGraphOfAll/sm80:*AlignmentDoesNotMatter/sm80'
   # The Hopper kernel's barriers in a form that racecheck follows (docs/kernels.md).
   if [ -n "${GDN_RACECHECK_LIBRARY:-}" ]; then
-    direct racecheck_sm90a env LD_PRELOAD="$GDN_RACECHECK_LIBRARY" \
-      compute-sanitizer --tool racecheck --error-exitcode 9 "$gpu_test" \
-      --gtest_filter='*Invariance.RunToRun/sm90a:*AlignmentDoesNotMatter/sm90a' --gtest_brief=1
+    sanitizer racecheck_sm90a racecheck \
+      '*Invariance.RunToRun/sm90a:*AlignmentDoesNotMatter/sm90a' \
+      "LD_PRELOAD=$GDN_RACECHECK_LIBRARY"
   else
     echo 'racecheck of the Hopper kernel did not run: set GDN_RACECHECK_LIBRARY'
   fi
