@@ -21,8 +21,8 @@
 //     O^T  = (S^T Q^T) diag(scale r_q e^c) + V'^T P^T
 //     S^T <- e^{c_last} S^T + (V'^T diag(r e^{c_last - c})) K
 //
-// In bf16 X, V', P and the left operand of the update are in two parts as well; a product of two
-// low parts, which f32 would round away, is left out.
+// In bf16 V', P and the left operand of the update are in two parts as well; a product of two low
+// parts, which f32 would round away, is left out.
 //
 // A step has two phases. In the first each warp forms X and S^T Q^T; the first warp also inverts I
 // + A, and meanwhile the others form A and P of the next step. The second is the rest, and the last
@@ -52,14 +52,13 @@ __device__ void clear_output(const DeltaRule &p, const SequenceSpan &span, int64
 }
 
 /// The first phase of a step: o = S^T Q^T; returns X^T. k, q: the step's tiles; v: the warp's 16
-/// columns of V, which the low part of X replaces where there is one, a lane's in a row: registers
-/// are short. One pass over the state: rounded to E and kept for a second, it would take half as
-/// many of them again.
+/// columns of V. One pass over the state: rounded to E and kept for a second, it would take half as
+/// many registers again.
 template <int kLd, int kLdV, class E, int kFragments>
 __device__ __forceinline__ StepOperand<E> project(float (&o)[4][4],
                                                   const float (&state)[kFragments][4],
                                                   const StepGates &g, const E *k, const E *q,
-                                                  E *v) {
+                                                  const E *v) {
   const int lane = fresh_lane();
   float x[4][4] = {};
 #pragma unroll
@@ -86,21 +85,10 @@ __device__ __forceinline__ StepOperand<E> project(float (&o)[4][4],
       for (int e = 0; e < 4; ++e) to[e] = fmaf(-((e & 1) != 0 ? f.y : f.x), to[e], values[j][e]);
     }
   }
-  if constexpr (kTwoParts<E>) {
-    __syncwarp();  // No other warp reads these columns of V.
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      LeftTile<E> high, low;
-      split(high, low, x, half);
-      *reinterpret_cast<uint4 *>(v + lane * kLdV + half * 8) =
-          make_uint4(low.r[0], low.r[1], low.r[2], low.r[3]);
-    }
-  }
   return StepOperand<E>(x);
 }
 
-/// The second phase. k: the step's tile; v: the warp's 16 columns of V, with the low part of X in
-/// their place where there is one; O replaces them.
+/// The second phase. k: the step's tile; v: the warp's 16 columns of V, which O replaces.
 template <int kLd, int kLdV, class E, int kFragments>
 __device__ __forceinline__ void advance(float (&state)[kFragments][4], float (&o)[4][4],
                                         const StepOperand<E> &x, const FusedShared<E> &s,
@@ -112,10 +100,6 @@ __device__ __forceinline__ void advance(float (&state)[kFragments][4], float (&o
     const LeftTile<E> a = x.at(half);
     multiply_triangle(u, a, s.t_high, half, lane);
     if constexpr (sizeof(E) == 2) multiply_triangle(u, a, s.t_low, half, lane);
-    if constexpr (kTwoParts<E>) {
-      const uint4 low = *reinterpret_cast<const uint4 *>(v + lane * kLdV + half * 8);
-      multiply_triangle(u, LeftTile<E>{{low.x, low.y, low.z, low.w}}, s.t_high, half, lane);
-    }
   }
   if constexpr (kNarrowRange<E>) scale_tokens(u, g.power, lane);
   // O <- (S^T Q^T) diag(scale r_q e^c) + V'^T P^T; add_half adds the product for 16 tokens of V'.

@@ -36,7 +36,7 @@ struct alignas(16) StepGates {
 template <class E>
 constexpr bool kNarrowRange = std::is_same_v<E, f16>;
 
-/// bf16 alone: X, V', P and the update of the state are products' operands in two parts, as T is,
+/// bf16 alone: V', P and the update of the state are products' operands in two parts, as T is,
 /// since where a key repeats under beta near 2, sums over V' cancel and nothing damps an error.
 template <class E>
 constexpr bool kTwoParts = std::is_same_v<E, bf16>;

@@ -13,10 +13,11 @@
 //     V'^T = u^T - S^T w^T,   S^T <- e^{c_last} S^T + (V'^T diag(e^{c_last - c})) K
 //
 // A load warp keeps a ring of w, k and u full by TMA, a gate warp turns c into decays. V' replaces
-// u in its tile and leaves from there, h leaves from two tiles of its own, both by TMA: the chain
-// from state to state never waits for memory that the ring can hold. One block a multiprocessor,
-// all of its shared memory. The warpgroups meet each other in a sequence's last, partial chunk
-// only.
+// u in its tile and leaves from there, h leaves from two tiles of its own, both by TMA at the hands
+// of a store warp: the chain from state to state never waits for memory that the ring can hold.
+// What leaves does so in whole rows of 256 bytes, which DRAM likes better than halves. One block a
+// multiprocessor, all of its shared memory. Warps meet at mbarriers alone, but for the two
+// warpgroups in a sequence's last, partial chunk.
 
 namespace gdn::cuda::sm90 {
 namespace {
@@ -24,22 +25,26 @@ namespace {
 constexpr int kTokens = 64;
 constexpr int kDim = 128;
 constexpr int kSlots = 3;
-constexpr int kThreads = 320;               ///< Two warpgroups, the load warp, the gate warp.
+constexpr int kThreads = 384;  ///< Two warpgroups; a warp each: loads, gates, stores.
+/// Registers a thread after the warpgroups have traded them; of the three together 512 at most.
+constexpr int kStateRegisters = 208, kHelperRegisters = 88;
 constexpr int kTileHalf = kTokens * kHalf;  ///< Elements of half a tile of w, k or u.
 constexpr int kTileBytes = 2 * kTileHalf * 2;
 
 struct ChainShared {
   bf16 w[kSlots][2][kTileHalf];   ///< [dk half][token][64].
   bf16 k[kSlots][2][kTileHalf];   ///< [dk half][token][64].
-  bf16 u[kSlots][2][kTileHalf];   ///< [dv half][token][64]; then V'.
-  bf16 h[2][2][kDim * kHalf];     ///< [chunk % 2][dv half][dk][64].
+  bf16 u[kSlots][2 * kTileHalf];  ///< [token][dv half][64]; then V'.
+  bf16 h[2][2 * kDim * kHalf];    ///< [chunk % 2][dk][dv half][64].
   float raw[kSlots][kTokens][4];  ///< c of four heads as loaded.
   float to_end[kSlots][kTokens];  ///< e^(c_last - c); 0 past the chunk's end.
   float decay[kSlots];            ///< e^c_last.
   uint64_t raw_full[kSlots];      ///< c has landed.
   uint64_t full[kSlots];          ///< w, k, u have landed, decays are there.
-  uint64_t empty[kSlots];         ///< Both warpgroups are done with w, k and the decays.
-  uint64_t u_empty[kSlots];       ///< V' has been stored.
+  uint64_t done[kSlots];          ///< The state has used the slot; h and V' are written.
+  uint64_t u_empty[kSlots];       ///< V' has left.
+  uint64_t h_empty[2];            ///< h has left.
+  int first;                      ///< Row of h of the first chunk.
 };
 
 constexpr size_t kSharedBytes = sizeof(ChainShared) + 1024;  ///< With room to align.
@@ -87,7 +92,7 @@ __device__ __forceinline__ void load_chunks(const ChunkFwdH &p, const ChainPlan 
   for (int i = 0; i < at.chunks; ++i, slot.next()) {
     const int token = at.token(i);
     uint64_t *const full = &s.full[slot.i], *const raw_full = &s.raw_full[slot.i];
-    wait(&s.empty[slot.i], slot.phase ^ 1);
+    wait(&s.done[slot.i], slot.phase ^ 1);
     if (elect()) {
       if (plan.tma_c) {
         arrive_expect(raw_full, kTokens * 16);
@@ -107,15 +112,15 @@ __device__ __forceinline__ void load_chunks(const ChunkFwdH &p, const ChainPlan 
     __syncwarp();
     wait(&s.u_empty[slot.i], slot.phase ^ 1);
     if (plan.tma_in) {
-      if (elect()) tma_load(s.u[slot.i], &maps.u, token, 0, at.head, at.batch, full);
+      if (elect()) tma_load(s.u[slot.i], &maps.u, 0, token, at.head, at.batch, full);
     } else {
       const int valid = at.valid(i);
       load_rows(s.w[slot.i][0], kTileHalf, p.w.at<const bf16>(at.batch, token, at.head),
                 p.w.stride[1], valid, lane);
       load_rows(s.k[slot.i][0], kTileHalf, p.k.at<const bf16>(at.batch, token, at.key_head),
                 p.k.stride[1], valid, lane);
-      load_rows(s.u[slot.i][0], kTileHalf, p.u.at<const bf16>(at.batch, token, at.head),
-                p.u.stride[1], valid, lane);
+      load_lines(s.u[slot.i], p.u.at<const bf16>(at.batch, token, at.head), p.u.stride[1], valid,
+                 lane);
       proxy_fence();
       __syncwarp();
       arrive_warp(lane == 0, full);
@@ -153,12 +158,34 @@ __device__ __forceinline__ void form_decays(const ChunkFwdH &p, const ChainPlan 
   }
 }
 
+/// The store warp. Partial chunks of V' and what TMA cannot take are the state warps' business.
+__device__ __forceinline__ void store_chunks(const ChainPlan &plan, const ChainMaps &maps,
+                                             ChainShared &s, const ChainPlace &at) {
+  const int first = __shfl_sync(kFullWarp, s.first, 0);
+  Ring<kSlots> slot;
+  for (int i = 0; i < at.chunks; ++i, slot.next()) {
+    wait(&s.done[slot.i], slot.phase);
+    if (elect()) {
+      proxy_fence();  // The state warps wrote the tiles by ordinary stores.
+      if (plan.tma_h) tma_store(&maps.h, 0, 0, at.head, first + i, s.h[i & 1]);
+      if (plan.tma_v && at.valid(i) == kTokens) {
+        tma_store(&maps.v_new, 0, at.token(i), at.head, at.batch, s.u[slot.i]);
+      }
+      tma_store_commit();
+      tma_store_wait_read();
+      arrive(&s.h_empty[i & 1]);
+      arrive(&s.u_empty[slot.i]);
+    }
+    __syncwarp();
+  }
+  if (elect()) tma_store_wait();
+}
+
 /// A warpgroup of the state. Barriers are waited for and branches taken only while no wgmma is in
 /// flight (else ptxas waits for it first).
 struct ChainWarps {
   const ChunkFwdH &p;
   const ChainPlan &plan;
-  const ChainMaps &maps;
   ChainShared &s;
   const ChainPlace &at;
   const int half;  ///< Which 64 value columns.
@@ -183,16 +210,11 @@ struct ChainWarps {
     }
   }
 
-  /// All four warps of this warpgroup.
-  __device__ __forceinline__ void meet() const { named_barrier(1 + half, 128); }
-  /// One thread of them, always the same.
-  __device__ __forceinline__ bool leads() const { return warp == 0 && elect(); }
-
   /// Where this lane's row of two 8 x 8 blocks (rows 8 j .. 8 j + 15, this warp's columns) lies for
-  /// ldmatrix and stmatrix in a swizzled tile.
+  /// ldmatrix and stmatrix in a tile of 256-byte rows.
   __device__ __forceinline__ bf16 *block(bf16 *tile, int j) const {
-    return tile + (j * 8 + (lane & 7) + (lane >> 4) * 8) * kHalf +
-           ((warp * 16 + ((lane >> 3) & 1) * 8) ^ ((lane & 7) * 8));
+    return tile + line_element(j * 8 + (lane & 7) + (lane >> 4) * 8,
+                               half * kHalf + warp * 16 + ((lane >> 3) & 1) * 8);
   }
 
   /// x = V'^T = u^T - product, rounded, and y = x diag(to_end) as left operand.
@@ -227,50 +249,36 @@ struct ChainWarps {
     named_barrier(3, 256);  // Each warpgroup has cleared half of K.
   }
 
-  /// V' of a partial chunk, or of one that the copy engine cannot take, from its tile.
+  /// This warp's columns of V', if it is of a partial chunk or one that TMA cannot take.
   __device__ __forceinline__ void store_values(const bf16 *tile, int token, int valid) const {
-    bf16 *const to = p.v_new.at<bf16>(at.batch, token, at.head, half * kHalf);
-    for (int i = warp * 32 + lane; i < valid * kHalf; i += 128) {
-      const int r = i >> 6, c = i & 63;
-      to[r * p.v_new.stride[1] + c] = tile[r * kHalf + (c ^ ((r & 7) * 8))];
+    bf16 *const to = p.v_new.at<bf16>(at.batch, token, at.head);
+    for (int i = lane; i < valid * 16; i += 32) {
+      const int r = i >> 4, c = half * kHalf + warp * 16 + (i & 15);
+      to[r * p.v_new.stride[1] + c] = tile[line_element(r, c)];
     }
   }
 
   __device__ __forceinline__ void run() const {
-    int index = 0;
-    if (at.chunks > 0) {
-      const SequenceSpan span = {at.batch, at.begin, at.length};
-      index = static_cast<int>(
-          first_chunk(p.sequences, at.sequence, span, kTokens, p.h.shape[0], lane));
-      index = __shfl_sync(kFullWarp, index, 0);
-    }
     float state[64];
 #pragma unroll
     for (int i = 0; i < 64; ++i) state[i] = 0.0F;
     if (p.initial_state.present()) read(state, p.initial_state, at.sequence);
     Ring<kSlots> slot;
-    int stored = kSlots - 2;  // Slot of two chunks ago.
-    for (int i = 0; i < at.chunks; ++i, ++index, slot.next()) {
-      const int valid = at.valid(i), token = at.token(i);
+    for (int i = 0; i < at.chunks; ++i, slot.next()) {
+      const int valid = at.valid(i);
       uint32_t left[32], u[16], x[16], y[16];
       float product[32];
       float2 to_end[8];
 #pragma unroll
       for (int j = 0; j < 32; ++j) left[j] = pack2<bf16>(state[2 * j], state[2 * j + 1]);
-      if (!plan.tma_h) write(p.h, index, state);
-      if (leads()) {
-        tma_store_wait_read<1>();  // All but the last chunk's: its tile of h comes after next.
-        if (i >= 2) arrive(&s.u_empty[stored]);
-      }
-      stored = stored + 1 == kSlots ? 0 : stored + 1;
-      __syncwarp();
-      meet();
+      if (!plan.tma_h) write(p.h, s.first + i, state);
+      wait(&s.h_empty[i & 1], (i >> 1 & 1) ^ 1);
       wait(&s.full[slot.i], slot.phase);
       const float decay = s.decay[slot.i];
 #pragma unroll
       for (int j = 0; j < 64; ++j) state[j] *= decay;
 
-      bf16 *const u_tile = s.u[slot.i][half], *const h_tile = s.h[i & 1][half];
+      bf16 *const u_tile = s.u[slot.i], *const h_tile = s.h[i & 1];
       const uint32_t w = descriptor_base(s.w[slot.i], 16);
       mma_fence();
 #pragma unroll
@@ -312,19 +320,14 @@ struct ChainWarps {
       proxy_fence();
       mma_wait<0>();
       pin(state);
-      meet();
-      const bool store_v = plan.tma_v && valid == kTokens;
-      if (leads()) {
-        arrive(&s.empty[slot.i]);
-        if (plan.tma_h) tma_store(&maps.h, 0, half, at.head, index, h_tile);
-        if (store_v) tma_store(&maps.v_new, token, half, at.head, at.batch, u_tile);
-        tma_store_commit();
-      }
       __syncwarp();
-      if (!store_v) store_values(u_tile, token, valid);
+      if (!plan.tma_v || valid < kTokens) {
+        store_values(u_tile, at.token(i), valid);
+        __syncwarp();
+      }
+      arrive_warp(lane == 0, &s.done[slot.i]);
     }
     if (p.final_state.present()) write(p.final_state, at.sequence, state);
-    if (leads()) tma_store_wait();
   }
 };
 
@@ -338,22 +341,34 @@ __global__ void __launch_bounds__(kThreads, 1)
   const int warp = __shfl_sync(kFullWarp, static_cast<int>(threadIdx.x) >> 5, 0);
   const int lane = __shfl_sync(kFullWarp, static_cast<int>(threadIdx.x) & 31, threadIdx.x & 31);
   const ChainPlace at = chain_place(p);
+  if (warp == 0) {
+    const SequenceSpan span = {at.batch, at.begin, at.length};
+    s.first =
+        static_cast<int>(first_chunk(p.sequences, at.sequence, span, kTokens, p.h.shape[0], lane));
+  }
   if (threadIdx.x == 0) {
     for (int i = 0; i < kSlots; ++i) {
       barrier_init(&s.raw_full[i], 1);
       barrier_init_warps(&s.full[i], 2);  // The loader and the gates.
-      barrier_init(&s.empty[i], 2);       // The warpgroups.
-      barrier_init(&s.u_empty[i], 2);
+      barrier_init_warps(&s.done[i], 8);  // The warps of the state.
+      barrier_init(&s.u_empty[i], 1);
     }
+    for (int i = 0; i < 2; ++i) barrier_init(&s.h_empty[i], 1);
     barrier_init_fence();
   }
   __syncthreads();
   if (warp < 8) {
-    ChainWarps{p, plan, maps, s, at, warp >> 2, warp & 3, lane}.run();
-  } else if (warp == 8) {
-    load_chunks(p, plan, maps, s, at, lane);
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kStateRegisters));
+    ChainWarps{p, plan, s, at, warp >> 2, warp & 3, lane}.run();
   } else {
-    form_decays(p, plan, s, at, lane);
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kHelperRegisters));
+    if (warp == 8) {
+      load_chunks(p, plan, maps, s, at, lane);
+    } else if (warp == 9) {
+      form_decays(p, plan, s, at, lane);
+    } else if (warp == 10) {
+      store_chunks(plan, maps, s, at);
+    }
   }
 }
 
@@ -370,13 +385,13 @@ Status chunk_fwd_h(const ChunkFwdH &p, const Launch &l) {
   ChainPlan plan;
   ChainMaps maps = {};
   const bool w = make_row_map(&maps.w, p.w, 2, kTokens), k = make_row_map(&maps.k, p.k, 2, kTokens);
-  plan.tma_in = w && k && make_row_map(&maps.u, p.u, 2, kTokens);
+  plan.tma_in = w && k && make_line_map(&maps.u, p.u, kTokens);
   plan.tma_c = p.g_cumsum.present() && make_gate_map(&maps.c, p.g_cumsum);
-  plan.tma_v = make_row_map(&maps.v_new, p.v_new, 1, kTokens);
+  plan.tma_v = make_line_map(&maps.v_new, p.v_new, kTokens);
   Tensor h = p.h;  // [NT, DK, HV, DV]: a row of DK where other operands have a token.
   std::swap(h.shape[1], h.shape[2]);
   std::swap(h.stride[1], h.stride[2]);
-  plan.tma_h = h.dtype == DType::bf16 && h.stride[3] == 1 && make_row_map(&maps.h, h, 1, kDim);
+  plan.tma_h = h.dtype == DType::bf16 && h.stride[3] == 1 && make_line_map(&maps.h, h, kDim);
   return launch<chain_kernel>("chunk_fwd_h", l, p.sequences.count * p.heads.value_heads, kThreads,
                               kSharedBytes, p, plan, maps);
 }

@@ -38,6 +38,21 @@ __device__ __forceinline__ void load_rows(bf16 *tile, int half_size, const bf16 
   }
 }
 
+/// Where element (row, column) of a tile of 256-byte rows, two swizzled halves each, lies.
+__device__ __forceinline__ int line_element(int row, int column) {
+  const int line = 2 * row + (column >> 6);
+  return line * kHalf + ((column & 63) ^ ((line & 7) * 8));
+}
+
+/// Rows of 128 elements into such a tile, as above.
+__device__ __forceinline__ void load_lines(bf16 *tile, const bf16 *from, int64_t stride, int valid,
+                                           int lane) {
+  for (int i = lane; i < valid * 2 * kHalf; i += 32) {
+    const int r = i / (2 * kHalf), c = i % (2 * kHalf);
+    tile[line_element(r, c)] = from[r * stride + c];
+  }
+}
+
 // Accumulator i of a thread is S[(i / 4) * 8 + 2 (lane % 4) + i % 2, column + 8 (i / 2 % 2)].
 
 template <class S>
