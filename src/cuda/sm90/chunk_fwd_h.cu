@@ -3,8 +3,7 @@
 #include <limits>
 #include <utility>
 
-#include "cuda/device/stage.cuh"
-#include "cuda/sm90/operands.cuh"
+#include "cuda/sm90/chain.cuh"
 #include "cuda/sm90/tensor_maps.h"
 
 // The chain of states on Hopper: bf16, DK = DV = 128, chunks of 64 tokens. A block owns a sequence
@@ -15,171 +14,12 @@
 // A load warp keeps a ring of w, k and u full by TMA, a gate warp turns c into decays. V' replaces
 // u in its tile and leaves from there, h leaves from two tiles of its own, both by TMA at the hands
 // of a store warp: the chain from state to state never waits for memory that the ring can hold.
-// What leaves does so in whole rows of 256 bytes, which DRAM likes better than halves. One block a
-// multiprocessor, all of its shared memory. Warps meet at mbarriers alone, but for the two
-// warpgroups in a sequence's last, partial chunk.
+// What leaves does so in boxes of a few whole rows, which memory likes better than columns of
+// halves of rows. One block a multiprocessor, all of its shared memory. Warps meet at mbarriers
+// alone, but for the two warpgroups in a sequence's last, partial chunk.
 
 namespace gdn::cuda::sm90 {
 namespace {
-
-constexpr int kTokens = 64;
-constexpr int kDim = 128;
-constexpr int kSlots = 3;
-constexpr int kThreads = 384;  ///< Two warpgroups; a warp each: loads, gates, stores.
-/// Registers a thread after the warpgroups have traded them; of the three together 512 at most.
-constexpr int kStateRegisters = 208, kHelperRegisters = 88;
-constexpr int kTileHalf = kTokens * kHalf;  ///< Elements of half a tile of w, k or u.
-constexpr int kTileBytes = 2 * kTileHalf * 2;
-
-struct ChainShared {
-  bf16 w[kSlots][2][kTileHalf];   ///< [dk half][token][64].
-  bf16 k[kSlots][2][kTileHalf];   ///< [dk half][token][64].
-  bf16 u[kSlots][2 * kTileHalf];  ///< [token][dv half][64]; then V'.
-  bf16 h[2][2 * kDim * kHalf];    ///< [chunk % 2][dk][dv half][64].
-  float raw[kSlots][kTokens][4];  ///< c of four heads as loaded.
-  float to_end[kSlots][kTokens];  ///< e^(c_last - c); 0 past the chunk's end.
-  float decay[kSlots];            ///< e^c_last.
-  uint64_t raw_full[kSlots];      ///< c has landed.
-  uint64_t full[kSlots];          ///< w, k, u have landed, decays are there.
-  uint64_t done[kSlots];          ///< The state has used the slot; h and V' are written.
-  uint64_t u_empty[kSlots];       ///< V' has left.
-  uint64_t h_empty[2];            ///< h has left.
-  int first;                      ///< Row of h of the first chunk.
-};
-
-constexpr size_t kSharedBytes = sizeof(ChainShared) + 1024;  ///< With room to align.
-
-/// What follows from shapes, strides and alignment; else ordinary accesses, the bits are the same.
-struct ChainPlan {
-  bool tma_in, tma_c, tma_v, tma_h;
-};
-
-struct ChainMaps {
-  CUtensorMap w, k, u, v_new, h, c;
-};
-
-/// The block's sequence and head.
-struct ChainPlace {
-  int sequence, batch, begin, length, head, key_head;
-  int chunks;
-
-  __device__ __forceinline__ int valid(int chunk) const {
-    return min(kTokens, length - chunk * kTokens);
-  }
-  __device__ __forceinline__ int token(int chunk) const { return begin + chunk * kTokens; }
-};
-
-/// For a whole warp: positions go through shuffles, which tells ptxas that they are uniform.
-__device__ __forceinline__ ChainPlace chain_place(const ChunkFwdH &p) {
-  const int heads = static_cast<int>(p.heads.value_heads), item = static_cast<int>(blockIdx.x);
-  ChainPlace at;
-  at.sequence = item / heads;
-  at.head = item - at.sequence * heads;
-  at.key_head = static_cast<int>(p.heads.key_head(at.head));
-  const SequenceSpan span = clamped_span(p.sequences, at.sequence);
-  at.batch = __shfl_sync(kFullWarp, static_cast<int>(span.batch), 0);
-  at.begin = __shfl_sync(kFullWarp, static_cast<int>(span.begin), 0);
-  at.length = __shfl_sync(kFullWarp, static_cast<int>(span.length), 0);
-  at.chunks = (at.length + kTokens - 1) / kTokens;
-  return at;
-}
-
-/// The load warp.
-__device__ __forceinline__ void load_chunks(const ChunkFwdH &p, const ChainPlan &plan,
-                                            const ChainMaps &maps, ChainShared &s,
-                                            const ChainPlace &at, int lane) {
-  Ring<kSlots> slot;
-  for (int i = 0; i < at.chunks; ++i, slot.next()) {
-    const int token = at.token(i);
-    uint64_t *const full = &s.full[slot.i], *const raw_full = &s.raw_full[slot.i];
-    wait(&s.done[slot.i], slot.phase ^ 1);
-    if (elect()) {
-      if (plan.tma_c) {
-        arrive_expect(raw_full, kTokens * 16);
-        tma_load_gates(s.raw[slot.i][0], &maps.c, at.head & ~3, token, at.batch, raw_full);
-        tma_load_gates(s.raw[slot.i][32], &maps.c, at.head & ~3, token + 32, at.batch, raw_full);
-      } else {
-        arrive(raw_full);
-      }
-      if (plan.tma_in) {
-        arrive_expect(full, 3 * kTileBytes);
-        tma_load(s.w[slot.i], &maps.w, token, 0, at.head, at.batch, full);
-        tma_load(s.k[slot.i], &maps.k, token, 0, at.key_head, at.batch, full);
-      }
-    } else if (kEveryLaneArrives && plan.tma_in) {
-      arrive(full);
-    }
-    __syncwarp();
-    wait(&s.u_empty[slot.i], slot.phase ^ 1);
-    if (plan.tma_in) {
-      if (elect()) tma_load(s.u[slot.i], &maps.u, 0, token, at.head, at.batch, full);
-    } else {
-      const int valid = at.valid(i);
-      load_rows(s.w[slot.i][0], kTileHalf, p.w.at<const bf16>(at.batch, token, at.head),
-                p.w.stride[1], valid, lane);
-      load_rows(s.k[slot.i][0], kTileHalf, p.k.at<const bf16>(at.batch, token, at.key_head),
-                p.k.stride[1], valid, lane);
-      load_lines(s.u[slot.i], p.u.at<const bf16>(at.batch, token, at.head), p.u.stride[1], valid,
-                 lane);
-      proxy_fence();
-      __syncwarp();
-      arrive_warp(lane == 0, full);
-    }
-    __syncwarp();
-  }
-}
-
-/// The gate warp.
-__device__ __forceinline__ void form_decays(const ChunkFwdH &p, const ChainPlan &plan,
-                                            ChainShared &s, const ChainPlace &at, int lane) {
-  Ring<kSlots> slot;
-  for (int i = 0; i < at.chunks; ++i, slot.next()) {
-    const int valid = at.valid(i);
-    wait(&s.raw_full[slot.i], slot.phase);
-    float c[2];
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int t = half * 32 + lane;
-      c[half] = 0.0F;
-      if (t < valid && p.g_cumsum.present()) {
-        c[half] = plan.tma_c ? s.raw[slot.i][t][at.head & 3]
-                             : *p.g_cumsum.at<const float>(at.batch, at.token(i) + t, at.head);
-      }
-    }
-    const float last = __shfl_sync(kFullWarp, valid > 32 ? c[1] : c[0], (valid - 1) & 31);
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int t = half * 32 + lane;
-      s.to_end[slot.i][t] = t < valid ? decay_of(last - c[half]) : 0.0F;
-    }
-    if (lane == 0) s.decay[slot.i] = decay_of(last);
-    __syncwarp();
-    arrive_warp(lane == 0, &s.full[slot.i]);
-  }
-}
-
-/// The store warp. Partial chunks of V' and what TMA cannot take are the state warps' business.
-__device__ __forceinline__ void store_chunks(const ChainPlan &plan, const ChainMaps &maps,
-                                             ChainShared &s, const ChainPlace &at) {
-  const int first = __shfl_sync(kFullWarp, s.first, 0);
-  Ring<kSlots> slot;
-  for (int i = 0; i < at.chunks; ++i, slot.next()) {
-    wait(&s.done[slot.i], slot.phase);
-    if (elect()) {
-      proxy_fence();  // The state warps wrote the tiles by ordinary stores.
-      if (plan.tma_h) tma_store(&maps.h, 0, 0, at.head, first + i, s.h[i & 1]);
-      if (plan.tma_v && at.valid(i) == kTokens) {
-        tma_store(&maps.v_new, 0, at.token(i), at.head, at.batch, s.u[slot.i]);
-      }
-      tma_store_commit();
-      tma_store_wait_read();
-      arrive(&s.h_empty[i & 1]);
-      arrive(&s.u_empty[slot.i]);
-    }
-    __syncwarp();
-  }
-  if (elect()) tma_store_wait();
-}
 
 /// A warpgroup of the state. Barriers are waited for and branches taken only while no wgmma is in
 /// flight (else ptxas waits for it first).
@@ -211,10 +51,10 @@ struct ChainWarps {
   }
 
   /// Where this lane's row of two 8 x 8 blocks (rows 8 j .. 8 j + 15, this warp's columns) lies for
-  /// ldmatrix and stmatrix in a tile of 256-byte rows.
+  /// ldmatrix and stmatrix in a tile in boxes.
   __device__ __forceinline__ bf16 *block(bf16 *tile, int j) const {
-    return tile + line_element(j * 8 + (lane & 7) + (lane >> 4) * 8,
-                               half * kHalf + warp * 16 + ((lane >> 3) & 1) * 8);
+    return tile + box_element(j * 8 + (lane & 7) + (lane >> 4) * 8,
+                              half * kHalf + warp * 16 + ((lane >> 3) & 1) * 8);
   }
 
   /// x = V'^T = u^T - product, rounded, and y = x diag(to_end) as left operand.
@@ -254,7 +94,7 @@ struct ChainWarps {
     bf16 *const to = p.v_new.at<bf16>(at.batch, token, at.head);
     for (int i = lane; i < valid * 16; i += 32) {
       const int r = i >> 4, c = half * kHalf + warp * 16 + (i & 15);
-      to[r * p.v_new.stride[1] + c] = tile[line_element(r, c)];
+      to[r * p.v_new.stride[1] + c] = tile[box_element(r, c)];
     }
   }
 
@@ -385,13 +225,13 @@ Status chunk_fwd_h(const ChunkFwdH &p, const Launch &l) {
   ChainPlan plan;
   ChainMaps maps = {};
   const bool w = make_row_map(&maps.w, p.w, 2, kTokens), k = make_row_map(&maps.k, p.k, 2, kTokens);
-  plan.tma_in = w && k && make_line_map(&maps.u, p.u, kTokens);
+  plan.tma_in = w && k && make_row_map(&maps.u, p.u, 2, kBoxRows);
   plan.tma_c = p.g_cumsum.present() && make_gate_map(&maps.c, p.g_cumsum);
-  plan.tma_v = make_line_map(&maps.v_new, p.v_new, kTokens);
+  plan.tma_v = make_row_map(&maps.v_new, p.v_new, 2, kBoxRows);
   Tensor h = p.h;  // [NT, DK, HV, DV]: a row of DK where other operands have a token.
   std::swap(h.shape[1], h.shape[2]);
   std::swap(h.stride[1], h.stride[2]);
-  plan.tma_h = h.dtype == DType::bf16 && h.stride[3] == 1 && make_line_map(&maps.h, h, kDim);
+  plan.tma_h = h.dtype == DType::bf16 && h.stride[3] == 1 && make_row_map(&maps.h, h, 2, kBoxRows);
   return launch<chain_kernel>("chunk_fwd_h", l, p.sequences.count * p.heads.value_heads, kThreads,
                               kSharedBytes, p, plan, maps);
 }

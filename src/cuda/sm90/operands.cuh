@@ -38,18 +38,24 @@ __device__ __forceinline__ void load_rows(bf16 *tile, int half_size, const bf16 
   }
 }
 
-/// Where element (row, column) of a tile of 256-byte rows, two swizzled halves each, lies.
-__device__ __forceinline__ int line_element(int row, int column) {
-  const int line = 2 * row + (column >> 6);
-  return line * kHalf + ((column & 63) ^ ((line & 7) * 8));
+/// Rows of 128 elements that move together: whole rows of global memory almost at once.
+constexpr int kBoxRows = 8;
+
+/// Where element (row, column) of a tile in such boxes lies: [row / kBoxRows][half][row %
+/// kBoxRows][64].
+__device__ __forceinline__ int box_element(int row, int column) {
+  const int line = (row / kBoxRows * 2 + (column >> 6)) * kBoxRows + row % kBoxRows;
+  return line * kHalf + ((column & 63) ^ ((row & 7) * 8));
 }
 
-/// Rows of 128 elements into such a tile, as above.
-__device__ __forceinline__ void load_lines(bf16 *tile, const bf16 *from, int64_t stride, int valid,
+__device__ __forceinline__ bf16 *box_at(bf16 *tile, int row) { return tile + row * 2 * kHalf; }
+
+/// Rows of 128 elements into a tile in boxes, as above.
+__device__ __forceinline__ void load_boxes(bf16 *tile, const bf16 *from, int64_t stride, int valid,
                                            int lane) {
   for (int i = lane; i < valid * 2 * kHalf; i += 32) {
     const int r = i / (2 * kHalf), c = i % (2 * kHalf);
-    tile[line_element(r, c)] = from[r * stride + c];
+    tile[box_element(r, c)] = from[r * stride + c];
   }
 }
 

@@ -23,8 +23,8 @@ __device__ __forceinline__ void put_plain(bf16 *tile, int column, int row, const
                  pack2<f16>(beta * x[4], beta * x[5]), pack2<f16>(beta * x[6], beta * x[7]));
 }
 
-/// to_end * beta * x for kCount rows from `row` on, rounded to pairs of bf16. Returns the sum of the
-/// rounding errors, each in units of a normalised key.
+/// to_end * beta * x for kCount rows from `row` on, rounded to pairs of bf16. Returns the sum of
+/// the rounding errors, each in units of a normalised key.
 template <bool kNorms, int kCount>
 __device__ __forceinline__ float round_rows(uint32_t (&bits)[kCount / 2], const StepGates &g,
                                             int row, const float (&x)[kCount], float beta) {

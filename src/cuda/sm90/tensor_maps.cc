@@ -35,10 +35,9 @@ bool base_aligned(const Tensor &t) {
   return t.data != nullptr && reinterpret_cast<uintptr_t>(t.data) % 16 == 0;
 }
 
-/// A map of [B, T, H, 2, 64] whose dimensions 1 and 2, from the innermost on, are tokens and halves
-/// in either order.
-bool make_map(CUtensorMap *map, const Tensor &t, int token_at, int half_at, int halves,
-              int tokens) {
+}  // namespace
+
+bool make_row_map(CUtensorMap *map, const Tensor &t, int halves, int tokens) {
   const Encode encode = encode_function();
   cuuint64_t batch, token, head;
   if (encode == nullptr || !base_aligned(t) || t.shape[0] == 0 || t.shape[1] == 0 ||
@@ -46,28 +45,15 @@ bool make_map(CUtensorMap *map, const Tensor &t, int token_at, int half_at, int 
     return false;
   }
   const auto size = [&](int d) { return static_cast<cuuint64_t>(t.shape[d]); };
-  cuuint64_t dims[5] = {64, 2, 2, size(2), size(0)};
-  cuuint64_t strides[4] = {128, 128, head, batch};
-  cuuint32_t box[5] = {64, 1, 1, 1, 1};
-  dims[token_at] = size(1);
-  strides[token_at - 1] = token;
-  box[token_at] = static_cast<cuuint32_t>(tokens);
-  box[half_at] = static_cast<cuuint32_t>(halves);
+  const cuuint64_t dims[5] = {64, size(1), 2, size(2), size(0)};
+  const cuuint64_t strides[4] = {token, 128, head, batch};
+  const cuuint32_t box[5] = {64, static_cast<cuuint32_t>(tokens), static_cast<cuuint32_t>(halves),
+                             1, 1};
   const cuuint32_t steps[5] = {1, 1, 1, 1, 1};
   return encode(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 5, t.data, dims, strides, box, steps,
                 CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
                 CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
                 CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
-}
-
-}  // namespace
-
-bool make_row_map(CUtensorMap *map, const Tensor &t, int halves, int tokens) {
-  return make_map(map, t, 1, 2, halves, tokens);
-}
-
-bool make_line_map(CUtensorMap *map, const Tensor &t, int tokens) {
-  return make_map(map, t, 2, 1, 2, tokens);
 }
 
 bool make_gate_map(CUtensorMap *map, const Tensor &t) {

@@ -13,10 +13,6 @@ namespace gdn::cuda::sm90 {
 /// accesses.
 bool make_row_map(CUtensorMap *map, const Tensor &t, int halves, int tokens = 32);
 
-/// The same as [B, H, T, 2, 64]: a box is `tokens` whole rows of one head, 256 bytes each in global
-/// memory, and so in shared memory but for the swizzle within each 128 of them.
-bool make_line_map(CUtensorMap *map, const Tensor &t, int tokens);
-
 /// Describes an f32 [B, T, HV] tensor: a box is 32 tokens of four heads. False if that cannot be.
 bool make_gate_map(CUtensorMap *map, const Tensor &t);
 
