@@ -93,6 +93,7 @@ def chunk_fwd_h(
     chunk_size: int,
     flags: int,
     head_map: int,
+    h_dtype: str,
     /,
 ) -> tuple[Any, Any, Any]: ...
 def chunk_fwd_o(

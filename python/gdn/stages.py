@@ -178,6 +178,7 @@ def chunk_fwd_h(
     state_v_first: bool = False,
     cu_seqlens: Array | None = None,
     head_map: str = "block",
+    h_dtype: Any = "float32",
 ) -> tuple[Array, Array, Array | None]:
     """The chain of states from chunk to chunk.
 
@@ -192,9 +193,10 @@ def chunk_fwd_h(
         state_v_first: states are [.., HV, DV, DK].
         cu_seqlens: offsets of packed sequences.
         head_map: see chunk_gated_delta_rule.
+        h_dtype: float32 or the type of k.
 
     Returns:
-        (h, v_new, final_state): [NT, HV, DK, DV] float32, the state before each chunk;
+        (h, v_new, final_state): [NT, HV, DK, DV] of h_dtype, the state before each chunk;
         [B, T, HV, DV], type of k; [N, HV, DK, DV] float32 or None.
     """
     kernels = dispatched if traced() else _C
@@ -209,6 +211,7 @@ def chunk_fwd_h(
         _chunk(chunk_size),
         _options.STATE_V_FIRST if _options.switch("state_v_first", state_v_first) else 0,
         _options.head_map_code(head_map),
+        dtype_name("h_dtype", h_dtype),
     )
 
 

@@ -78,8 +78,8 @@ nb::tuple recompute_w_u(Arg k, Arg v, Arg beta, Arg T, Arg g_cumsum, Arg cu_seql
 }
 
 nb::tuple chunk_fwd_h(Arg k, Arg w, Arg u, Arg g_cumsum, Arg initial_state, Arg cu_seqlens,
-                      bool output_final_state, int32_t chunk_size, uint32_t flags,
-                      int32_t head_map) {
+                      bool output_final_state, int32_t chunk_size, uint32_t flags, int32_t head_map,
+                      const char *h_dtype) {
   Call call;
   gdn_chunk_fwd_h_args args{};
   args.struct_size = sizeof args;
@@ -100,7 +100,8 @@ nb::tuple chunk_fwd_h(Arg k, Arg w, Arg u, Arg g_cumsum, Arg initial_state, Arg 
   const bool v_first = (flags & GDN_STATE_V_FIRST) != 0;
   const int64_t rows = v_first ? vu->size(3) : vk->size(3);
   const int64_t columns = v_first ? vk->size(3) : vu->size(3);
-  View *h = call.output({sequences.pieces(chunk_size, true), vu->size(2), rows, columns}, kFloat32);
+  View *h = call.output({sequences.pieces(chunk_size, true), vu->size(2), rows, columns},
+                        dtype_named("h_dtype", h_dtype));
   View *v_new = call.output_like("", "", nb::none(), vu);
   View *final_state = nullptr;
   if (output_final_state) {

@@ -288,6 +288,7 @@ LAYER = [
     (stages.chunk_fwd_h, dict(k=Q, w=Q, u=Q, output_final_state="False"), TypeError,
      "output_final_state"),
     (stages.chunk_fwd_h, dict(k=Q, w=Q, u=Q, state_v_first=1), TypeError, "state_v_first"),
+    (stages.chunk_fwd_h, dict(k=Q, w=Q, u=Q, h_dtype="float64"), ValueError, "h_dtype"),
     (stages.chunk_fwd_o, dict(q=Q, k=Q, v_new=Q, h=torch.zeros(1, 2, 8, 8), state_v_first=1),
      TypeError, "state_v_first"),
 ]  # fmt: skip

@@ -90,6 +90,11 @@ def test_each_stage(dtype, layout, size):
     assert_close(result[0], h, dtype, hard=True, what="h")
     assert_close(result[1], v_new, dtype, hard=True, what="v_new")
     assert_close(result[2], final, dtype, hard=True, what="final_state")
+    rounded = stages.chunk_fwd_h(
+        k, to(w, q.dtype), to(u, q.dtype), c, start, chunk_size=size, h_dtype=q.dtype, **options
+    )[0]
+    assert rounded.dtype == q.dtype
+    assert_close(rounded, h, dtype, hard=True, what="h of h_dtype")
     o = stages.chunk_fwd_o(q, k, to(v_new, q.dtype), to(h), c, chunk_size=size, **options)
     expected_o, _, _ = recurrence.delta_rule(
         values(q), values(k), values(v), values(g), values(beta), initial_state=start,

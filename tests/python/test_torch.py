@@ -305,7 +305,7 @@ def ops():
         "kkt": (ops.chunk_scaled_dot_kkt, (k, beta, c, None, 64, 0)),
         "solve": (ops.solve_tril, (A, None, 64, "bfloat16")),
         "w_u": (ops.recompute_w_u, (k, v, beta, T, c, None, 64, 0)),
-        "fwd_h": (ops.chunk_fwd_h, (k, w, u, c, None, None, True, 64, 0, 0)),
+        "fwd_h": (ops.chunk_fwd_h, (k, w, u, c, None, None, True, 64, 0, 0, "float32")),
         "fwd_o": (ops.chunk_fwd_o, (q, k, v_new, h, c, None, None, 64, 0, 0)),
     }
 

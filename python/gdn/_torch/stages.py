@@ -96,18 +96,20 @@ def _fwd_h(
     chunk_size: int,
     flags: int,
     head_map: int,
+    h_dtype: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     h, v_new, final_state = _C.chunk_fwd_h(
         k, w, u, g_cumsum, initial_state, cu_seqlens,
-        output_final_state, chunk_size, flags, head_map,
+        output_final_state, chunk_size, flags, head_map, h_dtype,
     )  # fmt: skip
     return h, v_new, absent(k) if final_state is None else final_state
 
 
 @_fwd_h.register_fake
 def _(
-    k, w, u, g_cumsum, initial_state, cu_seqlens, output_final_state, chunk_size, flags, head_map
-):
+    k, w, u, g_cumsum, initial_state, cu_seqlens, output_final_state, chunk_size, flags, head_map,
+    h_dtype,
+):  # fmt: skip
     check_together(
         k=k, w=w, u=u, g_cumsum=g_cumsum, initial_state=initial_state, cu_seqlens=cu_seqlens
     )
@@ -115,7 +117,7 @@ def _(
     check_rank("u", u, 4)
     state = state_shape(k, u, flags)
     chunks = piece_count(k, cu_seqlens, chunk_size, True)
-    h = k.new_empty((chunks, *state), dtype=torch.float32)
+    h = k.new_empty((chunks, *state), dtype=DTYPES[h_dtype])
     final_state = absent(k)
     if output_final_state:
         count = sequence_count(k, cu_seqlens)
@@ -175,13 +177,14 @@ def recompute_w_u(k, v, beta, T, g_cumsum, cu_seqlens, chunk_size, head_map):
 
 
 def chunk_fwd_h(
-    k, w, u, g_cumsum, initial_state, cu_seqlens, output_final_state, chunk_size, flags, head_map
-):
+    k, w, u, g_cumsum, initial_state, cu_seqlens, output_final_state, chunk_size, flags, head_map,
+    h_dtype,
+):  # fmt: skip
     """As _C.chunk_fwd_h."""
     refuse_gradients(k=k, w=w, u=u, g_cumsum=g_cumsum, initial_state=initial_state)
     h, v_new, final_state = _fwd_h(
         k, w, u, g_cumsum, initial_state, cu_seqlens,
-        output_final_state, chunk_size, flags, head_map,
+        output_final_state, chunk_size, flags, head_map, h_dtype,
     )  # fmt: skip
     return h, v_new, final_state if output_final_state else None
 
