@@ -62,7 +62,7 @@ __device__ __forceinline__ void gate_steps(const DeltaRule &p, const Plan &plan,
     g.key_decay[lane] = e * norm_k;
     g.query_decay[lane] = e * norm_q * p.scale;
     g.beta_row[lane] = beta * norm_k;
-    g.query_norm[lane] = norm_q;
+    g.query_row[lane] = p.qk_l2norm ? c + __log2f(norm_q) : c;
     g.beta[lane] = beta;
     g.to_end[lane] = exp2_fast(last - c) * norm_k;
     if (lane == 31) g.decay = e;

@@ -34,7 +34,7 @@ struct alignas(16) StepGates {
   float key_decay[kStep];    ///< 2^c r_k.
   float query_decay[kStep];  ///< scale 2^c r_q.
   float beta_row[kStep];     ///< beta r_k.
-  float query_norm[kStep];   ///< r_q.
+  float query_row[kStep];    ///< c + log2 r_q.
   float beta[kStep];
   float to_end[kStep];        ///< 2^(c_last - c) r_k.
   float inverse_norm[kStep];  ///< 1 / r_k; under l2norm only.

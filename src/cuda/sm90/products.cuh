@@ -44,7 +44,10 @@ struct ProductWarps {
   __device__ __forceinline__ void clear_tail() {
     const int valid = s.gates[new_tile.i].valid;
     if (valid < kStep) {
-      for (int i = warp * 32 + lane; i < 2 * 64 * 8; i += 128) {
+      int first = warp * 32 + lane;
+      asm volatile("" : "+r"(first));  // Or its parts would take registers in every iteration.
+#pragma unroll 1
+      for (int i = first; i < 2 * 64 * 8; i += 128) {
         const int half = i >> 9, row = (i >> 3) & 63;
         if ((row & 31) >= valid) {
           *reinterpret_cast<uint4 *>(&s.kq[new_tile.i][half * 4096 + row * kHalf + (i & 7) * 8]) =
@@ -94,40 +97,47 @@ struct ProductWarps {
     mma_commit();
   }
 
-  /// A for the solver and P, out of the products of the new tile.
-  __device__ __forceinline__ void mask(const float (&kq)[16]) {
+  /// A for the solver out of the first two warps' products of the new tile, P out of the others'.
+  /// All loads come first: ptxas moves none over a store, and each would cost its latency in a
+  /// chain.
+  __device__ __forceinline__ void mask(float (&kq)[16]) {
     const StepGates &g = s.gates[new_tile.i];
-    const float c0 = g.row[r0], c1 = g.row[r0 + 8];
+    const float *const rows = warp < 2 ? g.row : g.query_row;
+    const float c0 = rows[r0], c1 = rows[r0 + 8], b0 = g.beta_row[r0], b1 = g.beta_row[r0 + 8];
+    float2 column[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j)
+      column[j] = *reinterpret_cast<const float2 *>(&g.column[j * 8 + cl]);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      kq[4 * j] *= exp2_fast(c0 - column[j].x);
+      kq[4 * j + 1] *= exp2_fast(c0 - column[j].y);
+      kq[4 * j + 2] *= exp2_fast(c1 - column[j].x);
+      kq[4 * j + 3] *= exp2_fast(c1 - column[j].y);
+    }
     if (warp < 2) {
       wait(&s.a_empty[a_ring.i], a_ring.phase ^ 1);
       float(*a)[kInverseLd] = s.a[a_ring.i];
-      const float b0 = g.beta_row[r0], b1 = g.beta_row[r0 + 8];
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         if (j < 2 * warp + 2) {  // Whole units above the diagonal are never read.
           const int c = j * 8 + cl;
-          const float2 cc = *reinterpret_cast<const float2 *>(&g.column[c]);
-          a[c][r0] = b0 * exp2_fast(c0 - cc.x) * kq[4 * j];
-          a[c + 1][r0] = b0 * exp2_fast(c0 - cc.y) * kq[4 * j + 1];
-          a[c][r0 + 8] = b1 * exp2_fast(c1 - cc.x) * kq[4 * j + 2];
-          a[c + 1][r0 + 8] = b1 * exp2_fast(c1 - cc.y) * kq[4 * j + 3];
+          a[c][r0] = b0 * kq[4 * j];
+          a[c + 1][r0] = b0 * kq[4 * j + 1];
+          a[c][r0 + 8] = b1 * kq[4 * j + 2];
+          a[c + 1][r0 + 8] = b1 * kq[4 * j + 3];
         }
       }
       __syncwarp();
       arrive_warp(lane == 0, &s.a_full[a_ring.i]);
     } else {
       uint32_t p[8];
-      const float q0 = g.query_norm[r0], q1 = g.query_norm[r0 + 8];
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const int c = j * 8 + cl;
-        const float2 cc = *reinterpret_cast<const float2 *>(&g.column[c]);
-        const float v0 = q0 * exp2_fast(c0 - cc.x) * kq[4 * j];
-        const float v1 = q0 * exp2_fast(c0 - cc.y) * kq[4 * j + 1];
-        const float v2 = q1 * exp2_fast(c1 - cc.x) * kq[4 * j + 2];
-        const float v3 = q1 * exp2_fast(c1 - cc.y) * kq[4 * j + 3];
-        p[2 * j] = pack2<f16>(c <= r0 ? v0 : 0.0F, c + 1 <= r0 ? v1 : 0.0F);
-        p[2 * j + 1] = pack2<f16>(c <= r0 + 8 ? v2 : 0.0F, c + 1 <= r0 + 8 ? v3 : 0.0F);
+        p[2 * j] = pack2<f16>(c <= r0 ? kq[4 * j] : 0.0F, c + 1 <= r0 ? kq[4 * j + 1] : 0.0F);
+        p[2 * j + 1] =
+            pack2<f16>(c <= r0 + 8 ? kq[4 * j + 2] : 0.0F, c + 1 <= r0 + 8 ? kq[4 * j + 3] : 0.0F);
       }
       put_rows(s.p[p_write.i], p);  // A proxy fence of store_pt() covers it before it is read.
     }
@@ -137,17 +147,17 @@ struct ProductWarps {
   }
 
   __device__ __forceinline__ void store_w(const float (&w0)[16], const float (&w1)[16]) {
+    bf16 *const tile = &s.w[w_ring.i][((lane & 7) + (lane >> 4) * 8) * kHalf +
+                                      ((warp * 16 + ((lane >> 3) & 1) * 8) ^ ((lane & 7) * 8))];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const float *d = half != 0 ? w1 : w0;
 #pragma unroll
       for (int j = 0; j < 4; j += 2) {
-        bf16 *const to =
-            &s.w[w_ring.i][half * 2048 + (j * 8 + (lane & 7) + (lane >> 4) * 8) * kHalf +
-                           ((warp * 16 + ((lane >> 3) & 1) * 8) ^ ((lane & 7) * 8))];
-        stmatrix_trans(
-            to, pack2<bf16>(d[4 * j], d[4 * j + 1]), pack2<bf16>(d[4 * j + 2], d[4 * j + 3]),
-            pack2<bf16>(d[4 * j + 4], d[4 * j + 5]), pack2<bf16>(d[4 * j + 6], d[4 * j + 7]));
+        stmatrix_trans(tile + half * 2048 + j * 8 * kHalf, pack2<bf16>(d[4 * j], d[4 * j + 1]),
+                       pack2<bf16>(d[4 * j + 2], d[4 * j + 3]),
+                       pack2<bf16>(d[4 * j + 4], d[4 * j + 5]),
+                       pack2<bf16>(d[4 * j + 6], d[4 * j + 7]));
       }
     }
   }
