@@ -10,16 +10,16 @@ namespace gdn::cuda {
 
 constexpr int kInverseLd = 36;  ///< Floats between columns of A: float4 reads stay aligned.
 
-/// out[0..7] += sign * sum over k of row k of a kCount x 8 block (rows kInverseLd floats apart)
-/// times z(k). Operands are fetched two steps ahead: ptxas would load each right before its use.
-template <int kCount = 16, class Z>
+/// out[0..7] += sign * sum over k of row k of a 16 x 8 block (rows kInverseLd floats apart) times
+/// z(k). Operands are fetched two steps ahead: ptxas would load each right before its use.
+template <class Z>
 __device__ __forceinline__ void multiply_block(float (&out)[8], const float *block, float sign,
                                                Z z_of) {
   float4 f[3], g[3];
   float z[3];
 #pragma unroll
-  for (int k = 0; k < kCount + 2; ++k) {
-    if (k < kCount) {
+  for (int k = 0; k < 18; ++k) {
+    if (k < 16) {
       f[k % 3] = *reinterpret_cast<const float4 *>(block + k * kInverseLd);
       g[k % 3] = *reinterpret_cast<const float4 *>(block + k * kInverseLd + 4);
       z[k % 3] = z_of(k);

@@ -75,38 +75,6 @@ __device__ __forceinline__ void put_columns(bf16 *tile, const StepGates &g, int 
   tile[lane * kHalf + ((lane & 7) * 8)] = from_float<bf16>(first);
 }
 
-/// invert32() with T11 and T22 kept in `a`, so that registers are free for operands on their way,
-/// and the corner's products in loops: the instructions of all roles together hardly fit the cache.
-__device__ __forceinline__ void invert_kept(float (*a)[kInverseLd], int lane, float (&y)[16],
-                                            float (&u)[8]) {
-  const int h = lane >> 4, c = lane & 15;
-  invert_diagonal(a, lane, y);
-  __syncwarp();
-  keep_diagonal(a, lane, y);
-  __syncwarp();
-  float r[8];
-#pragma unroll
-  for (int i = 0; i < 8; ++i) r[i] = u[i] = 0.0F;
-#pragma unroll 1
-  for (int k0 = 0; k0 < 16; k0 += 8) {
-    float4 z;
-    multiply_block<8>(r, &a[k0][16 + 8 * h], -1.0F, [&](int k) {
-      if (k % 4 == 0) z = *reinterpret_cast<const float4 *>(&a[c][k0 + k]);
-      return k % 4 == 0 ? z.x : k % 4 == 1 ? z.y : k % 4 == 2 ? z.z : z.w;
-    });
-  }
-#pragma unroll 1
-  for (int k0 = 0; k0 < 16; k0 += 8) {
-    multiply_block<8>(u, &a[16 + k0][8 * h], 1.0F,
-                      [&](int k) { return __shfl_sync(kFullWarp, r[k], c + 2 * k0); });
-  }
-#pragma unroll
-  for (int i = 0; i < 16; i += 4) {
-    const float4 x = *reinterpret_cast<const float4 *>(&a[lane][i]);
-    y[i] = x.x, y[i + 1] = x.y, y[i + 2] = x.z, y[i + 3] = x.w;
-  }
-}
-
 template <bool kNorms>
 __device__ __forceinline__ void solve_steps(Shared &s, int warp, int lane, int total) {
   int phase = 0;
@@ -115,7 +83,7 @@ __device__ __forceinline__ void solve_steps(Shared &s, int warp, int lane, int t
     float(*a)[kInverseLd] = s.a[warp];
     wait(&s.a_full[warp], phase);
     float y[16], u[8];
-    invert_kept(a, lane, y, u);
+    invert32(a, lane, y, u);
     __syncwarp();
     arrive_warp(lane == 0, &s.a_empty[warp]);
     wait(&s.t_empty[warp], phase ^ 1);
