@@ -16,23 +16,24 @@ constexpr int kSlots = 3;
 constexpr int kThreads = 384;  ///< Two warpgroups; a warp each: loads, gates, stores.
 /// Registers a thread after the warpgroups have traded them; of the three together 512 at most.
 constexpr int kStateRegisters = 208, kHelperRegisters = 88;
-constexpr int kTileHalf = kTokens * kHalf;  ///< Elements of half a tile of w, k or u.
-constexpr int kTileBytes = 2 * kTileHalf * 2;
+constexpr int kTileBytes = kTokens * kDim * 2;
+constexpr int kHalfBox = kBoxRows * kHalf * 2;  ///< Bytes.
 
 struct ChainShared {
-  bf16 w[kSlots][2][kTileHalf];   ///< [dk half][token][64].
-  bf16 k[kSlots][2][kTileHalf];   ///< [dk half][token][64].
-  bf16 u[kSlots][2 * kTileHalf];  ///< In boxes; then V'.
-  bf16 h[2][2 * kDim * kHalf];    ///< [chunk % 2], in boxes.
-  float raw[kSlots][kTokens][4];  ///< c of four heads as loaded.
-  float to_end[kSlots][kTokens];  ///< e^(c_last - c); 0 past the chunk's end.
-  float decay[kSlots];            ///< e^c_last.
-  uint64_t raw_full[kSlots];      ///< c has landed.
-  uint64_t full[kSlots];          ///< w, k, u have landed, decays are there.
-  uint64_t done[kSlots];          ///< The state has used the slot; h and V' are written.
-  uint64_t u_empty[kSlots];       ///< V' has left.
-  uint64_t h_empty[2];            ///< h has left.
-  int first;                      ///< Row of h of the first chunk.
+  // Tiles in boxes.
+  bf16 w[kSlots][kTokens * kDim];
+  bf16 k[kSlots][kTokens * kDim];
+  bf16 u[kSlots][kTokens * kDim];  ///< Then V'.
+  bf16 h[2][kDim * kDim];          ///< [chunk % 2].
+  float raw[kSlots][kTokens][4];   ///< c of four heads as loaded.
+  float to_end[kSlots][kTokens];   ///< e^(c_last - c); 0 past the chunk's end.
+  float decay[kSlots];             ///< e^c_last.
+  uint64_t raw_full[kSlots];       ///< c has landed.
+  uint64_t full[kSlots];           ///< w, k, u have landed, decays are there.
+  uint64_t done[kSlots];           ///< The state has used the slot; h and V' are written.
+  uint64_t u_empty[kSlots];        ///< V' has left.
+  uint64_t h_empty[2];             ///< h has left.
+  int first;                       ///< Row of h of the first chunk.
 };
 
 constexpr size_t kSharedBytes = sizeof(ChainShared) + 1024;  ///< With room to align.
@@ -91,8 +92,14 @@ __device__ __forceinline__ void load_chunks(const ChunkFwdH &p, const ChainPlan 
       }
       if (plan.tma_in) {
         arrive_expect(full, 3 * kTileBytes);
-        tma_load(s.w[slot.i], &maps.w, token, 0, at.head, at.batch, full);
-        tma_load(s.k[slot.i], &maps.k, token, 0, at.key_head, at.batch, full);
+#pragma unroll
+        for (int r = 0; r < kTokens; r += kBoxRows) {
+          tma_load(box_at(s.w[slot.i], r), &maps.w, token + r, 0, at.head, at.batch, full);
+        }
+#pragma unroll
+        for (int r = 0; r < kTokens; r += kBoxRows) {
+          tma_load(box_at(s.k[slot.i], r), &maps.k, token + r, 0, at.key_head, at.batch, full);
+        }
       }
     } else if (kEveryLaneArrives && plan.tma_in) {
       arrive(full);
@@ -108,10 +115,10 @@ __device__ __forceinline__ void load_chunks(const ChunkFwdH &p, const ChainPlan 
       }
     } else {
       const int valid = at.valid(i);
-      load_rows(s.w[slot.i][0], kTileHalf, p.w.at<const bf16>(at.batch, token, at.head),
-                p.w.stride[1], valid, lane);
-      load_rows(s.k[slot.i][0], kTileHalf, p.k.at<const bf16>(at.batch, token, at.key_head),
-                p.k.stride[1], valid, lane);
+      load_boxes(s.w[slot.i], p.w.at<const bf16>(at.batch, token, at.head), p.w.stride[1], valid,
+                 lane);
+      load_boxes(s.k[slot.i], p.k.at<const bf16>(at.batch, token, at.key_head), p.k.stride[1],
+                 valid, lane);
       load_boxes(s.u[slot.i], p.u.at<const bf16>(at.batch, token, at.head), p.u.stride[1], valid,
                  lane);
       proxy_fence();

@@ -14,8 +14,8 @@
 // A load warp keeps a ring of w, k and u full by TMA, a gate warp turns c into decays. V' replaces
 // u in its tile and leaves from there, h leaves from two tiles of its own, both by TMA at the hands
 // of a store warp: the chain from state to state never waits for memory that the ring can hold.
-// What leaves does so in boxes of a few whole rows, which memory likes better than columns of
-// halves of rows. One block a multiprocessor, all of its shared memory. Warps meet at mbarriers
+// Everything comes and goes in boxes of eight whole rows, which memory likes better than columns
+// of halves of rows. One block a multiprocessor, all of its shared memory. Warps meet at mbarriers
 // alone, but for the two warpgroups in a sequence's last, partial chunk.
 
 namespace gdn::cuda::sm90 {
@@ -83,7 +83,8 @@ struct ChainWarps {
       y[2 * j] &= keep, y[2 * j + 1] &= keep;
     }
     for (int i = valid * 8 + warp * 32 + lane; i < kTokens * 8; i += 128) {
-      reinterpret_cast<uint4 *>(k)[i] = make_uint4(0, 0, 0, 0);
+      *reinterpret_cast<uint4 *>(k + box_element(i >> 3, half * kHalf + (i & 7) * 8)) =
+          make_uint4(0, 0, 0, 0);
     }
     proxy_fence();
     named_barrier(3, 256);  // Each warpgroup has cleared half of K.
@@ -123,8 +124,8 @@ struct ChainWarps {
       mma_fence();
 #pragma unroll
       for (int k = 0; k < 8; ++k) {
-        mma_rs_n64(product, left + 4 * k, descriptor128(w, (k >> 2) * kTileHalf * 2 + (k & 3) * 32),
-                   k > 0);
+        mma_rs_n64(product, left + 4 * k,
+                   descriptor128<2 * kHalfBox>(w, (k >> 2) * kHalfBox + (k & 3) * 32), k > 0);
       }
       mma_commit();
 #pragma unroll
@@ -143,13 +144,13 @@ struct ChainWarps {
       mma_wait<0>();
       pin(product);
       form_values(x, y, u, product, to_end);
-      if (valid < kTokens) clear_tail(y, s.k[slot.i][half], valid);
+      if (valid < kTokens) clear_tail(y, s.k[slot.i], valid);
 
-      const uint32_t k_base = descriptor_base(s.k[slot.i], kTileHalf * 2);
+      const uint32_t k_base = descriptor_base(s.k[slot.i], kHalfBox);
       mma_fence();
 #pragma unroll
       for (int k = 0; k < 4; ++k) {
-        mma_rs_n128(state, y + 4 * k, descriptor128(k_base, k * 2048));
+        mma_rs_n128(state, y + 4 * k, descriptor128<2 * kHalfBox>(k_base, k * 4 * kHalfBox));
       }
       mma_commit();
       __syncwarp();  // This warp alone reads these columns of u.
@@ -222,16 +223,20 @@ bool chunk_fwd_h_applies(const ChunkFwdH &p) {
 }
 
 Status chunk_fwd_h(const ChunkFwdH &p, const Launch &l) {
+  // Whole rows are asked for at once, so that nothing is gained by fetching more.
+  const auto box_map = [](CUtensorMap *map, const Tensor &t) {
+    return make_row_map(map, t, 2, kBoxRows, CU_TENSOR_MAP_L2_PROMOTION_L2_128B);
+  };
   ChainPlan plan;
   ChainMaps maps = {};
-  const bool w = make_row_map(&maps.w, p.w, 2, kTokens), k = make_row_map(&maps.k, p.k, 2, kTokens);
-  plan.tma_in = w && k && make_row_map(&maps.u, p.u, 2, kBoxRows);
+  const bool w = box_map(&maps.w, p.w), k = box_map(&maps.k, p.k);
+  plan.tma_in = w && k && box_map(&maps.u, p.u);
   plan.tma_c = p.g_cumsum.present() && make_gate_map(&maps.c, p.g_cumsum);
-  plan.tma_v = make_row_map(&maps.v_new, p.v_new, 2, kBoxRows);
+  plan.tma_v = box_map(&maps.v_new, p.v_new);
   Tensor h = p.h;  // [NT, DK, HV, DV]: a row of DK where other operands have a token.
   std::swap(h.shape[1], h.shape[2]);
   std::swap(h.stride[1], h.stride[2]);
-  plan.tma_h = h.dtype == DType::bf16 && h.stride[3] == 1 && make_row_map(&maps.h, h, 2, kBoxRows);
+  plan.tma_h = h.dtype == DType::bf16 && h.stride[3] == 1 && box_map(&maps.h, h);
   return launch<chain_kernel>("chunk_fwd_h", l, p.sequences.count * p.heads.value_heads, kThreads,
                               kSharedBytes, p, plan, maps);
 }

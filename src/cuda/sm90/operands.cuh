@@ -38,7 +38,8 @@ __device__ __forceinline__ void load_rows(bf16 *tile, int half_size, const bf16 
   }
 }
 
-/// Rows of 128 elements that move together: whole rows of global memory almost at once.
+/// Rows of 128 elements that move together: whole rows of global memory almost at once. Eight, as
+/// many as wgmma takes for a group.
 constexpr int kBoxRows = 8;
 
 /// Where element (row, column) of a tile in such boxes lies: [row / kBoxRows][half][row %

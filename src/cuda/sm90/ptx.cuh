@@ -125,9 +125,10 @@ __device__ __forceinline__ void tma_store_wait() {
 __device__ __forceinline__ uint32_t descriptor_base(const void *tile, int leading) {
   return ((shared_address(tile) & 0x3FFFF) >> 4) | (leading >> 4) << 16;
 }
-/// Descriptor of a tile with 128-byte rows and swizzle (groups of 8 rows 1024 bytes apart).
+/// Descriptor of a tile with 128-byte rows and swizzle, groups of 8 rows kStride bytes apart.
+template <int kStride = 1024>
 __device__ __forceinline__ uint64_t descriptor128(uint32_t base, int bytes) {
-  return static_cast<uint64_t>(0x40000000u | 1024 >> 4) << 32 | (base + bytes / 16);
+  return static_cast<uint64_t>(0x40000000u | kStride >> 4) << 32 | (base + bytes / 16);
 }
 /// Descriptor of a tile with 64-byte rows and swizzle (groups of 8 rows 512 bytes apart).
 __device__ __forceinline__ uint64_t descriptor64(uint32_t base, int bytes) {

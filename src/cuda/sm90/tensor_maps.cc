@@ -37,7 +37,8 @@ bool base_aligned(const Tensor &t) {
 
 }  // namespace
 
-bool make_row_map(CUtensorMap *map, const Tensor &t, int halves, int tokens) {
+bool make_row_map(CUtensorMap *map, const Tensor &t, int halves, int tokens,
+                  CUtensorMapL2promotion fetch) {
   const Encode encode = encode_function();
   cuuint64_t batch, token, head;
   if (encode == nullptr || !base_aligned(t) || t.shape[0] == 0 || t.shape[1] == 0 ||
@@ -51,8 +52,7 @@ bool make_row_map(CUtensorMap *map, const Tensor &t, int halves, int tokens) {
                              1, 1};
   const cuuint32_t steps[5] = {1, 1, 1, 1, 1};
   return encode(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 5, t.data, dims, strides, box, steps,
-                CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, fetch,
                 CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
