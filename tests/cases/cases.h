@@ -18,6 +18,8 @@ enum class Recipe {
   huge_v,
   gate_extremes,
   zero_rows,
+  zero_tail,
+  mixed_keys,
   small_keys,
   raw,
 };

@@ -20,6 +20,8 @@ RECIPES = (
     "huge_v",
     "gate_extremes",
     "zero_rows",
+    "zero_tail",
+    "mixed_keys",
     "small_keys",
     "raw",
 )

@@ -118,13 +118,12 @@ class Drawing {
     Values q = rows("q", norm);
     Values k = rows("k", norm);
     const auto width = static_cast<size_t>(case_.dk);
+    const auto token = static_cast<size_t>(case_.hk) * width;
     if (case_.recipe == Recipe::repeated_key) {
-      const auto token = static_cast<size_t>(case_.hk) * width;
       for (size_t i = token; i < k.size(); ++i) k[i] = k[i % token];
     }
     if (case_.recipe == Recipe::reflections) {
       // One direction: exactly in even key heads, with noise in odd ones.
-      const auto token = static_cast<size_t>(case_.hk) * width;
       for (size_t i = token; i < k.size(); ++i) {
         k[i] = k[i % token] + (i % token / width % 2 == 1 ? 0.1F * k[i] : 0.0F);
       }
@@ -133,6 +132,17 @@ class Drawing {
       for (size_t row = 0; row < k.size() / width; row += 3) {
         std::fill_n((row % 2 == 0 ? k : q).begin() + static_cast<int64_t>(row * width), width,
                     0.0F);
+      }
+    }
+    for (size_t i = 0; i < k.size(); ++i) {
+      const auto t = static_cast<int64_t>(i / token) % case_.tokens;
+      // Of the last 14 tokens, one with a key.
+      if (case_.recipe == Recipe::zero_tail && t >= case_.tokens - 14 && t != case_.tokens - 13) {
+        k[i] = 0.0F;
+      }
+      // Lengths from 1 down to 10^-3.
+      if (case_.recipe == Recipe::mixed_keys) {
+        k[i] *= std::pow(10.0F, -3.0F * static_cast<float>(i / width * 7 % 11) / 10.0F);
       }
     }
     call_.q = make(shape, q, 2);

@@ -147,6 +147,10 @@ class CaseInputs:
             k = k[:1, :1] + noise * k
         if c.recipe == "zero_rows":
             k[:, ::3], q[:, 1::3] = 0.0, 0.0
+        if c.recipe == "zero_tail":  # of the last 14 tokens, one with a key
+            k[:, -14], k[:, -12:] = 0.0, 0.0
+        if c.recipe == "mixed_keys":  # lengths from 1 down to 10^-3
+            k *= 10.0 ** (-3.0 * rng.random((c.batch, c.tokens, c.hk, 1)))
         huge = (1e3 if self.dtype == "f16" else 1e20) if c.recipe == "huge_v" else 1.0
         v = huge * rng.standard_normal((c.batch, c.tokens, c.hv, c.dv))
         if "broadcast" in c.options:

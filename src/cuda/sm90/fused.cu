@@ -62,11 +62,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     } else if (warp == 2) {
       gate_steps(p, plan, s, lane, total);
     } else {
-      if (p.qk_l2norm) {
-        solve_steps<true>(s, warp, lane, total);
-      } else {
-        solve_steps<false>(s, warp, lane, total);
-      }
+      solve_steps(s, warp, lane, total);
     }
   } else {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kStateRegisters));

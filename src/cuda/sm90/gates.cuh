@@ -53,7 +53,6 @@ __device__ __forceinline__ void gate_steps(const DeltaRule &p, const Plan &plan,
         norm_k = row_norm(s.kq[ring.i], lane);
         norm_q = row_norm(s.kq[ring.i], 32 + lane);
       }
-      g.inverse_norm[lane] = 1.0F / norm_k;
     }
     const float c = warp_scan(decay * kLog2E, lane);
     const float last = __shfl_sync(kFullWarp, c, 31), e = exp2_fast(c);
@@ -64,7 +63,7 @@ __device__ __forceinline__ void gate_steps(const DeltaRule &p, const Plan &plan,
     g.beta_row[lane] = beta * norm_k;
     g.query_row[lane] = p.qk_l2norm ? c + __log2f(norm_q) : c;
     g.beta[lane] = beta;
-    g.to_end[lane] = exp2_fast(last - c) * norm_k;
+    g.end[lane].x = exp2_fast(last - c) * norm_k;
     if (lane == 31) g.decay = e;
     __syncwarp();
     arrive_warp(elect(), &s.kq_full[ring.i]);

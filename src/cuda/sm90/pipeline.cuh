@@ -36,11 +36,10 @@ struct alignas(16) StepGates {
   float beta_row[kStep];     ///< beta r_k.
   float query_row[kStep];    ///< c + log2 r_q.
   float beta[kStep];
-  float to_end[kStep];        ///< 2^(c_last - c) r_k.
-  float inverse_norm[kStep];  ///< 1 / r_k; under l2norm only.
-  float decay;                ///< 2^c_last.
-  int valid;                  ///< Tokens of the step.
-  int token;                  ///< The first.
+  float2 end[kStep];  ///< x: 2^(c_last - c) r_k; y: |k|, which the solver fills in.
+  float decay;        ///< 2^c_last.
+  int valid;          ///< Tokens of the step.
+  int token;          ///< The first.
   int batch, head;
 };
 
@@ -49,10 +48,10 @@ struct Shared {
   bf16 v[kValueTiles][2 * kStep * kHalf];  ///< [dv half][token][64].
   bf16 w[kProducts][2 * kStep * kHalf];    ///< [dk half][token][64].
   bf16 pt[kProducts][kStep * kStep];       ///< scale P T diag(beta); rows of 64 bytes.
-  bf16 t[kSolvers][kStep * kHalf];  ///< Row j: column j of E = diag(to_end) T diag(beta) in bf16,
-                                    ///< then column j of T diag(beta) in fp16.
-  bf16 o[2][2][kStep * kHalf];      ///< [buffer][dv half][token][64].
-  f16 p[kScores][kStep * kStep];    ///< P; rows of 64 bytes. Read as rows 32..63 of an operand.
+  bf16 t[kSolvers][kStep * kHalf];         ///< Row j: column j of E in bf16 (solver.cuh),
+                                           ///< then column j of T diag(beta) in fp16.
+  bf16 o[2][2][kStep * kHalf];             ///< [buffer][dv half][token][64].
+  f16 p[kScores][kStep * kStep];  ///< P; rows of 64 bytes. Read as rows 32..63 of an operand.
   float a[kSolvers][kStep][kInverseLd];  ///< Row c: column c of A.
   float raw[kTiles][2][kStep][4];        ///< g, beta of four heads as loaded.
   StepGates gates[kTiles];

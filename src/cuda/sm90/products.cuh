@@ -5,10 +5,9 @@
 
 // The product warpgroup: everything that does not depend on the state.
 //
-//     [K; Q] K^T  one chain of eight products of 64 x 32: A out of rows 0..31 (warps 0 and 1), P
-//     out
-//                 of rows 32..63 (warps 2 and 3)
-//     W^T = K^T E with E = diag(to_end) T diag(beta), and scale P T diag(beta), kLag steps later,
+//     [K; Q] K^T  one chain of eight products of 64 x 32: A out of rows 0..31 (warps 0 and 1),
+//                 P out of rows 32..63 (warps 2 and 3)
+//     W^T = K^T E with E of solver.cuh, and scale P T diag(beta), kLag steps later,
 //                 when the solver has made T
 //
 // While a wgmma is in flight there must be no wait on a barrier and no branch: ptxas would wait for
