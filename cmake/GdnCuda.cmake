@@ -28,7 +28,12 @@ if(NOT GDN_CUDA STREQUAL "OFF")
     set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
     # What GDN_CUDA_STRICT compiles kernels with: one that spills registers is an error.
     set(GDN_PTXAS_STRICT "-Xptxas=--warn-on-spills,--warning-as-error")
+    # CMake 3.25.1 sets a property of nvToolsExt, which CUDA 13 no longer has, where a project asks
+    # for 3.25.
+    set(minimum ${CMAKE_MINIMUM_REQUIRED_VERSION})
+    set(CMAKE_MINIMUM_REQUIRED_VERSION 3.24)
     find_package(CUDAToolkit REQUIRED)
+    set(CMAKE_MINIMUM_REQUIRED_VERSION ${minimum})
     set(GDN_HAS_CUDA ON)
     message(STATUS "CUDA backend: ${CMAKE_CUDA_COMPILER} ${CMAKE_CUDA_COMPILER_VERSION}, "
                    "targets ${CMAKE_CUDA_ARCHITECTURES}")
