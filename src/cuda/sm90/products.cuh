@@ -97,6 +97,7 @@ struct ProductWarps {
   }
 
   /// A for the solver out of the first two warps' products of the new tile, P out of the others'.
+  /// The solver wants A's diagonal too, for the lengths of keys.
   /// All loads come first: ptxas moves none over a store, and each would cost its latency in a
   /// chain.
   __device__ __forceinline__ void mask(float (&kq)[16]) {

@@ -28,7 +28,8 @@ __device__ __forceinline__ void put_plain(bf16 *tile, int column, int row, const
 __device__ __forceinline__ float key_length(const float (*a)[kInverseLd], const StepGates &g,
                                             int lane) {
   const float square = fminf(a[lane][lane] * g.beta[lane], 1e38F);  // (beta r_k |k|)^2
-  return square > 0.0F ? __fdividef(square * rsqrtf(square), fabsf(g.beta_row[lane])) : 0.0F;
+  const float beta = fabsf(g.beta_row[lane]);
+  return square > 0.0F && beta > 0.0F ? __fdividef(square * rsqrtf(square), beta) : 0.0F;
 }
 
 /// kCount rows of E from `row` on, rounded to pairs of bf16, from those of T, x, and the column's
@@ -97,7 +98,7 @@ __device__ __forceinline__ void solve_steps(Shared &s, int warp, int lane, int t
     StepGates &g = s.gates[n % kTiles];
     float(*a)[kInverseLd] = s.a[warp];
     wait(&s.a_full[warp], phase);
-    g.end[lane].y = key_length(a, g, lane);  // Before invert32 writes over A.
+    g.end[lane].y = key_length(a, g, lane);  // Before A is handed back.
     float y[16], u[8];
     invert32(a, lane, y, u);
     __syncwarp();
