@@ -125,17 +125,22 @@ void borrow_torch(const char *name, nb::handle array, View &view) {
                               "), expected a plain tensor with memory.");
 }
 
+/// Strides of a compact array; a size of 0 counts as 1.
+void compact_strides(std::span<const int64_t> shape, int64_t *strides) {
+  int64_t stride = 1;
+  for (size_t i = shape.size(); i-- > 0;) {
+    strides[i] = stride;
+    stride *= std::max<int64_t>(shape[i], 1);
+  }
+}
+
 /// Strides that no element depends on (empty arrays, a last dimension of 1) become those of a
 /// compact array: frameworks leave anything there.
 void settle_strides(View *view) {
   const DLTensor &t = view->tensor;
   if (t.ndim > 0 && view->shape[t.ndim - 1] == 1) view->strides[t.ndim - 1] = 1;
   if (std::find(view->shape, view->shape + t.ndim, 0) == view->shape + t.ndim) return;
-  int64_t stride = 1;
-  for (int i = t.ndim - 1; i >= 0; --i) {
-    view->strides[i] = stride;
-    stride *= std::max<int64_t>(view->shape[i], 1);
-  }
+  compact_strides({view->shape, static_cast<size_t>(t.ndim)}, view->strides);
 }
 
 bool is_compact(const View &view) {
@@ -239,11 +244,7 @@ nb::object make_array(Kind kind, std::span<const int64_t> shape, DLDataType dtyp
   if (kind == Kind::torch) {
     // Two thirds of what torch.empty takes.
     int64_t strides[View::kMaxRank];
-    int64_t stride = 1;
-    for (size_t i = shape.size(); i-- > 0;) {
-      strides[i] = stride;
-      stride *= std::max<int64_t>(shape[i], 1);
-    }
+    compact_strides(shape, strides);
     out = torch_objects->empty_strided(size, int_tuple({strides, shape.size()}),
                                        nb::arg("dtype") = torch_dtype(dtype),
                                        nb::arg("device") = torch_device(device));
