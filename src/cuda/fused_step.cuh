@@ -212,8 +212,10 @@ __device__ __forceinline__ void invert(FusedShared<E> &s, const StepGates &g, in
     for (int i = 0; i < 16; ++i) put(16 * h + i, lane, y[i]);
   }
   __syncwarp();
-  float u[8];
-  invert_corner(a, lane, u, [&](int k) { return a[c][k]; });
+  float r[8], u[8];
+  multiply_corner(a, lane, r, [&](int k) { return a[c][k]; });
+  __syncwarp();
+  finish_corner(a, lane, u, r);
 #pragma unroll
   for (int i = 0; i < 8; ++i) put(16 + 8 * h + i, c, u[i]);
 }

@@ -11,22 +11,23 @@ namespace gdn::cuda {
 constexpr int kInverseLd = 36;  ///< Floats between columns of A: float4 reads stay aligned.
 
 /// out[0..7] += sign * sum over k of row k of a 16 x 8 block (rows kInverseLd floats apart) times
-/// z(k). Operands are fetched two steps ahead: ptxas would load each right before its use.
-template <class Z>
+/// z(k). Operands are fetched kAhead steps ahead: ptxas would load each right before its use.
+template <int kAhead, class Z>
 __device__ __forceinline__ void multiply_block(float (&out)[8], const float *block, float sign,
                                                Z z_of) {
-  float4 f[3], g[3];
-  float z[3];
+  constexpr int kSlots = kAhead + 1;
+  float4 f[kSlots], g[kSlots];
+  float z[kSlots];
 #pragma unroll
-  for (int k = 0; k < 18; ++k) {
+  for (int k = 0; k < 16 + kAhead; ++k) {
     if (k < 16) {
-      f[k % 3] = *reinterpret_cast<const float4 *>(block + k * kInverseLd);
-      g[k % 3] = *reinterpret_cast<const float4 *>(block + k * kInverseLd + 4);
-      z[k % 3] = z_of(k);
+      f[k % kSlots] = *reinterpret_cast<const float4 *>(block + k * kInverseLd);
+      g[k % kSlots] = *reinterpret_cast<const float4 *>(block + k * kInverseLd + 4);
+      z[k % kSlots] = z_of(k);
     }
-    if (k >= 2) {
-      const float4 p = f[(k - 2) % 3], q = g[(k - 2) % 3];
-      const float v = sign * z[(k - 2) % 3];
+    if (k >= kAhead) {
+      const float4 p = f[(k - kAhead) % kSlots], q = g[(k - kAhead) % kSlots];
+      const float v = sign * z[(k - kAhead) % kSlots];
       out[0] += p.x * v;
       out[1] += p.y * v;
       out[2] += p.z * v;
@@ -70,26 +71,23 @@ __device__ __forceinline__ void keep_diagonal(float (*a)[kInverseLd], int lane,
   }
 }
 
-/// u = rows 8 h .. 8 h + 7 of column c of T21, with T22 kept and t11(k) = T11[k, c].
+/// r = rows 8 h .. 8 h + 7 of column c of -A21 T11, with t11(k) = T11[k, c].
 template <class T11>
-__device__ __forceinline__ void invert_corner(const float (*a)[kInverseLd], int lane, float (&u)[8],
-                                              T11 t11) {
-  const int h = lane >> 4, c = lane & 15;
-  float r[8];
+__device__ __forceinline__ void multiply_corner(const float (*a)[kInverseLd], int lane,
+                                                float (&r)[8], T11 t11) {
 #pragma unroll
-  for (int i = 0; i < 8; ++i) r[i] = u[i] = 0.0F;
-  multiply_block(r, &a[0][16 + 8 * h], -1.0F, t11);
-  __syncwarp();
-  multiply_block(u, &a[16][8 * h], 1.0F,
-                 [&](int k) { return __shfl_sync(kFullWarp, r[k & 7], c + (k & 8) * 2); });
+  for (int i = 0; i < 8; ++i) r[i] = 0.0F;
+  multiply_block<2>(r, &a[0][16 + 8 * (lane >> 4)], -1.0F, t11);
 }
 
-/// The whole: y and u as above. Of `a` only what lies above A's diagonal changes.
-__device__ __forceinline__ void invert32(float (*a)[kInverseLd], int lane, float (&y)[16],
-                                         float (&u)[8]) {
-  invert_diagonal(a, lane, y);
-  if (lane >= 16) keep_diagonal(a, lane, y);
-  invert_corner(a, lane, u, [&](int k) { return __shfl_sync(kFullWarp, y[k & 15], lane & 15); });
+/// u = the same rows of T21 = T22 r, with T22 kept.
+__device__ __forceinline__ void finish_corner(const float (*a)[kInverseLd], int lane, float (&u)[8],
+                                              const float (&r)[8]) {
+#pragma unroll
+  for (int i = 0; i < 8; ++i) u[i] = 0.0F;
+  multiply_block<2>(u, &a[16][8 * (lane >> 4)], 1.0F, [&](int k) {
+    return __shfl_sync(kFullWarp, r[k & 7], (lane & 15) + (k & 8) * 2);
+  });
 }
 
 }  // namespace gdn::cuda

@@ -96,14 +96,12 @@ struct ProductWarps {
     mma_commit();
   }
 
-  /// A for the solver out of the first two warps' products of the new tile, P out of the others'.
-  /// The solver wants A's diagonal too, for the lengths of keys.
-  /// All loads come first: ptxas moves none over a store, and each would cost its latency in a
-  /// chain.
-  __device__ __forceinline__ void mask(float (&kq)[16]) {
+  /// Decays of the new tile's products: of A in the first two warps, of P in the others. All loads
+  /// come first: ptxas moves none over a store, and each would cost its latency in a chain.
+  __device__ __forceinline__ void decay(float (&kq)[16]) {
     const StepGates &g = s.gates[new_tile.i];
     const float *const rows = warp < 2 ? g.row : g.query_row;
-    const float c0 = rows[r0], c1 = rows[r0 + 8], b0 = g.beta_row[r0], b1 = g.beta_row[r0 + 8];
+    const float c0 = rows[r0], c1 = rows[r0 + 8];
     float2 column[4];
 #pragma unroll
     for (int j = 0; j < 4; ++j)
@@ -115,6 +113,13 @@ struct ProductWarps {
       kq[4 * j + 2] *= exp2_fast(c1 - column[j].x);
       kq[4 * j + 3] *= exp2_fast(c1 - column[j].y);
     }
+  }
+
+  /// A for the solver out of the first two warps' products of the new tile, P out of the others'.
+  /// The solver wants A's diagonal too, for the lengths of keys.
+  __device__ __forceinline__ void put_masked(const float (&kq)[16]) {
+    const StepGates &g = s.gates[new_tile.i];
+    const float b0 = g.beta_row[r0], b1 = g.beta_row[r0 + 8];
     if (warp < 2) {
       wait(&s.a_empty[a_ring.i], a_ring.phase ^ 1);
       float(*a)[kInverseLd] = s.a[a_ring.i];
@@ -139,7 +144,7 @@ struct ProductWarps {
         p[2 * j + 1] =
             pack2<f16>(c <= r0 + 8 ? kq[4 * j + 2] : 0.0F, c + 1 <= r0 + 8 ? kq[4 * j + 3] : 0.0F);
       }
-      put_rows(s.p[p_write.i], p);  // A proxy fence of store_pt() covers it before it is read.
+      put_rows(s.p[p_write.i], p);  // The proxy fence of publish() covers it before it is read.
     }
     new_tile.next();
     a_ring.next();
@@ -169,6 +174,11 @@ struct ProductWarps {
       for (int i = 0; i < 8; ++i) x[i] = pack2<bf16>(scale * pt[2 * i], scale * pt[2 * i + 1]);
       put_rows(s.pt[w_ring.i], x);
     }
+  }
+
+  /// W and P T to the state, the T tile back to the solver. The fence waits for the stores, and for
+  /// less long when the masks have been computed in between.
+  __device__ __forceinline__ void publish() {
     proxy_fence();
     __syncwarp();
     if (kEveryLaneArrives || lane == 0) {
@@ -197,7 +207,8 @@ struct ProductWarps {
       issue_kq(kq);
       mma_wait<0>();
       pin(kq);
-      mask(kq);
+      decay(kq);
+      put_masked(kq);
     }
     proxy_fence();
     named_barrier(3, 128);
@@ -219,7 +230,9 @@ struct ProductWarps {
       store_pt(pt);
       mma_wait<0>();
       pin(kq);
-      mask(kq);
+      decay(kq);
+      publish();
+      put_masked(kq);
     }
     proxy_fence();
     named_barrier(3, 128);
@@ -236,6 +249,7 @@ struct ProductWarps {
       wait_used(n);
       store_w(w0, w1);
       store_pt(pt);
+      publish();
     }
   }
 };
