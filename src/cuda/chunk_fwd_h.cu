@@ -1,3 +1,4 @@
+#include "cuda/device/gain.cuh"
 #include "cuda/device/stage.cuh"
 #include "cuda/device/state.cuh"
 #include "cuda/operations.h"
@@ -156,12 +157,7 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
       } else {
         const float last = c[walk.chunk_length() - 1];
         if (walk.tile == 0) {
-          const float decay = decay_of(last);
-#pragma unroll
-          for (int j = 0; j < kFragments; ++j) {
-#pragma unroll
-            for (int e = 0; e < 4; ++e) state[j][e] *= decay;
-          }
+          scale_all(state, decay_of(last));
         }
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
@@ -175,6 +171,11 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
               x[j][e] *= t < walk.valid() ? decay_of(last - c[walk.tile * kTile + t]) : 0.0F;
             }
           }
+          float gain = 1.0F;
+          if constexpr (kNarrowRange<E>) {
+            gain = warp_gain(largest(0.0F, x));
+            if (gain > 1.0F) scale_all(x, gain), scale_all(state, gain);
+          }
           LeftTile<E> left;
           left_from_accumulators(left, x[0], x[1]);
 #pragma unroll
@@ -184,6 +185,7 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
                                            tile + half * 16 * ld + j * 8, ld, lane);
             }
           }
+          if (kNarrowRange<E> && gain > 1.0F) scale_all(state, inverse_of_power(gain));
         }
       }
     }

@@ -1,3 +1,4 @@
+#include "cuda/device/gain.cuh"
 #include "cuda/device/stage.cuh"
 #include "cuda/device/state.cuh"
 #include "cuda/operations.h"
@@ -69,8 +70,16 @@ __device__ __forceinline__ void store_rows(E *to, int64_t row_stride, const uint
   }
 }
 
+/// e^{last - c} of two neighbouring tokens, 0 past the end.
+__device__ __forceinline__ float2 pair_decays(const float *c, int token, int valid, float last) {
+  const float2 from = *reinterpret_cast<const float2 *>(c + token);
+  const float f0 = token < valid ? decay_of(last - from.x) : 0.0F;
+  const float f1 = token + 1 < valid ? decay_of(last - from.y) : 0.0F;
+  return {f0, f1};
+}
+
 /// V'^T = u^T - product for 16 tokens: kept in `tile`, where u was, and, times e^{last - c}, as a
-/// left operand.
+/// left operand (in fp16 update_with_gain makes that).
 template <class E>
 __device__ __forceinline__ void subtract_and_keep(LeftTile<E> &left, E *tile,
                                                   const float (*product)[4], int first, int valid,
@@ -84,23 +93,61 @@ __device__ __forceinline__ void subtract_and_keep(LeftTile<E> &left, E *tile,
 #pragma unroll
     for (int e = 0; e < 4; ++e) x[j][e] -= product[j][e];
     store_transposed<E>(block + j * 8 * kLdV, kLdV, x[j], lane);
-    const int token = first + j * 8 + (lane & 3) * 2;
-    const float2 from = *reinterpret_cast<const float2 *>(c + token);
-    const float f0 = token < valid ? decay_of(last - from.x) : 0.0F;
-    const float f1 = token + 1 < valid ? decay_of(last - from.y) : 0.0F;
-    x[j][0] *= f0, x[j][1] *= f1, x[j][2] *= f0, x[j][3] *= f1;
+    if constexpr (kNarrowRange<E>) continue;
+    const float2 f = pair_decays(c, first + j * 8 + (lane & 3) * 2, valid, last);
+    x[j][0] *= f.x, x[j][1] *= f.y, x[j][2] *= f.x, x[j][3] *= f.y;
   }
-  left_from_accumulators(left, x[0], x[1]);
+  if constexpr (!kNarrowRange<E>) left_from_accumulators(left, x[0], x[1]);
+}
+
+/// S^T <- e^{last} S^T + (V'^T diag(e^{last - c})) K in fp16, with V' from `tile`. The left operand
+/// and meanwhile the state carry a gain.
+template <class E, int kFragments>
+__device__ __forceinline__ void update_with_gain(float (&state)[kFragments][4], const E *keys,
+                                                 int key_dim, const E *tile, int valid,
+                                                 const float *c) {
+  const int lane = fresh_lane();
+  const float last = c[valid - 1];
+  const auto block = [&](float(&x)[2][4], int t, float gain) {
+    accumulators_from_transposed(x[0], x[1], tile + t * 16 * kLdV, kLdV, lane);
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      const float2 f = pair_decays(c, t * 16 + j * 8 + (lane & 3) * 2, valid, last);
+      x[j][0] *= f.x * gain, x[j][1] *= f.y * gain, x[j][2] *= f.x * gain, x[j][3] *= f.y * gain;
+    }
+  };
+  float x[2][4], most = 0.0F;
+#pragma unroll
+  for (int t = 0; t < kTokens / 16; ++t) {
+    block(x, t, 1.0F);
+    most = largest(most, x);
+  }
+  const float gain = warp_gain(most);
+  scale_all(state, decay_of(last) * gain);
+#pragma unroll
+  for (int t = 0; t < kTokens / 16; ++t) {
+    block(x, t, gain);
+    LeftTile<E> left;
+    left_from_accumulators(left, x[0], x[1]);
+#pragma unroll
+    for (int j = 0; j < kFragments; j += 2) {
+      if (j * 8 < key_dim) {
+        multiply_add<Right::k_major>(state[j], state[j + 1], left, keys + t * 16 * kLd + j * 8, kLd,
+                                     lane);
+      }
+    }
+  }
+  if (gain > 1.0F) scale_all(state, inverse_of_power(gain));
 }
 
 template <class E>
 __global__ void __launch_bounds__(kStageThreads, kBlocks)
     chain_kernel(const __grid_constant__ ChunkFwdH p, const __grid_constant__ ChainPlan plan) {
   extern __shared__ __align__(16) unsigned char memory[];
-  const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, threads = plan.warps * 32;
+  const int own_lane = threadIdx.x & 31, warp = threadIdx.x >> 5, threads = plan.warps * 32;
   const int key_dim = static_cast<int>(p.key_dim);
   auto [column, columns, n, h, hk, span, index] =
-      chain_item(p, plan.warps, plan.column_blocks, kTokens, lane);
+      chain_item(p, plan.warps, plan.column_blocks, kTokens, own_lane);
 
   E *const ring = reinterpret_cast<E *>(memory);
   E *const values = ring + kRing * kTokens * kLd;
@@ -116,7 +163,7 @@ __global__ void __launch_bounds__(kStageThreads, kBlocks)
 #pragma unroll
   for (int j = 0; j < kFragments; ++j) state[j][0] = state[j][1] = state[j][2] = state[j][3] = 0.0F;
   if (is_state && p.initial_state.present()) {
-    load_state(state, p.initial_state, n, h, key_dim, dv, lane);
+    load_state(state, p.initial_state, n, h, key_dim, dv, own_lane);
   }
   for (int i = threadIdx.x; i < 2 * kTokens; i += threads) decays[i] = 0.0F;
   __syncthreads();
@@ -165,6 +212,7 @@ __global__ void __launch_bounds__(kStageThreads, kBlocks)
     const E *const tile = ring + used * kTokens * kLd;
     used = used + 1 == kRing ? 0 : used + 1;
     if (!is_state) continue;
+    const int lane = kNarrowRange<E> ? fresh_lane() : own_lane;  // Fewest registers.
     const int chunk = i >> 1;
     if ((i & 1) == 0) {
       if (!plan.staged_h) store_state(p.h, state, index, h, key_dim, dv, lane);
@@ -208,6 +256,9 @@ __global__ void __launch_bounds__(kStageThreads, kBlocks)
           p.v_new.at<E>(span.batch, span.begin + static_cast<int64_t>(chunk) * kTokens, h, dv),
           p.v_new.stride[1], v, kLdV, valid, 16, plan.aligned_v, lane, 32);
       ++index;
+    } else if constexpr (kNarrowRange<E>) {
+      update_with_gain(state, tile, key_dim, values + (chunk & 1) * kTokens * kLdV + warp * 16,
+                       length_of(chunk), decays + (chunk & 1) * kTokens);
     } else {
 #pragma unroll
       for (int j = 0; j < kFragments; j += 2) {
@@ -224,7 +275,7 @@ __global__ void __launch_bounds__(kStageThreads, kBlocks)
     }
   }
   if (is_state && p.final_state.present()) {
-    store_state(p.final_state, state, n, h, key_dim, dv, lane);
+    store_state(p.final_state, state, n, h, key_dim, dv, own_lane);
   }
 }
 

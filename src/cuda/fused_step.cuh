@@ -5,6 +5,7 @@
 
 #include "cuda/device/copy.cuh"
 #include "cuda/device/functions.cuh"
+#include "cuda/device/gain.cuh"
 #include "cuda/device/inverse.cuh"
 
 // What the blocks of the portable fused kernel compute in each step besides the chain of states.
@@ -25,27 +26,27 @@ struct alignas(16) StepGates {
   float query_decay[kStep];  ///< scale 2^c r_q.
   float to_end[kStep];       ///< 2^(c_last - c) r_k.
   float beta[kStep];
-  // fp16 alone: its exponent does not reach what decays and betas do. Row i of T diag(beta) carries
-  // a factor of about beta_i and is kept without its power of two, `power`; to_end and decay carry
-  // a factor, also a power of two, that the state is multiplied by `undo` for.
-  float power[kStep], inverse_power[kStep];
+  union {
+    // fp16 alone (gain.cuh). Row i of T diag(beta) has a factor of about beta_i and is kept without
+    // its power of two, `power`; to_end and decay carry a power of two that the state is multiplied
+    // by `undo` for.
+    float power[kStep];
+    float c_low[kStep];  ///< f32 alone: what rounding the sum to c left.
+  };
+  float inverse_power[kStep];
   float undo;
   float decay;  ///< 2^c_last.
 };
 
+/// f32 alone: sums of log decays are kept in two floats, c and c_low. Strong decays make sums
+/// large, and their rounding errors would be relative errors of the factors 2^(c_i - c_j) near 1.
 template <class E>
-constexpr bool kNarrowRange = std::is_same_v<E, f16>;
+constexpr bool kSumsInTwo = std::is_same_v<E, float>;
 
 /// bf16 alone: V', P and the update of the state are products' operands in two parts, as T is,
 /// since where a key repeats under beta near 2, sums over V' cancel and nothing damps an error.
 template <class E>
 constexpr bool kTwoParts = std::is_same_v<E, bf16>;
-
-/// The power of two at or below |x|, between 2^-60 and 2^60; 1 for 0.
-__device__ __forceinline__ float power_below(float x) {
-  const int e = static_cast<int>(__float_as_uint(x) >> 23 & 0xff) - 127;
-  return e == -127 ? 1.0F : __int_as_float((127 + min(max(e, -60), 60)) << 23);
-}
 
 /// What a block works on. In shared memory: registers are for the state.
 template <class E>
@@ -144,6 +145,16 @@ __device__ __forceinline__ void subtract_rounded(float (&x)[4]) {
   }
 }
 
+/// 2^(c_row - c_column).
+template <class E>
+__device__ __forceinline__ float decay_between(const StepGates &g, int row, int column) {
+  if constexpr (kSumsInTwo<E>) {
+    return exp2_fast((g.c[row] - g.c[column]) + (g.c_low[row] - g.c_low[column]));
+  } else {
+    return exp2_fast(g.c[row] - g.c[column]);
+  }
+}
+
 /// One block of A (unit < 3) or P, from the K and Q tiles.
 template <class E, int kKeyDim>
 __device__ __forceinline__ void masked_products(FusedShared<E> &s, const StepGates &g, int buffer,
@@ -168,7 +179,7 @@ __device__ __forceinline__ void masked_products(FusedShared<E> &s, const StepGat
     for (int e = 0; e < 4; ++e) {
       const int row = rows + (lane >> 2) + (e >> 1) * 8;
       const int column = columns + j * 8 + (lane & 3) * 2 + (e & 1);
-      const float x = c[j][e] * s.norm_k[column] * exp2_fast(g.c[row] - g.c[column]);
+      const float x = c[j][e] * s.norm_k[column] * decay_between<E>(g, row, column);
       if (is_p) {
         c[j][e] = row >= column ? scale * s.norm_q[row] * x : 0.0F;
       } else if (row > column) {
@@ -224,18 +235,29 @@ __device__ __forceinline__ void invert(FusedShared<E> &s, const StepGates &g, in
 template <class E>
 __device__ __forceinline__ void write_gates(StepGates &s, float g, float beta, float scale,
                                             int lane) {
-  const float c = warp_scan(g * kLog2E, lane);
-  const float last = __shfl_sync(kFullWarp, c, kStep - 1);
-  const float from_start = exp2_fast(c), to_end = exp2_fast(last - c);
+  float c, from_start, to_end;
+  if constexpr (kSumsInTwo<E>) {
+    constexpr double kLog2EDouble = 1.4426950408889634;
+    constexpr float kLn2 = 0.6931471805599453F;
+    const double sum = warp_scan(kLog2EDouble * g, lane);
+    c = static_cast<float>(sum);
+    const auto low = static_cast<float>(sum - c);
+    s.c_low[lane] = low;
+    const float e = exp2_fast(c);
+    from_start = fmaf(e, kLn2 * low, e);
+    to_end = exp2_fast((__shfl_sync(kFullWarp, c, kStep - 1) - c) +
+                       (__shfl_sync(kFullWarp, low, kStep - 1) - low));
+  } else {
+    c = warp_scan(g * kLog2E, lane);
+    const float last = __shfl_sync(kFullWarp, c, kStep - 1);
+    from_start = exp2_fast(c), to_end = exp2_fast(last - c);
+  }
   float gain = 1.0F;
   if constexpr (kNarrowRange<E>) {
     s.power[lane] = power_below(beta);
-    s.inverse_power[lane] = 1.0F / s.power[lane];
-    float most = fabsf(beta) * to_end;
-#pragma unroll
-    for (int i = 16; i > 0; i >>= 1) most = fmaxf(most, __shfl_xor_sync(kFullWarp, most, i));
-    gain = fmaxf(1.0F, 1.0F / power_below(most));
-    s.undo = 1.0F / gain;
+    s.inverse_power[lane] = inverse_of_power(s.power[lane]);
+    gain = warp_gain(fabsf(beta) * to_end);
+    s.undo = inverse_of_power(gain);
   }
   s.c[lane] = c;
   s.key_decay[lane] = from_start;

@@ -21,6 +21,7 @@ enum class Recipe {
   zero_tail,
   mixed_keys,
   small_keys,
+  fading_tail,
   raw,
 };
 

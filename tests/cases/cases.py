@@ -23,6 +23,7 @@ RECIPES = (
     "zero_tail",
     "mixed_keys",
     "small_keys",
+    "fading_tail",
     "raw",
 )
 

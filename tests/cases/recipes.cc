@@ -172,6 +172,8 @@ class Drawing {
         return token % 19 == 7 ? -80.0F : token % 3 == 0 ? 0.0F : -0.01F * random.uniform();
       case Recipe::gate_extremes:
         return token % 4 == 0 ? 40.0F * x : x;
+      case Recipe::fading_tail:
+        return -1.25F;
       default:
         break;
     }
@@ -179,12 +181,16 @@ class Drawing {
     return -std::log1p(std::exp(-x));
   }
 
-  float draw_beta(Random &random) const {
+  float draw_beta(Random &random, int64_t token) const {
     if (case_.has(kBetaSigmoid)) {
       return (case_.recipe == Recipe::gate_extremes ? 30.0F : 1.0F) * random.normal();
     }
     if (case_.recipe == Recipe::repeated_key) return 1.0F;
     if (case_.recipe == Recipe::reflections) return random.below(2) == 0 ? 2.0F : 1.9F;
+    // Of the last 14 tokens nothing enters the state, and what did decays to about 10^-8.
+    if (case_.recipe == Recipe::fading_tail && token % case_.tokens >= case_.tokens - 14) {
+      return 0.0F;
+    }
     if (case_.recipe == Recipe::beta_levels) return static_cast<float>(random.below(3));
     return random.uniform();
   }
@@ -196,8 +202,9 @@ class Drawing {
     Values g(static_cast<size_t>(case_.batch * case_.tokens * case_.hv));
     Values beta(g.size());
     for (size_t i = 0; i < g.size(); ++i) {
-      g[i] = draw_g(g_random, static_cast<int64_t>(i) / case_.hv);
-      beta[i] = draw_beta(beta_random);
+      const int64_t token = static_cast<int64_t>(i) / case_.hv;
+      g[i] = draw_g(g_random, token);
+      beta[i] = draw_beta(beta_random, token);
     }
     if (!case_.has(kNoG)) {
       call_.g = Array(gate_type(), shape, gate_layout(shape));

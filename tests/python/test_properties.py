@@ -3,7 +3,7 @@
 import numpy as np
 import recurrence
 import torch
-from hypothesis import given, note, settings
+from hypothesis import example, given, note, settings
 from hypothesis import strategies as st
 from support import ON_GPU, as_torch, assert_close, generator, tensors, values
 
@@ -45,6 +45,11 @@ def make(problem):
     scale=st.one_of(st.none(), st.just(0.0), st.floats(1e-3, 2), st.floats(-2, -1e-3)),
     normalise=st.booleans(),
 )
+# Sums of log decays reach 61 in base 2: rounded to float32, they are off by 2e-6.
+@example(
+    problem=dict(hk=1, group=1, dk=16, dv=48, lengths=[60], dtype="f32", seed=0),
+    head_map="block", v_first=False, scale=None, normalise=False,
+)  # fmt: skip
 def test_against_the_recurrence(problem, head_map, v_first, scale, normalise):
     inputs, cu = make(problem)
     options = dict(

@@ -51,10 +51,11 @@ __device__ __forceinline__ float warp_sum(float x) {
 }
 
 /// Inclusive sum over the lanes of a warp.
-__device__ __forceinline__ float warp_scan(float x, int lane) {
+template <class T>
+__device__ __forceinline__ T warp_scan(T x, int lane) {
 #pragma unroll
   for (int i = 1; i < 32; i <<= 1) {
-    const float y = __shfl_up_sync(kFullWarp, x, i);
+    const T y = __shfl_up_sync(kFullWarp, x, i);
     if (lane >= i) x += y;
   }
   return x;
