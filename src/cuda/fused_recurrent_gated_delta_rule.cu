@@ -1,5 +1,6 @@
 #include <string>
 
+#include "cuda/device/divisor.cuh"
 #include "cuda/device/functions.cuh"
 #include "cuda/device/sequences.cuh"
 #include "cuda/device/state_part.cuh"
@@ -24,10 +25,9 @@ constexpr int kWarps = kPartThreads / 32;
 
 /// What a block needs to find its place.
 struct RecurrentPlan {
-  unsigned column_tiles;  ///< Blocks that share a value head.
-  unsigned value_heads;
-  unsigned key_heads;
-  unsigned group;  ///< Value heads of a key head.
+  Divisor column_tiles;  ///< Blocks that share a value head.
+  Divisor value_heads;
+  Divisor key_heads;  ///< Value heads of a key head if not interleaved.
   bool interleaved;
   bool aligned_in, aligned_out;  ///< Pieces of the states are one access each.
 };
@@ -68,11 +68,12 @@ struct TokenPart {
   }
 };
 
-/// q and k of a token and the warps' parts of their products.
+/// q and k of a token, the warps' parts of their products and what comes of the gates.
 template <int kKeyDim>
 struct alignas(16) SharedToken {
   float q[kKeyDim], k[kKeyDim];
   float kq[kWarps], kk[kWarps], qq[kWarps];
+  float4 gates;  ///< Decay::factor, Decay::keep, beta.
 };
 
 __device__ __forceinline__ float sum4(const float (&x)[kWarps]) {
@@ -158,30 +159,31 @@ __global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOn
   __shared__ __align__(16) float updates[kColumns];  // v' of the columns, in the order of the sums.
   const auto thread = static_cast<int>(threadIdx.x);
   const int lane = thread & 31, warp = thread >> 5;
-  const unsigned item = blockIdx.x / plan.column_tiles;
-  const int64_t n = item / plan.value_heads;
-  const unsigned h = item - static_cast<unsigned>(n) * plan.value_heads;
-  const int64_t key_head = plan.interleaved ? h % plan.key_heads : h / plan.group;
-  const int64_t first_column =
-      static_cast<int64_t>(blockIdx.x - item * plan.column_tiles) * kColumns;
+  const unsigned item = plan.column_tiles.quotient(blockIdx.x);
+  const int64_t n = plan.value_heads.quotient(item);
+  const unsigned h = plan.value_heads.remainder(item);
+  const unsigned key_head =
+      plan.interleaved ? plan.key_heads.remainder(h) : plan.key_heads.quotient(h);
+  const int64_t first_column = int64_t{plan.column_tiles.remainder(blockIdx.x)} * kColumns;
   const int64_t column = first_column + ColumnSums<Part>::column(thread & (kColumns - 1));
   const bool inside = first_column + Part::place() * Part::kVector < p.value_dim;
   const SequenceSpan span = kOne ? SequenceSpan{n, 0, 1} : clamped_span(p.sequences, n);
 
   // The first token's operands are on their way while the slot, and then the state, is fetched.
-  int64_t slot = n;
+  LoadedIndex index;
   if (p.state_indices.present) {
     int64_t at = 0;
     if (p.num_accepted.present) {
       at = clamp64(p.num_accepted.at(n) - 1, 0, p.state_indices.columns - 1);
     }
-    slot = p.state_indices.at(n, at);
+    index.load(p.state_indices, n, at);
   }
   TokenPart<kCount> token;
   const int64_t v_column = thread < kColumns ? column : p.value_dim;
   if (span.length > 0) token.load(p, span.batch, span.begin, h, key_head, v_column);
+  int64_t slot = n;
   if (p.state_indices.present) {
-    slot = checked_slot(slot, p.initial_state.shape[0]);
+    slot = checked_slot(index.value(), p.initial_state.shape[0]);
     if (slot < 0) {
       if (thread >= kColumns || column >= p.value_dim) return;
       for (int64_t t = 0; t < span.length; ++t) {
@@ -220,13 +222,21 @@ __global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOn
     kq = warp_sum(kq);
     if (p.qk_l2norm) kk = warp_sum(kk), qq = warp_sum(qq);
     if (lane == 0) shared.kq[warp] = kq, shared.kk[warp] = kk, shared.qq[warp] = qq;
-    const Decay decay(token.log_decay(p));
-    const float beta = token.beta_value(p), v = from_bits(p.v.dtype, token.v);
+    if (warp == 0) {
+      const Decay decay(token.log_decay(p));
+      const float beta = token.beta_value(p);
+      if (lane == 0) shared.gates = make_float4(decay.factor, decay.keep, beta, 0.0F);
+    }
+    const float v = from_bits(p.v.dtype, token.v);
     __syncthreads();
+    const float4 gates = shared.gates;
+    const Decay decay(gates.x, gates.y);
+    const float beta = gates.z;
     if (!kOne && i + 1 < span.length) token.load(p, span.batch, t + 1, h, key_head, v_column);
 
     float k_sum[Part::kVector] = {}, q_sum[Part::kVector] = {};
     state.project(k_sum, q_sum, shared.k, shared.q);
+    state.forget_values();
     sums.give(k_sum, q_sum);
     __syncthreads();
     const float sum = thread < 2 * kColumns ? decay.apply(sums.take(thread)) : 0.0F;
@@ -295,15 +305,16 @@ template <class S, int kChunks, bool kOne>
 Status launch_recurrent(const DeltaRule &p, const Launch &l, bool rows_first) {
   constexpr int kColumns = StatePart<S, false, kChunks, kOne>::kColumns;
   RecurrentPlan plan;
-  plan.column_tiles = static_cast<unsigned>((p.value_dim + kColumns - 1) / kColumns);
-  plan.value_heads = static_cast<unsigned>(p.heads.value_heads);
-  plan.key_heads = static_cast<unsigned>(p.heads.key_heads);
-  plan.group = static_cast<unsigned>(p.heads.group());
+  const auto tiles = static_cast<unsigned>((p.value_dim + kColumns - 1) / kColumns);
+  plan.column_tiles = Divisor(tiles);
+  plan.value_heads = Divisor(static_cast<unsigned>(p.heads.value_heads));
+  plan.key_heads =
+      Divisor(static_cast<unsigned>(p.heads.interleaved ? p.heads.key_heads : p.heads.group()));
   plan.interleaved = p.heads.interleaved;
   plan.aligned_in = state_aligned(p.initial_state, rows_first);
   plan.aligned_out =
       p.state_indices.present ? plan.aligned_in : state_aligned(p.final_state, rows_first);
-  const int64_t blocks = p.sequences.count * p.heads.value_heads * plan.column_tiles;
+  const int64_t blocks = p.sequences.count * p.heads.value_heads * tiles;
   const char *name = "fused_recurrent_gated_delta_rule";
   if (rows_first) {
     return launch<recurrent_kernel<S, true, kChunks, kOne>>(name, l, blocks, kPartThreads, 0, p,

@@ -92,6 +92,31 @@ __device__ inline ChunkPlace find_chunk(const Sequences &s, int size, int64_t in
   return {0, 0, 0, 0};
 }
 
+/// An entry of an index array as it lies in memory, to be used later.
+struct LoadedIndex {
+  uint32_t low = 0, high = 0;
+  bool is_64bit = false;
+
+  __device__ __forceinline__ void load(const IndexArray &a, int64_t row, int64_t column = 0) {
+    const int64_t i = row * a.row_stride + column * a.column_stride;
+    is_64bit = a.is_64bit;
+    if (is_64bit) {
+      const uint2 x = static_cast<const uint2 *>(a.data)[i];
+      low = x.x, high = x.y;
+    } else {
+      low = static_cast<const uint32_t *>(a.data)[i];
+    }
+  }
+  /// For a whole warp that loaded one entry. Through shuffles: ptxas moves a number that it knows
+  /// to be the same for all lanes to a uniform register as soon as it is there, and so would wait
+  /// for it before the loads that the source has between load() and value().
+  __device__ __forceinline__ int64_t value() const {
+    const uint32_t a = __shfl_sync(kFullWarp, low, 0), b = __shfl_sync(kFullWarp, high, 0);
+    return is_64bit ? static_cast<int64_t>(uint64_t{b} << 32 | a)
+                    : static_cast<int64_t>(static_cast<int32_t>(a));
+  }
+};
+
 /// Slot of a pool or row n of a state tensor; -1 if the sequence is to be skipped.
 __device__ __forceinline__ int64_t checked_slot(int64_t slot, int64_t slots) {
   return slot < 0 || slot >= slots ? -1 : slot;

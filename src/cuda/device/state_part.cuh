@@ -14,15 +14,33 @@ constexpr int kPartPlaces = kPartThreads / kPartGroups;  ///< Of columns.
 /// Multiplication by e^g. A factor near 1 enters as x + x (e^g - 1): rounded itself, it would be
 /// off by the same amount at each of thousands of tokens.
 struct Decay {
-  float factor, keep;
+  float factor, keep;  ///< x becomes factor x + keep x; keep is 1 for a factor near 1, else 0.
 
+  __device__ __forceinline__ Decay(float factor_, float keep_) : factor(factor_), keep(keep_) {}
   __device__ __forceinline__ explicit Decay(float g) {
-    const bool near_one = g > -0.5F;
-    factor = near_one ? expm1f(g) : expf(g);
-    keep = near_one ? 1.0F : 0.0F;
+    const bool small = g > -0.5F;
+    factor = small ? expm1f(g) : expf(g);
+    keep = small ? 1.0F : 0.0F;
+  }
+  __device__ __forceinline__ bool near_one() const { return keep != 0.0F; }
+  /// As apply, one instruction less.
+  template <bool kNearOne>
+  __device__ __forceinline__ float apply_if(float x) const {
+    return kNearOne ? fmaf(x, factor, x) : x * factor;
   }
   __device__ __forceinline__ float apply(float x) const { return fmaf(x, factor, keep * x); }
 };
+
+/// 16 bytes of a state. The second-level cache is told to fetch the 256 bytes around them: another
+/// block asks for the rest of them soon.
+__device__ __forceinline__ uint4 load16_with_neighbours(const void *p) {
+  uint4 x;
+  asm volatile("ld.global.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+               : "l"(p)
+               : "memory");
+  return x;
+}
 
 /// What 128 threads hold of a state [DK, DV]: 128 bytes of each of its rows as S (32 columns in
 /// f32, 64 in bf16), so that every access is 16 bytes a thread and whole lines a warp.
@@ -83,22 +101,35 @@ class StatePart {
   /// k_sum += S^T k, q_sum += S^T q, over this thread's rows.
   __device__ __forceinline__ void project(float (&k_sum)[kVector], float (&q_sum)[kVector],
                                           const float *k, const float *q) const {
+    // Four rows at a time: registers are short.
+    constexpr int kQuads = kVector / 4;
 #pragma unroll
-    for (int j = 0; j < kChunks; ++j) {
-      float kk[kVector], qq[kVector];
-      load_rows(kk, k + row(j));
-      load_rows(qq, q + row(j));
+    for (int j = 0; j < kChunks * kQuads; ++j) {
+      const int chunk = j / kQuads, first = j % kQuads * 4;
+      const float4 k4 = *reinterpret_cast<const float4 *>(k + row(chunk) + first);
+      const float4 q4 = *reinterpret_cast<const float4 *>(q + row(chunk) + first);
+      const float kk[4] = {k4.x, k4.y, k4.z, k4.w}, qq[4] = {q4.x, q4.y, q4.z, q4.w};
 #pragma unroll
-      for (int i = 0; i < kVector; ++i) {
+      for (int i = 0; i < (kRowsFirst ? kVector : 4); ++i) {
         float y[kVector];
-        values(y, j * kVector + i);
+        values(y, chunk * kVector + (kRowsFirst ? i : first + i));
 #pragma unroll
-        for (int e = 0; e < kVector; ++e) {
+        for (int e = 0; e < (kRowsFirst ? 4 : kVector); ++e) {
           const int r = kRowsFirst ? e : i, c = kRowsFirst ? i : e;
-          k_sum[c] = fmaf(y[e], kk[r], k_sum[c]);
-          q_sum[c] = fmaf(y[e], qq[r], q_sum[c]);
+          const float x = y[kRowsFirst ? first + e : e];
+          k_sum[c] = fmaf(x, kk[r], k_sum[c]);
+          q_sum[c] = fmaf(x, qq[r], q_sum[c]);
         }
       }
+    }
+  }
+
+  /// Makes the compiler load packed elements' values anew after this: it would else keep those
+  /// that project has unpacked, in twice as many registers.
+  __device__ __forceinline__ void forget_values() {
+    if constexpr (kPacked) {
+#pragma unroll
+      for (uint4 &x : bits_) asm volatile("" : "+r"(x.x), "+r"(x.y), "+r"(x.z), "+r"(x.w));
     }
   }
 
@@ -111,7 +142,9 @@ class StatePart {
       float kk[kVector];
       load_rows(kk, k + row(j));
 #pragma unroll
-      for (int i = 0; i < kVector; ++i) updated(x_[j * kVector + i], i, decay, kk, v);
+      for (int i = 0; i < kVector; ++i) {
+        updated(x_[j * kVector + i], i, kk, v, [&](float x) { return decay.apply(x); });
+      }
     }
   }
 
@@ -121,15 +154,22 @@ class StatePart {
                                                    const float (&v)[kVector], T *to,
                                                    int64_t row_stride, int64_t column_stride,
                                                    int key_dim, bool aligned) const {
-    float kk[kVector];
-    const auto put = [&](T *p, int j, int i, auto whole) {
-      if (i == 0) load_rows(kk, k + row(j));
-      float y[kVector];
-      values(y, j * kVector + i);
-      updated(y, i, decay, kk, v);
-      store_piece<whole>(p, y);
+    const auto put_all = [&](auto near_one) {
+      float kk[kVector];
+      const auto put = [&](T *p, int j, int i, auto whole) {
+        if (i == 0) load_rows(kk, k + row(j));
+        float y[kVector];
+        values(y, j * kVector + i);
+        updated(y, i, kk, v, [&](float x) { return decay.template apply_if<near_one>(x); });
+        store_piece<whole>(p, y);
+      };
+      for_each_piece(to, row_stride, column_stride, key_dim, aligned, put);
     };
-    for_each_piece(to, row_stride, column_stride, key_dim, aligned, put);
+    if (decay.near_one()) {
+      put_all(std::true_type());
+    } else {
+      put_all(std::false_type());
+    }
   }
 
  private:
@@ -160,13 +200,14 @@ class StatePart {
   }
 
   /// Piece i of a chunk, updated.
-  __device__ __forceinline__ static void updated(float (&y)[kVector], int i, const Decay &decay,
+  template <class Decayed>
+  __device__ __forceinline__ static void updated(float (&y)[kVector], int i,
                                                  const float (&k)[kVector],
-                                                 const float (&v)[kVector]) {
+                                                 const float (&v)[kVector], Decayed decayed) {
 #pragma unroll
     for (int e = 0; e < kVector; ++e) {
       const int r = kRowsFirst ? e : i, c = kRowsFirst ? i : e;
-      y[e] = fmaf(k[r], v[c], decay.apply(y[e]));
+      y[e] = fmaf(k[r], v[c], decayed(y[e]));
     }
   }
 
@@ -198,7 +239,7 @@ class StatePart {
 
   template <bool kAligned>
   __device__ __forceinline__ static uint4 load_piece(const S *p) {
-    if constexpr (kAligned) return *reinterpret_cast<const uint4 *>(p);
+    if constexpr (kAligned) return load16_with_neighbours(p);
     union {
       uint4 bits;
       S elements[kVector];
@@ -211,7 +252,7 @@ class StatePart {
   template <bool kAligned, class T>
   __device__ __forceinline__ static void store_piece(T *p, const float (&y)[kVector]) {
     if constexpr (kAligned && kVector == 8 && sizeof(T) == 2) {
-      *reinterpret_cast<uint4 *>(p) = pack16<T>(y);
+      __stcs(reinterpret_cast<uint4 *>(p), pack16<T>(y));
     } else {
 #pragma unroll
       for (int e = 0; e < kVector; e += 4) {
