@@ -116,13 +116,6 @@ __device__ __forceinline__ void advance(float (&state)[kFragments][4], float (&o
       for (int j = 0; j < 4; ++j) store_transposed(v + j * 8 * kLdV, kLdV, o[j], lane);
     }
   };
-  const auto decay_state = [&] {
-#pragma unroll
-    for (int j = 0; j < kFragments; ++j) {
-#pragma unroll
-      for (int e = 0; e < 4; ++e) state[j][e] *= g.decay;
-    }
-  };
   if constexpr (kTwoParts<E>) {
     LeftTile<E> high, low;
     put_output([&](int half) {
@@ -132,7 +125,7 @@ __device__ __forceinline__ void advance(float (&state)[kFragments][4], float (&o
       multiply_triangle(o, low, s.p[buffer], half, lane);
     });
     scale_tokens(u, g.to_end, lane);
-    decay_state();
+    scale_all(state, g.decay);
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       split(high, low, u, half);
@@ -144,7 +137,7 @@ __device__ __forceinline__ void advance(float (&state)[kFragments][4], float (&o
     }
   } else {
     const auto update_state = [&](const StepOperand<E> &update) {
-      decay_state();
+      scale_all(state, g.decay);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const LeftTile<E> a = update.at(half);

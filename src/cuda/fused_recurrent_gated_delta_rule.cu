@@ -27,7 +27,7 @@ constexpr int kWarps = kPartThreads / 32;
 struct RecurrentPlan {
   Divisor column_tiles;  ///< Blocks that share a value head.
   Divisor value_heads;
-  Divisor key_heads;  ///< Value heads of a key head if not interleaved.
+  Divisor head_map;  ///< By the key heads if interleaved, else by a key head's value heads.
   bool interleaved;
   bool aligned_in, aligned_out;  ///< Pieces of the states are one access each.
 };
@@ -163,7 +163,7 @@ __global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOn
   const int64_t n = plan.value_heads.quotient(item);
   const unsigned h = plan.value_heads.remainder(item);
   const unsigned key_head =
-      plan.interleaved ? plan.key_heads.remainder(h) : plan.key_heads.quotient(h);
+      plan.interleaved ? plan.head_map.remainder(h) : plan.head_map.quotient(h);
   const int64_t first_column = int64_t{plan.column_tiles.remainder(blockIdx.x)} * kColumns;
   const int64_t column = first_column + ColumnSums<Part>::column(thread & (kColumns - 1));
   const bool inside = first_column + Part::place() * Part::kVector < p.value_dim;
@@ -308,7 +308,7 @@ Status launch_recurrent(const DeltaRule &p, const Launch &l, bool rows_first) {
   const auto tiles = static_cast<unsigned>((p.value_dim + kColumns - 1) / kColumns);
   plan.column_tiles = Divisor(tiles);
   plan.value_heads = Divisor(static_cast<unsigned>(p.heads.value_heads));
-  plan.key_heads =
+  plan.head_map =
       Divisor(static_cast<unsigned>(p.heads.interleaved ? p.heads.key_heads : p.heads.group()));
   plan.interleaved = p.heads.interleaved;
   plan.aligned_in = state_aligned(p.initial_state, rows_first);

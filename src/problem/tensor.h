@@ -59,8 +59,11 @@ struct IndexArray {
   int64_t row_stride = 1;
   int64_t column_stride = 0;
 
+  GDN_HOST_DEVICE int64_t offset(int64_t row, int64_t column = 0) const {
+    return row * row_stride + column * column_stride;
+  }
   GDN_HOST_DEVICE int64_t at(int64_t row, int64_t column = 0) const {
-    const int64_t i = row * row_stride + column * column_stride;
+    const int64_t i = offset(row, column);
     return is_64bit ? static_cast<const int64_t *>(data)[i]
                     : static_cast<int64_t>(static_cast<const int32_t *>(data)[i]);
   }

@@ -44,6 +44,13 @@ __device__ __forceinline__ int fresh_thread() {
 }
 __device__ __forceinline__ int fresh_lane() { return fresh_thread() & 31; }
 
+/// The same value, out of which the compiler makes nothing ahead of a loop: there are no registers
+/// to keep that in.
+__device__ __forceinline__ int opaque(int x) {
+  asm volatile("" : "+r"(x));
+  return x;
+}
+
 __device__ __forceinline__ float warp_sum(float x) {
 #pragma unroll
   for (int i = 16; i > 0; i >>= 1) x += __shfl_xor_sync(kFullWarp, x, i);

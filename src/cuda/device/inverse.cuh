@@ -11,11 +11,11 @@ namespace gdn::cuda {
 constexpr int kInverseLd = 36;  ///< Floats between columns of A: float4 reads stay aligned.
 
 /// out[0..7] += sign * sum over k of row k of a 16 x 8 block (rows kInverseLd floats apart) times
-/// z(k). Operands are fetched kAhead steps ahead: ptxas would load each right before its use.
-template <int kAhead, class Z>
+/// z(k). Operands are fetched two steps ahead: ptxas would load each right before its use.
+template <class Z>
 __device__ __forceinline__ void multiply_block(float (&out)[8], const float *block, float sign,
                                                Z z_of) {
-  constexpr int kSlots = kAhead + 1;
+  constexpr int kAhead = 2, kSlots = kAhead + 1;
   float4 f[kSlots], g[kSlots];
   float z[kSlots];
 #pragma unroll
@@ -77,7 +77,7 @@ __device__ __forceinline__ void multiply_corner(const float (*a)[kInverseLd], in
                                                 float (&r)[8], T11 t11) {
 #pragma unroll
   for (int i = 0; i < 8; ++i) r[i] = 0.0F;
-  multiply_block<2>(r, &a[0][16 + 8 * (lane >> 4)], -1.0F, t11);
+  multiply_block(r, &a[0][16 + 8 * (lane >> 4)], -1.0F, t11);
 }
 
 /// u = the same rows of T21 = T22 r, with T22 kept.
@@ -85,7 +85,7 @@ __device__ __forceinline__ void finish_corner(const float (*a)[kInverseLd], int 
                                               const float (&r)[8]) {
 #pragma unroll
   for (int i = 0; i < 8; ++i) u[i] = 0.0F;
-  multiply_block<2>(u, &a[16][8 * (lane >> 4)], 1.0F, [&](int k) {
+  multiply_block(u, &a[16][8 * (lane >> 4)], 1.0F, [&](int k) {
     return __shfl_sync(kFullWarp, r[k & 7], (lane & 15) + (k & 8) * 2);
   });
 }

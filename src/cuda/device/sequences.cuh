@@ -98,7 +98,7 @@ struct LoadedIndex {
   bool is_64bit = false;
 
   __device__ __forceinline__ void load(const IndexArray &a, int64_t row, int64_t column = 0) {
-    const int64_t i = row * a.row_stride + column * a.column_stride;
+    const int64_t i = a.offset(row, column);
     is_64bit = a.is_64bit;
     if (is_64bit) {
       const uint2 x = static_cast<const uint2 *>(a.data)[i];

@@ -43,10 +43,8 @@ struct ProductWarps {
   __device__ __forceinline__ void clear_tail() {
     const int valid = s.gates[new_tile.i].valid;
     if (valid < kStep) {
-      int first = warp * 32 + lane;
-      asm volatile("" : "+r"(first));  // Or its parts would take registers in every iteration.
 #pragma unroll 1
-      for (int i = first; i < 2 * 64 * 8; i += 128) {
+      for (int i = opaque(warp * 32 + lane); i < 2 * 64 * 8; i += 128) {
         const int half = i >> 9, row = (i >> 3) & 63;
         if ((row & 31) >= valid) {
           *reinterpret_cast<uint4 *>(&s.kq[new_tile.i][half * 4096 + row * kHalf + (i & 7) * 8]) =

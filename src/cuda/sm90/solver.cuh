@@ -80,7 +80,7 @@ __device__ __forceinline__ float put_diagonal(bf16 *tile, const StepGates &g, in
   const float errors = round_rows(bits, g, row, y, beta);
   put_scaled(tile, lane, row, bits);
   put_scaled(tile, lane, row + 8, bits + 4);
-  if (row != 0) {  // What correct_errors() put there for an earlier step.
+  if (row != 0) {  // The correction of an earlier step lies there.
     const uint32_t zeros[4] = {};
     put_scaled(tile, lane, 0, zeros);
     put_scaled(tile, lane, 8, zeros);
@@ -134,13 +134,6 @@ __device__ __forceinline__ void solve_step(Shared &s, StepGates &g, int warp, in
   proxy_fence();
   __syncwarp();
   arrive_warp(lane == 0, &s.t_full[warp]);
-}
-
-/// The same value, out of which the compiler makes nothing ahead of a loop: there are no registers
-/// to keep that in.
-__device__ __forceinline__ int opaque(int x) {
-  asm volatile("" : "+r"(x));
-  return x;
 }
 
 __device__ __forceinline__ void solve_steps(Shared &s, int warp, int lane, int total) {
