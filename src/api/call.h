@@ -8,9 +8,9 @@
 
 #include "api/text.h"
 #include "gdn/gdn.h"
-#include "problem/layer.h"
-#include "problem/status.h"
-#include "problem/tensor.h"
+#include "core/layer.h"
+#include "core/status.h"
+#include "core/tensor.h"
 
 namespace gdn::api {
 

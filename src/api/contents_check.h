@@ -7,7 +7,7 @@
 
 #include "api/call.h"
 #include "api/exec_check.h"
-#include "problem/sequences.h"
+#include "core/sequences.h"
 
 namespace gdn::api {
 

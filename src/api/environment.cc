@@ -3,7 +3,7 @@
 #include <charconv>
 #include <cstdlib>
 
-#include "problem/backend.h"
+#include "core/backend.h"
 
 namespace gdn::api {
 namespace {

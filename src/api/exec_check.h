@@ -3,7 +3,7 @@
 
 #include "api/call.h"
 #include "gdn/gdn.h"
-#include "problem/backend.h"
+#include "core/backend.h"
 
 namespace gdn::api {
 

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "gdn/gdn.h"
-#include "problem/status.h"
+#include "core/status.h"
 
 namespace gdn::api {
 

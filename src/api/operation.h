@@ -9,7 +9,7 @@
 #include "api/last_error.h"
 #include "api/overlap_check.h"
 #include "gdn/gdn.h"
-#include "problem/backend.h"
+#include "core/backend.h"
 
 namespace gdn::api {
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "problem/backend.h"
+#include "core/backend.h"
 
 namespace gdn::api {
 

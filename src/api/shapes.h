@@ -2,7 +2,7 @@
 #define GDN_API_SHAPES_H_
 
 #include "api/call.h"
-#include "problem/delta_rule.h"
+#include "core/delta_rule.h"
 
 namespace gdn::api {
 

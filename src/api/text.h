@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "problem/tensor.h"
+#include "core/tensor.h"
 
 namespace gdn::api {
 

@@ -1,7 +1,7 @@
 #ifndef GDN_CPU_BACKEND_H_
 #define GDN_CPU_BACKEND_H_
 
-#include "problem/backend.h"
+#include "core/backend.h"
 
 namespace gdn::cpu {
 

@@ -5,7 +5,7 @@
 #include <span>
 
 #include "cpu/kernel_table.h"
-#include "problem/backend.h"
+#include "core/backend.h"
 
 namespace gdn::cpu {
 

@@ -14,7 +14,7 @@
 #include <new>
 
 #include "cpu/thread_count.h"
-#include "problem/backend.h"
+#include "core/backend.h"
 
 namespace gdn::cpu {
 namespace {

@@ -2,9 +2,9 @@
 #define GDN_CUDA_OPERATIONS_H_
 
 #include "cuda/runtime.h"
-#include "problem/delta_rule.h"
-#include "problem/layer.h"
-#include "problem/stages.h"
+#include "core/delta_rule.h"
+#include "core/layer.h"
+#include "core/stages.h"
 
 namespace gdn::cuda {
 

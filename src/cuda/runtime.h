@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "problem/status.h"
+#include "core/status.h"
 
 namespace gdn::cuda {
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "problem/tensor.h"
+#include "core/tensor.h"
 #include "reference/convert.h"
 
 namespace gdn::reference {

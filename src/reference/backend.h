@@ -1,7 +1,7 @@
 #ifndef GDN_REFERENCE_BACKEND_H_
 #define GDN_REFERENCE_BACKEND_H_
 
-#include "problem/backend.h"
+#include "core/backend.h"
 
 namespace gdn::reference {
 

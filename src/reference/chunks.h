@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "problem/stages.h"
+#include "core/stages.h"
 
 namespace gdn::reference {
 

@@ -1,9 +1,9 @@
 #ifndef GDN_REFERENCE_OPERATIONS_H_
 #define GDN_REFERENCE_OPERATIONS_H_
 
-#include "problem/delta_rule.h"
-#include "problem/layer.h"
-#include "problem/stages.h"
+#include "core/delta_rule.h"
+#include "core/layer.h"
+#include "core/stages.h"
 
 namespace gdn::reference {
 

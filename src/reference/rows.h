@@ -1,7 +1,7 @@
 #ifndef GDN_REFERENCE_ROWS_H_
 #define GDN_REFERENCE_ROWS_H_
 
-#include "problem/tensor.h"
+#include "core/tensor.h"
 
 namespace gdn::reference {
 

@@ -1,4 +1,4 @@
-"""Checks which folder includes which: api -> problem, reference, cpu, cuda -> problem.
+"""Checks which folder includes which: api -> core, reference, cpu, cuda -> core.
 
 Usage: arrows.py ROOT
 """
@@ -11,11 +11,11 @@ from pathlib import Path
 
 # Folder of src/ -> folders that its files may include. "gdn" is the public header.
 SOURCE = {
-    "api": {"api", "problem", "reference", "cpu", "cuda", "gdn", "dlpack"},
-    "problem": {"problem"},
-    "reference": {"reference", "problem"},
-    "cpu": {"cpu", "problem"},
-    "cuda": {"cuda", "problem"},
+    "api": {"api", "core", "reference", "cpu", "cuda", "gdn", "dlpack"},
+    "core": {"core"},
+    "reference": {"reference", "core"},
+    "cpu": {"cpu", "core"},
+    "cuda": {"cuda", "core"},
 }
 # Of a backend the api sees one header.
 BACKENDS = {"reference", "cpu", "cuda"}

@@ -54,7 +54,7 @@ if [ $with_python = yes ]; then
     echo "pack.sh: expected one extension in $build/python, found ${#extension[@]}; name it"
     exit 1
   }
-  sources+=(tests/gpu/run_python.sh tests/python tests/cases python/gdn bench/gpu examples models
+  sources+=(tests/gpu/run_python.sh tests/python cases python/gdn bench/gpu examples models
     pyproject.toml)
 fi
 git ls-files -z "${sources[@]}" | tar --null -T - -cf - | tar -xf - -C "$top"

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "cuda/fused_step.cuh"
+#include "cuda/sm80/fused_step.cuh"
 
 namespace gdn::cuda {
 namespace {

@@ -32,14 +32,14 @@ def _decode(cases):
 MUTATIONS = (
     Mutation(
         "value heads of a key head in the wrong order",
-        "src/problem/delta_rule.h",
+        "src/core/delta_rule.h",
         "interleaved ? i * key_heads + key_head : key_head * group() + i",
         "interleaved ? key_head * group() + i : i * key_heads + key_head",
         _fwd("heads_2_6 heads_2_6_interleaved"),
     ),
     Mutation(
         "wrong head map for everybody, the reference included",
-        "src/problem/delta_rule.h",
+        "src/core/delta_rule.h",
         "interleaved ? value_head % key_heads : value_head / group()",
         "interleaved ? value_head / group() : value_head % key_heads",
         ("reference_test", "Reference.AgreesWithTheChunkForm"),

@@ -14,7 +14,7 @@
 #include <cstdint>
 
 #include "cpu/amx/tile_ops.h"
-#include "problem/delta_rule.h"
+#include "core/delta_rule.h"
 
 namespace gdn::cpu::amx {
 namespace {

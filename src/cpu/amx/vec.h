@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-#include "problem/tensor.h"
+#include "core/tensor.h"
 
 namespace gdn::cpu::amx {
 namespace {

@@ -4,7 +4,7 @@
 // Cutting sequences into blocks of at most `size` tokens that start at each sequence's first
 // token. Included after GDN_TILE.
 
-#include "problem/sequences.h"
+#include "core/sequences.h"
 
 namespace gdn::cpu::GDN_ISA {
 namespace {

@@ -7,7 +7,7 @@
 // One output is fma(w[W-1], x[t], .. fma(w[0], x[t-W+1], bias)), then silu, in f32 and rounded
 // once, whichever way the lanes run: bits do not depend on strides.
 
-#include "problem/layer.h"
+#include "core/layer.h"
 
 namespace gdn::cpu::GDN_ISA {
 namespace {

@@ -3,7 +3,7 @@
 
 // The rows of a rank-5 tensor [r0, r1, r2, r3, D], for kernels that treat each row by itself.
 
-#include "problem/tensor.h"
+#include "core/tensor.h"
 
 namespace gdn::cpu::GDN_ISA {
 namespace {

@@ -6,7 +6,7 @@
 // chunk, a row or a sequence is never read. Include GDN_TILE first.
 
 #include "cpu/kernels/blocks.h"
-#include "problem/stages.h"
+#include "core/stages.h"
 
 namespace gdn::cpu::GDN_ISA {
 namespace {

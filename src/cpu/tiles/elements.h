@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "problem/tensor.h"
+#include "core/tensor.h"
 
 namespace gdn::cpu::GDN_ISA {
 namespace {

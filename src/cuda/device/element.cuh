@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "problem/tensor.h"
+#include "core/tensor.h"
 
 namespace gdn::cuda {
 

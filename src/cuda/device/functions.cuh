@@ -2,7 +2,7 @@
 #define GDN_CUDA_DEVICE_FUNCTIONS_CUH_
 
 #include "cuda/device/element.cuh"
-#include "problem/delta_rule.h"
+#include "core/delta_rule.h"
 
 namespace gdn::cuda {
 

@@ -2,7 +2,7 @@
 #define GDN_CUDA_DEVICE_SEQUENCES_CUH_
 
 #include "cuda/device/functions.cuh"
-#include "problem/sequences.h"
+#include "core/sequences.h"
 
 namespace gdn::cuda {
 

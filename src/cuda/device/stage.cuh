@@ -6,7 +6,7 @@
 #include "cuda/device/copy.cuh"
 #include "cuda/device/sequences.cuh"
 #include "cuda/launch.h"
-#include "problem/stages.h"
+#include "core/stages.h"
 
 namespace gdn::cuda {
 

@@ -4,7 +4,7 @@
 #include <type_traits>
 
 #include "cuda/device/functions.cuh"
-#include "problem/layer.h"
+#include "core/layer.h"
 
 // The coefficients of a depthwise convolution.
 

@@ -1,0 +1,67 @@
+#ifndef GDN_CASES_DELTA_RULE_CALL_H_
+#define GDN_CASES_DELTA_RULE_CALL_H_
+
+#include <gdn/gdn.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cases/array.h"
+#include "cases/cases.h"
+#include "cases/target.h"
+
+namespace gdn::testing {
+
+/// The operation that a call is made with.
+enum class Operation { chunk, recurrent };
+
+/// All operands of one call of the gated delta rule.
+struct DeltaRuleCall {
+  uint32_t flags = 0;
+  int32_t head_map = GDN_HEAD_MAP_BLOCK;
+  double scale = 0.0;
+  int32_t chunk_size = 0;
+  int64_t checkpoint_every = 0;
+  bool in_place = false;  ///< final_state is initial_state's memory (without a pool).
+  std::vector<int64_t> lengths;
+
+  std::optional<Array> q, k, v, g, beta, A_log, dt_bias, cu_seqlens;
+  std::optional<Array> initial_state, final_state, state_indices, num_accepted_tokens;
+  std::optional<Array> checkpoints, o;
+  /// Elements of initial_state before any call.
+  std::vector<float> initial_values;
+
+  bool v_first() const { return (flags & GDN_STATE_V_FIRST) != 0; }
+  bool slot_per_token() const { return state_indices && state_indices->shape().size() > 1; }
+  /// The array that holds the state after the call, or null.
+  const Array *state_out() const;
+
+  /// The C arguments; they point into this object.
+  gdn_gated_delta_rule_args args() const;
+  /// Poisons the outputs and restores an in-place state.
+  void reset();
+  /// Empty if no byte outside the operands' elements has changed, else a sentence.
+  std::string damage() const;
+  /// Hash of everything that a call may not modify.
+  uint64_t input_hash() const;
+  /// The same call with the same values, in compact float32.
+  DeltaRuleCall widened() const;
+  /// Whether sequence n is skipped by a negative index.
+  bool skips(size_t n) const;
+  /// For each entry of the state (N or slots) whether the call may write it.
+  std::vector<bool> touched_slots() const;
+};
+
+/// Draws the operands of a case. q, k, v have type `type`; the outputs are poisoned.
+DeltaRuleCall make_call(const Case &c, Element type, uint64_t seed = 0);
+
+/// Runs a call, with a workspace of exactly the queried size, its contents poisoned. Returns a
+/// sentence if the status is not GDN_OK or a byte outside the workspace was written, else "".
+std::string run(Operation operation, const DeltaRuleCall &call, const Target &target,
+                int threads = 0, uint32_t exec_flags = 0);
+
+}  // namespace gdn::testing
+
+#endif  // GDN_CASES_DELTA_RULE_CALL_H_

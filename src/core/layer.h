@@ -1,0 +1,72 @@
+#ifndef GDN_CORE_LAYER_H_
+#define GDN_CORE_LAYER_H_
+
+#include "core/sequences.h"
+
+namespace gdn {
+
+/// One flag per sequence, of 1 or 4 bytes; absent: all true.
+struct FlagArray {
+  const void *data = nullptr;
+  bool present = false;
+  int32_t bytes = 1;
+  int64_t stride = 1;
+
+  GDN_HOST_DEVICE bool at(int64_t i) const {
+    if (!present) return true;
+    return bytes == 4 ? static_cast<const int32_t *>(data)[i * stride] != 0
+                      : static_cast<const uint8_t *>(data)[i * stride] != 0;
+  }
+};
+
+struct CausalConv1dFwd {
+  Sequences sequences;
+  Tensor x;           ///< [B, C, T].
+  Tensor weight;      ///< [C, W].
+  Tensor bias;        ///< [C] or absent.
+  Tensor conv_state;  ///< In/out [slots, C, L] or absent.
+  IndexArray state_indices;
+  FlagArray has_initial_state;
+  bool silu = false;
+  Tensor y;  ///< Out [B, C, T].
+};
+
+struct CausalConv1dUpdate {
+  Tensor x;           ///< [N, C, T].
+  Tensor weight;      ///< [C, W].
+  Tensor bias;        ///< [C] or absent.
+  Tensor conv_state;  ///< In/out [slots, C, L].
+  IndexArray state_indices;
+  IndexArray num_accepted;
+  bool silu = false;
+  Tensor y;  ///< Out [N, C, T].
+};
+
+struct GdnGating {
+  Tensor A_log;    ///< [HV].
+  Tensor a, b;     ///< [B, T, HV].
+  Tensor dt_bias;  ///< [HV] or absent.
+  bool neg_eigval = false;
+  Tensor g;     ///< Out [B, T, HV] f32.
+  Tensor beta;  ///< Out [B, T, HV].
+};
+
+/// Rows of D elements; leading dimensions padded with 1 so that the rank is always 5.
+struct L2Norm {
+  float eps = 1e-6F;
+  Tensor x;  ///< [.., D].
+  Tensor y;  ///< Out [.., D].
+};
+
+/// As L2Norm, with a gate and a weight.
+struct RmsNormGated {
+  float eps = 1e-6F;
+  Tensor x;
+  Tensor z;       ///< [.., D] or absent.
+  Tensor weight;  ///< [D] or absent.
+  Tensor y;
+};
+
+}  // namespace gdn
+
+#endif  // GDN_CORE_LAYER_H_

@@ -1,0 +1,76 @@
+#ifndef GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_GATE_WARP_CUH_
+#define GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_GATE_WARP_CUH_
+
+#include "cuda/sm90/chunk_gated_delta_rule/shared.cuh"
+
+// The gate warp: a lane a token.
+
+namespace gdn::cuda::sm90 {
+
+/// rsqrt(sum x^2 + eps) of row `row` (0..63) of a [K; Q] tile.
+__device__ __forceinline__ float row_norm(const bf16 *tile, int row) {
+  float sum = 0.0F;
+#pragma unroll 4
+  for (int i = 0; i < 16; ++i) {
+    const uint4 x = *reinterpret_cast<const uint4 *>(tile + (i >> 3) * 4096 + row * kHalf +
+                                                     ((i & 7) ^ (row & 7)) * 8);
+    for (const uint32_t e : {x.x, x.y, x.z, x.w}) {
+      const float2 f = unpack2<bf16>(e);
+      sum = fmaf(f.x, f.x, sum);
+      sum = fmaf(f.y, f.y, sum);
+    }
+  }
+  return rsqrtf(sum + kL2NormEps);
+}
+
+__device__ __forceinline__ void gate_steps(const DeltaRule &p, const Plan &plan, Shared &s,
+                                           int lane, int total) {
+  Ring<kTiles> ring;
+  for (int n = 0; n < total; ++n) {
+    wait(&s.raw_full[ring.i], ring.phase);
+    StepGates &g = s.gates[ring.i];
+    const int head = g.head;
+    const bool in = lane < g.valid;
+    float decay = 0.0F, beta = 0.0F;
+    if (in && plan.tma_gates) {
+      decay = s.raw[ring.i][0][lane][head & 3];
+      beta = s.raw[ring.i][1][lane][head & 3];
+      if (p.gate) {
+        decay =
+            decay_of_gate(decay, load_any(p.A_log, p.A_log.offset(head)),
+                          p.dt_bias.present() ? load_any(p.dt_bias, p.dt_bias.offset(head)) : 0.0F);
+      }
+      if (p.beta_sigmoid) beta = sigmoid(beta);
+      if (p.neg_eigval) beta *= 2.0F;
+    } else if (in) {
+      decay = token_decay(p, g.batch, g.token + lane, head);
+      beta = token_beta(p, g.batch, g.token + lane, head);
+    }
+    float norm_k = 1.0F, norm_q = 1.0F;
+    if (p.qk_l2norm) {
+      wait(&s.tile_full[ring.i], ring.phase);
+      if (in) {
+        norm_k = row_norm(s.kq[ring.i], lane);
+        norm_q = row_norm(s.kq[ring.i], 32 + lane);
+      }
+    }
+    const float c = warp_scan(decay * kLog2E, lane);
+    const float last = __shfl_sync(kFullWarp, c, 31), e = exp2_fast(c);
+    g.row[lane] = c;
+    g.column[lane] = p.qk_l2norm ? c - __log2f(norm_k) : c;
+    g.key_decay[lane] = e * norm_k;
+    g.query_decay[lane] = e * norm_q * p.scale;
+    g.beta_row[lane] = beta * norm_k;
+    g.query_row[lane] = p.qk_l2norm ? c + __log2f(norm_q) : c;
+    g.beta[lane] = beta;
+    g.end[lane].x = exp2_fast(last - c) * norm_k;
+    if (lane == 31) g.decay = e;
+    __syncwarp();
+    arrive_warp(elect(), &s.kq_full[ring.i]);
+    ring.next();
+  }
+}
+
+}  // namespace gdn::cuda::sm90
+
+#endif  // GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_GATE_WARP_CUH_

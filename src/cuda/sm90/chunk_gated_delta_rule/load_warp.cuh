@@ -1,0 +1,165 @@
+#ifndef GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_LOAD_WARP_CUH_
+#define GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_LOAD_WARP_CUH_
+
+#include "cuda/sm90/chunk_gated_delta_rule/shared.cuh"
+
+// The load warp: brings K, Q, V and raw gates in, and takes O out. TMA where strides and alignment
+// allow it, ordinary accesses where not; shared memory holds the same bytes either way.
+
+namespace gdn::cuda::sm90 {
+
+struct Maps {
+  CUtensorMap q, k, v, o, g, beta;
+};
+
+/// Rows of O out of a swizzled tile, by the whole warp.
+__device__ __forceinline__ void store_rows(bf16 *to, int64_t stride, const bf16 *tile, int valid,
+                                           int lane) {
+  for (int r = 0; r < valid; ++r) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int d = i * 32 + lane, half = d >> 6, c = d & 63;
+      to[r * stride + d] = tile[half * kStep * kHalf + r * kHalf + (c ^ ((r & 7) * 8))];
+    }
+  }
+}
+
+struct LoadWarp {
+  const DeltaRule &p;
+  const Plan &plan;
+  const Maps &maps;
+  Shared &s;
+  const int lane;
+  Ring<kTiles> tile;
+  Ring<kValueTiles> value;
+  int value_gates = 0;            ///< Gates of the step whose V is loaded next.
+  int o_buffer = 0, o_gates = 0;  ///< Of the step whose O is stored next.
+
+  /// Stores O of step m, first handing back the buffer of the step before.
+  __device__ __forceinline__ void store_o(int m) {
+    proxy_fence();  // The state warps wrote the tile by ordinary stores.
+    const StepGates &g = s.gates[o_gates];
+    const int rows = g.valid, token = g.token, head = g.head, batch = g.batch;
+    if (m > 0) {
+      const bool leader = elect();
+      if (leader) tma_store_wait_read();
+      arrive_warp(leader, &s.o_empty[o_buffer ^ 1]);
+    }
+    if (plan.tma_o && rows == kStep) {
+      if (elect()) {
+        tma_store(&maps.o, token, 0, head, batch, s.o[o_buffer]);
+        tma_store_commit();
+      }
+    } else {
+      bf16 *const to = p.o.at<bf16>(batch, token, head);
+      if (plan.tma_o) {
+        for (int i = lane; i < rows * 16; i += 32) {
+          const int r = i >> 4, half = (i >> 3) & 1, c = i & 7;
+          *reinterpret_cast<uint4 *>(to + r * p.o.stride[1] + half * kHalf + c * 8) =
+              *reinterpret_cast<const uint4 *>(
+                  &s.o[o_buffer][half][r * kHalf + ((c ^ (r & 7)) * 8)]);
+        }
+      } else {
+        store_rows(to, p.o.stride[1], s.o[o_buffer][0], rows, lane);
+      }
+    }
+    __syncwarp();
+    o_buffer ^= 1;
+    if (++o_gates == kTiles) o_gates = 0;
+  }
+
+  __device__ __forceinline__ void load_v() {
+    wait(&s.v_empty[value.i], value.phase ^ 1);
+    const StepGates &g = s.gates[value_gates];
+    if (plan.tma_v) {
+      if (elect()) {
+        arrive_expect(&s.v_full[value.i], 2 * kStep * 128);
+        tma_load(s.v[value.i], &maps.v, g.token, 0, g.head, g.batch, &s.v_full[value.i]);
+      } else if (kEveryLaneArrives) {
+        arrive(&s.v_full[value.i]);
+      }
+    } else {
+      load_rows(s.v[value.i], kStep * kHalf, p.v.at<const bf16>(g.batch, g.token, g.head),
+                p.v.stride[1], g.valid, lane);
+      __syncwarp();
+      arrive_warp(elect(), &s.v_full[value.i]);
+    }
+    value.next();
+    if (++value_gates == kTiles) value_gates = 0;
+  }
+
+  __device__ __forceinline__ void load_kq(int batch, int token, int key_head, int valid) {
+    bf16 *const kq = s.kq[tile.i];
+    // Under l2norm the gate warp wants the tile before the products do.
+    uint64_t *const full = p.qk_l2norm ? &s.tile_full[tile.i] : &s.kq_full[tile.i];
+    if (plan.tma_qk) {
+      if (elect()) {
+        arrive_expect(full, 4 * kStep * 128);
+        tma_load(kq, &maps.k, token, 0, key_head, batch, full);
+        tma_load(kq + 4096, &maps.k, token, 1, key_head, batch, full);
+        tma_load(kq + 2048, &maps.q, token, 0, key_head, batch, full);
+        tma_load(kq + 6144, &maps.q, token, 1, key_head, batch, full);
+        if (p.qk_l2norm) arrive(&s.kq_full[tile.i]);
+      } else if (kEveryLaneArrives) {
+        arrive(full);
+        if (p.qk_l2norm) arrive(&s.kq_full[tile.i]);
+      }
+    } else {
+      load_rows(kq, 4096, p.k.at<const bf16>(batch, token, key_head), p.k.stride[1], valid, lane);
+      load_rows(kq + 2048, 4096, p.q.at<const bf16>(batch, token, key_head), p.q.stride[1], valid,
+                lane);
+      proxy_fence();
+      __syncwarp();
+      if (kEveryLaneArrives || elect()) {
+        arrive(full);
+        if (p.qk_l2norm) arrive(&s.kq_full[tile.i]);
+      }
+    }
+    __syncwarp();
+  }
+
+  __device__ __forceinline__ void run() {
+    constexpr int kBehind = kTiles - kValueTiles;  // V follows K and Q by so many steps.
+    Walk walk;
+    bool live = walk.open(p, plan, s);
+    int n = 0;
+    while (live) {
+      const int token = walk.begin + walk.step * kStep, batch = walk.batch, head = walk.head;
+      const int key_head = walk.key_head, valid = min(kStep, walk.length - walk.step * kStep);
+      live = walk.next(p, plan, s);
+      wait(&s.done[tile.i], tile.phase ^ 1);
+      if (n >= kTiles) store_o(n - kTiles);
+      StepGates &g = s.gates[tile.i];
+      if (elect()) {
+        g.valid = valid;
+        g.token = token;
+        g.head = head;
+        g.batch = batch;
+        if (plan.tma_gates) {
+          arrive_expect(&s.raw_full[tile.i], 2 * kStep * 16);
+          tma_load_gates(s.raw[tile.i][0], &maps.g, head & ~3, token, batch, &s.raw_full[tile.i]);
+          tma_load_gates(s.raw[tile.i][1], &maps.beta, head & ~3, token, batch,
+                         &s.raw_full[tile.i]);
+        } else {
+          arrive(&s.raw_full[tile.i]);
+        }
+      }
+      load_kq(batch, token, key_head, valid);
+      tile.next();
+      ++n;
+      if (n > kBehind) load_v();
+    }
+    for (int i = n; i < n + kTiles; ++i) {
+      if (i >= kTiles) {
+        wait(&s.done[o_gates], ((i - kTiles) / kTiles) & 1);
+        store_o(i - kTiles);
+      }
+      if (i >= kBehind && i - kBehind < n) load_v();
+    }
+    if (elect()) tma_store_wait();
+  }
+};
+
+}  // namespace gdn::cuda::sm90
+
+#endif  // GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_LOAD_WARP_CUH_

@@ -1,0 +1,197 @@
+#ifndef GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_SHARED_CUH_
+#define GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_SHARED_CUH_
+
+#include "cuda/device/inverse.cuh"
+#include "cuda/device/sequences.cuh"
+#include "cuda/sm90/device/operands.cuh"
+#include "core/delta_rule.h"
+
+// What the warps of the Hopper kernel share: the layout of shared memory, its barriers, and the
+// walk over the block's work.
+
+namespace gdn::cuda::sm90 {
+
+constexpr int kStep = 32;  ///< Tokens a step.
+constexpr int kDim = 128;  ///< DK and DV.
+constexpr int kThreads = 512;
+
+// Depths of the rings. They fill shared memory; the product warpgroup runs kLag steps behind itself
+// (W and P T of step n - kLag in the iteration of step n), which is what the solver needs.
+constexpr int kTiles = 7;       ///< K, Q tiles and gates.
+constexpr int kValueTiles = 4;  ///< V tiles.
+constexpr int kProducts = 2;    ///< W and P T.
+constexpr int kSolvers = 2;     ///< Solver warps, and buffers of A and T.
+constexpr int kLag = 3;
+constexpr int kScores = kLag + 1;
+
+constexpr int kMaxSorted = 2048;  ///< Sequences that are taken longest first.
+
+/// Gates and place of one step, a token a lane. Decays are in base 2; r is 1 / |k| or 1 / |q| under
+/// l2norm, else 1.
+struct alignas(16) StepGates {
+  float row[kStep];          ///< c.
+  float column[kStep];       ///< c - log2 r_k: a pair's factor is 2^(row - column), r_k included.
+  float key_decay[kStep];    ///< 2^c r_k.
+  float query_decay[kStep];  ///< scale 2^c r_q.
+  float beta_row[kStep];     ///< beta r_k.
+  float query_row[kStep];    ///< c + log2 r_q.
+  float beta[kStep];
+  float2 end[kStep];  ///< x: 2^(c_last - c) r_k; y: |k|, which the solver fills in.
+  float decay;        ///< 2^c_last.
+  int valid;          ///< Tokens of the step.
+  int token;          ///< The first.
+  int batch, head;
+};
+
+struct Shared {
+  bf16 kq[kTiles][2 * 64 * kHalf];         ///< [dk half][K rows 0..31, Q rows 32..63][64].
+  bf16 v[kValueTiles][2 * kStep * kHalf];  ///< [dv half][token][64].
+  bf16 w[kProducts][2 * kStep * kHalf];    ///< [dk half][token][64].
+  bf16 pt[kProducts][kStep * kStep];       ///< scale P T diag(beta); rows of 64 bytes.
+  bf16 t[kSolvers][kStep * kHalf];         ///< Row j: column j of E in bf16 (solver.cuh),
+                                           ///< then column j of T diag(beta) in fp16.
+  bf16 o[2][2][kStep * kHalf];             ///< [buffer][dv half][token][64].
+  f16 p[kScores][kStep * kStep];  ///< P; rows of 64 bytes. Read as rows 32..63 of an operand.
+  float a[kSolvers][kStep][kInverseLd];  ///< Row c: column c of A.
+  float raw[kTiles][2][kStep][4];        ///< g, beta of four heads as loaded.
+  StepGates gates[kTiles];
+  uint64_t tile_full[kTiles];  ///< K and Q have landed (under l2norm only).
+  uint64_t raw_full[kTiles];   ///< Place written, raw gates landed.
+  uint64_t kq_full[kTiles];    ///< K, Q and gates are there.
+  uint64_t done[kTiles];       ///< The state has used the step's tiles, O is written.
+  uint64_t v_full[kValueTiles], v_empty[kValueTiles];
+  uint64_t a_full[kSolvers], a_empty[kSolvers], t_full[kSolvers], t_empty[kSolvers];
+  uint64_t w_full[kProducts];
+  uint64_t o_empty[2];
+  int total;                   ///< Steps of this block.
+  uint16_t order[kMaxSorted];  ///< Sequences, longest first.
+};
+
+constexpr size_t kSharedBytes = sizeof(Shared) + 1024;  ///< With room to align.
+
+/// What follows from shapes, strides and alignment.
+struct Plan {
+  int items;                  ///< Sequences times value heads.
+  bool sorted;                ///< Take sequences longest first.
+  bool tma_qk, tma_v, tma_o;  ///< Else ordinary accesses; the bits are the same.
+  bool tma_gates;
+};
+
+/// One sequence of one value head.
+struct Item {
+  int64_t sequence;
+  int64_t slot;  ///< Of the state; -1: the sequence is skipped.
+  int head, key_head, batch, begin, length;
+};
+
+/// The r-th item of this block: rounds over the grid run to and fro, so that a block with a long
+/// sequence in one round has a short one in the next. >= plan.items: there is none.
+__device__ __forceinline__ int item_index(int round) {
+  const int grid = static_cast<int>(gridDim.x), block = static_cast<int>(blockIdx.x);
+  return round * grid + ((round & 1) != 0 ? grid - 1 - block : block);
+}
+
+__device__ __forceinline__ Item item_at(const DeltaRule &p, const Plan &plan, const Shared &s,
+                                        int index) {
+  const int heads = static_cast<int>(p.heads.value_heads), rank = index / heads;
+  Item item;
+  item.head = index - rank * heads;
+  item.key_head = static_cast<int>(p.heads.key_head(item.head));
+  item.sequence = plan.sorted ? s.order[rank] : rank;
+  const SequenceSpan span = clamped_span(p.sequences, item.sequence);
+  item.batch = static_cast<int>(span.batch);
+  item.begin = static_cast<int>(span.begin);
+  item.length = static_cast<int>(span.length);
+  item.slot = item.sequence;
+  if (p.state_indices.present) {
+    item.slot = checked_slot(p.state_indices.at(item.sequence), p.initial_state.shape[0]);
+  }
+  return item;
+}
+
+/// Walks the steps of this block's items; skipped and empty sequences have none. For a whole warp:
+/// positions go through shuffles, which tells ptxas that they are uniform.
+struct Walk {
+  int round = 0;
+  int step = 0, steps = 0;
+  int batch, begin, length, head, key_head;
+
+  __device__ __forceinline__ bool open(const DeltaRule &p, const Plan &plan, const Shared &s) {
+    for (;; ++round) {
+      // The last round may leave this block out; a later one never has an item then.
+      const int index = item_index(round);
+      if (index >= plan.items) return false;
+      const Item item = item_at(p, plan, s, index);
+      batch = __shfl_sync(kFullWarp, item.batch, 0);
+      begin = __shfl_sync(kFullWarp, item.begin, 0);
+      length = __shfl_sync(kFullWarp, item.slot < 0 ? 0 : item.length, 0);
+      head = __shfl_sync(kFullWarp, item.head, 0);
+      key_head = __shfl_sync(kFullWarp, item.key_head, 0);
+      steps = (length + kStep - 1) / kStep;
+      step = 0;
+      if (steps > 0) return true;
+    }
+  }
+  __device__ __forceinline__ bool next(const DeltaRule &p, const Plan &plan, const Shared &s) {
+    if (++step < steps) return true;
+    ++round;
+    return open(p, plan, s);
+  }
+};
+
+/// Fills order (all threads) and total (the first warp). `lengths` is scratch memory.
+__device__ __forceinline__ void plan_work(const DeltaRule &p, const Plan &plan, Shared &s,
+                                          int *lengths, int thread) {
+  if (plan.sorted) {
+    const int count = static_cast<int>(p.sequences.count);
+    for (int i = thread; i < count; i += kThreads) {
+      lengths[i] = static_cast<int>(clamped_span(p.sequences, i).length);
+    }
+    __syncthreads();
+    for (int i = thread; i < count; i += kThreads) {
+      const int length = lengths[i];
+      int rank = 0;
+      for (int j = 0; j < count; ++j) {
+        rank += lengths[j] > length || (lengths[j] == length && j < i) ? 1 : 0;
+      }
+      s.order[rank] = static_cast<uint16_t>(i);
+    }
+    __syncthreads();
+  }
+  if (thread < 32) {
+    int sum = 0;
+    for (int round = thread; item_index(round) < plan.items; round += 32) {
+      const Item item = item_at(p, plan, s, item_index(round));
+      if (item.slot >= 0) sum += (item.length + kStep - 1) / kStep;
+    }
+#pragma unroll
+    for (int i = 16; i > 0; i >>= 1) sum += __shfl_xor_sync(kFullWarp, sum, i);
+    if (thread == 0) s.total = sum;
+  }
+}
+
+__device__ __forceinline__ void init_barriers(Shared &s) {
+  for (int i = 0; i < kTiles; ++i) {
+    barrier_init_warps(&s.tile_full[i], 1);
+    barrier_init(&s.raw_full[i], 1);
+    barrier_init_warps(&s.kq_full[i], 2);  // The loader and the gates.
+    barrier_init_warps(&s.done[i], 8);     // The warps of the state.
+  }
+  for (int i = 0; i < kValueTiles; ++i) {
+    barrier_init_warps(&s.v_full[i], 1);
+    barrier_init_warps(&s.v_empty[i], 8);
+  }
+  for (int i = 0; i < kSolvers; ++i) {
+    barrier_init_warps(&s.a_full[i], 2);
+    barrier_init_warps(&s.a_empty[i], 1);
+    barrier_init_warps(&s.t_full[i], 1);
+    barrier_init_warps(&s.t_empty[i], 4);
+  }
+  for (int i = 0; i < kProducts; ++i) barrier_init_warps(&s.w_full[i], 4);
+  for (int i = 0; i < 2; ++i) barrier_init_warps(&s.o_empty[i], 1);
+  barrier_init_fence();
+}
+
+}  // namespace gdn::cuda::sm90
+
+#endif  // GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_SHARED_CUH_

@@ -1,0 +1,218 @@
+#ifndef GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_STATE_WARPS_CUH_
+#define GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_STATE_WARPS_CUH_
+
+#include "cuda/sm90/chunk_gated_delta_rule/shared.cuh"
+
+// A state warpgroup: S^T for 64 value columns in the accumulators of its 128 threads. A step is
+//
+//     [U, Q S] = S^T [K; Q]^T      one chain of eight products of 64 x 64
+//     X = V - 2^c U
+//     S^T <- 2^{c_last} S^T + X^T W         O^T = scale 2^c (Q S)^T + X^T (scale P T diag(beta))^T
+//
+// in which the second line of products waits for W of this step, made ahead, and for X alone.
+// Barriers are waited for and branches taken only while no wgmma is in flight, and nothing is in
+// flight across the loop's end: otherwise ptxas injects waits (C7517) or serialises every wgmma
+// (C7514).
+
+namespace gdn::cuda::sm90 {
+
+struct StateWarps {
+  const DeltaRule &p;
+  const Plan &plan;
+  Shared &s;
+  const int half;  ///< Which 64 value columns.
+  const int warp, lane;
+  const int cl = (lane & 3) * 2;
+  Ring<kTiles> tile;
+  Ring<kValueTiles> value;
+  Ring<kProducts> w_ring;
+  Ring<2> o_ring;
+
+  __device__ __forceinline__ int64_t state_offset(const Tensor &t, int64_t entry, int head) const {
+    return t.offset(entry, head, cl, half * 64 + warp * 16 + (lane >> 2));
+  }
+
+  __device__ __forceinline__ void write(const Tensor &t, int64_t entry, int head,
+                                        const float (&x)[64]) const {
+    if (t.dtype == DType::f32) {
+      write_state<float>(t, state_offset(t, entry, head), x);
+    } else {
+      write_state<bf16>(t, state_offset(t, entry, head), x);
+    }
+  }
+
+  /// Waits for V of the step at the rings' place and clears its rows past the sequence.
+  __device__ __forceinline__ void open_v(int rows) {
+    wait(&s.v_full[value.i], value.phase);
+    if (rows < kStep) {
+      bf16 *const v = s.v[value.i] + half * 2048;
+      if (lane >= rows) {
+        const int swizzle = (lane & 7) * 8;
+        *reinterpret_cast<uint4 *>(&v[lane * kHalf + ((warp * 16) ^ swizzle)]) =
+            make_uint4(0, 0, 0, 0);
+        *reinterpret_cast<uint4 *>(&v[lane * kHalf + ((warp * 16 + 8) ^ swizzle)]) =
+            make_uint4(0, 0, 0, 0);
+      }
+      __syncwarp();
+    }
+  }
+
+  /// From S (left: rounded, as left operand): x = X^T as left operand, d[16 ..] = (Q S)^T, and
+  /// S <- 2^{c_last} S unless this is past the last step. In between, put() stores the last step's
+  /// O.
+  template <class Put>
+  __device__ __forceinline__ void front(float (&state)[64], const uint32_t (&left)[32],
+                                        float (&d)[32], uint32_t (&x)[8], bool past, Put put) {
+    uint32_t vv[8];
+    const StepGates &g = s.gates[tile.i];
+    const bf16 *const v = s.v[value.i] + half * 2048;
+    const uint32_t kq = descriptor_base(s.kq[tile.i], 16);
+    mma_fence();
+#pragma unroll
+    for (int k = 0; k < 8; ++k) {
+      mma_rs_n64(d, left + 4 * k, descriptor128(kq, (k >> 2) * 8192 + (k & 3) * 32), k > 0);
+    }
+    mma_commit();
+    put();
+    const float decay = past ? 1.0F : g.decay;
+#pragma unroll
+    for (int i = 0; i < 64; ++i) state[i] *= decay;
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      const int r = j * 16 + (lane & 7) + ((lane >> 4) & 1) * 8;
+      const int c = warp * 16 + ((lane >> 3) & 1) * 8;
+      uint32_t(&quad)[4] = *reinterpret_cast<uint32_t(*)[4]>(vv + 4 * j);
+      ldmatrix_trans(quad, &v[r * kHalf + (c ^ ((r & 7) * 8))]);
+    }
+    float2 e[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) e[j] = *reinterpret_cast<const float2 *>(&g.key_decay[j * 8 + cl]);
+    mma_wait<0>();
+    pin(d);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const float2 a = unpack2<bf16>(vv[2 * j]), b = unpack2<bf16>(vv[2 * j + 1]);
+      x[2 * j] = pack2<bf16>(a.x - e[j].x * d[4 * j], a.y - e[j].y * d[4 * j + 1]);
+      x[2 * j + 1] = pack2<bf16>(b.x - e[j].x * d[4 * j + 2], b.y - e[j].y * d[4 * j + 3]);
+    }
+  }
+
+  /// Zeros to the o of a skipped sequence.
+  __device__ __forceinline__ void clear_output(const Item &item) const {
+    const int thread = warp * 32 + lane;
+    for (int i = thread; i < item.length * 64; i += 128) {
+      *p.o.at<bf16>(item.batch, item.begin + (i >> 6), item.head, half * 64 + (i & 63)) =
+          from_float<bf16>(0.0F);
+    }
+  }
+
+  __device__ __forceinline__ void run_item(const Item &item) {
+    float state[64], d[32], y[16];
+    uint32_t x[8], left[32];
+#pragma unroll
+    for (int i = 0; i < 64; ++i) state[i] = 0.0F;
+    const Tensor &from = p.initial_state;
+    if (from.present()) {
+      const int64_t offset = state_offset(from, item.slot, item.head);
+      if (from.dtype == DType::f32) {
+        read_state<float>(state, from, offset);
+      } else {
+        read_state<bf16>(state, from, offset);
+      }
+    }
+    const int head = __shfl_sync(kFullWarp, item.head, 0);
+    int left_tokens = __shfl_sync(kFullWarp, item.length, 0);  // From the step that is open on.
+    const int every = static_cast<int>(p.checkpoint_every) / kStep;
+    int until = every;  // Steps to the next checkpoint.
+    int64_t checkpoint = 0;
+    if (every > 0) {
+      checkpoint = units_before(p.sequences, item.sequence, p.checkpoint_every, false, lane);
+    }
+    const bool any = left_tokens > 0;
+    if (any) {
+      wait(&s.w_full[w_ring.i], w_ring.phase);
+      open_v(left_tokens);
+#pragma unroll
+      for (int i = 0; i < 32; ++i) left[i] = pack2<bf16>(state[2 * i], state[2 * i + 1]);
+      front(state, left, d, x, false, [] {});
+      arrive_warp(lane == 0, &s.v_empty[value.i]);
+    }
+    for (; left_tokens > 0; left_tokens -= kStep) {
+      const uint32_t pt = descriptor_base(s.pt[w_ring.i], 16);
+      const uint32_t w = descriptor_base(s.w[w_ring.i], 4096);
+      bf16 *const o_tile = s.o[o_ring.i][half];
+      uint64_t *const done = &s.done[tile.i];
+      const StepGates &g = s.gates[tile.i];
+      const bool more = left_tokens > kStep;
+      wait(&s.o_empty[o_ring.i], o_ring.phase ^ 1);
+      o_ring.next();
+      wait(&s.w_full[w_ring.i], w_ring.phase);  // W of a step comes after the next step's tile.
+      w_ring.next();
+      if (more) {
+        tile.next();
+        value.next();
+        open_v(left_tokens - kStep);
+      }
+      mma_fence();
+#pragma unroll
+      for (int k = 0; k < 2; ++k) mma_rs_n128(state, x + 4 * k, descriptor128(w, k * 2048));
+      mma_commit();
+#pragma unroll
+      for (int k = 0; k < 2; ++k) mma_rs_n32(y, x + 4 * k, descriptor64(pt, k * 32), k > 0);
+      mma_commit();
+      mma_wait<1>();
+      pin(state);
+#pragma unroll
+      for (int i = 0; i < 32; ++i) left[i] = pack2<bf16>(state[2 * i], state[2 * i + 1]);
+      mma_wait<0>();
+      pin(y);
+      uint32_t o[8];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const float2 e = *reinterpret_cast<const float2 *>(&g.query_decay[j * 8 + cl]);
+        const float *const qs = d + 16 + 4 * j;
+        o[2 * j] = pack2<bf16>(y[4 * j] + e.x * qs[0], y[4 * j + 1] + e.y * qs[1]);
+        o[2 * j + 1] = pack2<bf16>(y[4 * j + 2] + e.x * qs[2], y[4 * j + 3] + e.y * qs[3]);
+      }
+      if (--until == 0) {
+        until = every;
+        if (left_tokens >= kStep && checkpoint < p.checkpoints.shape[0]) {
+          write(p.checkpoints, checkpoint, head, state);
+        }
+        ++checkpoint;
+      }
+      front(state, left, d, x, !more, [&] {
+#pragma unroll
+        for (int j = 0; j < 4; j += 2) {
+          bf16 *const to = &o_tile[(j * 8 + (lane & 7) + (lane >> 4) * 8) * kHalf +
+                                   ((warp * 16 + ((lane >> 3) & 1) * 8) ^ ((lane & 7) * 8))];
+          stmatrix_trans(to, o[2 * j], o[2 * j + 1], o[2 * j + 2], o[2 * j + 3]);
+        }
+        __syncwarp();
+        arrive_if(kEveryLaneArrives || lane == 0, done);
+      });
+      if (more) arrive_warp(lane == 0, &s.v_empty[value.i]);
+    }
+    if (any) {
+      tile.next();
+      value.next();
+    }
+    const Tensor &to = p.state_indices.present ? p.initial_state : p.final_state;
+    if (to.present()) write(to, item.slot, head, state);
+  }
+
+  __device__ __forceinline__ void run() {
+    for (int round = 0; item_index(round) < plan.items; ++round) {
+      const Item item = item_at(p, plan, s, item_index(round));
+      if (item.slot < 0) {
+        clear_output(item);
+      } else {
+        run_item(item);
+      }
+    }
+  }
+};
+
+}  // namespace gdn::cuda::sm90
+
+#endif  // GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_STATE_WARPS_CUH_

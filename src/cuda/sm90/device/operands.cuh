@@ -1,0 +1,87 @@
+#ifndef GDN_CUDA_SM90_DEVICE_OPERANDS_CUH_
+#define GDN_CUDA_SM90_DEVICE_OPERANDS_CUH_
+
+#include "cuda/sm90/device/ptx.cuh"
+#include "core/tensor.h"
+
+// How the Hopper kernels hold what they multiply: rings of tiles with the 128-byte swizzle in
+// shared memory, states in the accumulators of a warpgroup.
+
+namespace gdn::cuda::sm90 {
+
+constexpr int kHalf = 64;  ///< Columns of a row with 128 bytes.
+
+/// Position in a ring and parity of its phase.
+template <int kCount>
+struct Ring {
+  int i = 0;
+  int phase = 0;
+
+  __device__ __forceinline__ void next() {
+    if (++i == kCount) {
+      i = 0;
+      phase ^= 1;
+    }
+  }
+};
+
+/// Rows of 128 elements into two halves of a swizzled tile (`half_size` elements apart), by the
+/// whole warp. Rows from `valid` on are left alone.
+__device__ __forceinline__ void load_rows(bf16 *tile, int half_size, const bf16 *from,
+                                          int64_t stride, int valid, int lane) {
+  for (int r = 0; r < valid; ++r) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int d = i * 32 + lane, half = d >> 6, c = d & 63;
+      tile[half * half_size + r * kHalf + (c ^ ((r & 7) * 8))] = from[r * stride + d];
+    }
+  }
+}
+
+/// Rows of 128 elements that move together: whole rows of global memory almost at once. Eight, as
+/// many as wgmma takes for a group.
+constexpr int kBoxRows = 8;
+
+/// Where element (row, column) of a tile in such boxes lies: [row / kBoxRows][half][row %
+/// kBoxRows][64].
+__device__ __forceinline__ int box_element(int row, int column) {
+  const int line = (row / kBoxRows * 2 + (column >> 6)) * kBoxRows + row % kBoxRows;
+  return line * kHalf + ((column & 63) ^ ((row & 7) * 8));
+}
+
+__device__ __forceinline__ bf16 *box_at(bf16 *tile, int row) { return tile + row * 2 * kHalf; }
+
+/// Rows of 128 elements into a tile in boxes, as above.
+__device__ __forceinline__ void load_boxes(bf16 *tile, const bf16 *from, int64_t stride, int valid,
+                                           int lane) {
+  for (int i = lane; i < valid * 2 * kHalf; i += 32) {
+    const int r = i / (2 * kHalf), c = i % (2 * kHalf);
+    tile[box_element(r, c)] = from[r * stride + c];
+  }
+}
+
+// Accumulator i of a thread is S[(i / 4) * 8 + 2 (lane % 4) + i % 2, column + 8 (i / 2 % 2)].
+
+template <class S>
+__device__ __forceinline__ void read_state(float (&x)[64], const Tensor &t, int64_t offset) {
+  const S *from = static_cast<const S *>(t.data) + offset;
+#pragma unroll
+  for (int i = 0; i < 64; ++i) {
+    x[i] =
+        to_float(from[((i >> 2) * 8 + (i & 1)) * t.stride[2] + ((i >> 1) & 1) * 8 * t.stride[3]]);
+  }
+}
+
+template <class S>
+__device__ __forceinline__ void write_state(const Tensor &t, int64_t offset, const float (&x)[64]) {
+  S *to = static_cast<S *>(t.data) + offset;
+#pragma unroll
+  for (int i = 0; i < 64; ++i) {
+    to[((i >> 2) * 8 + (i & 1)) * t.stride[2] + ((i >> 1) & 1) * 8 * t.stride[3]] =
+        from_float<S>(x[i]);
+  }
+}
+
+}  // namespace gdn::cuda::sm90
+
+#endif  // GDN_CUDA_SM90_DEVICE_OPERANDS_CUH_
