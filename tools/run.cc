@@ -34,7 +34,7 @@ struct RunOptions {
   bool l2norm = false;
   bool gate = false;
   bool sigmoid = false;
-  bool neg_eigval = false;
+  bool allow_neg_eigval = false;
   bool v_first = false;
   int64_t checkpoint_every = 0;
   int threads = 0;
@@ -309,7 +309,7 @@ class Runner {
                                               {options_.l2norm, GDN_USE_QK_L2NORM},
                                               {options_.gate, GDN_USE_GATE},
                                               {options_.sigmoid, GDN_USE_BETA_SIGMOID},
-                                              {options_.neg_eigval, GDN_ALLOW_NEG_EIGVAL},
+                                              {options_.allow_neg_eigval, GDN_ALLOW_NEG_EIGVAL},
                                               {options_.v_first, GDN_STATE_V_FIRST}};
     uint32_t value = 0;
     for (const auto &[wanted, bit] : bits) value |= wanted ? static_cast<uint32_t>(bit) : 0U;
@@ -346,7 +346,7 @@ void add_run(CLI::App &app) {
   run->add_flag("--l2norm", o->l2norm, "Normalise q and k");
   run->add_flag("--gate", o->gate, "g holds raw gates; needs A_log");
   CLI::Option *sigmoid = run->add_flag("--sigmoid", o->sigmoid, "beta holds logits");
-  run->add_flag("--neg-eigval", o->neg_eigval, "beta = 2 sigmoid")->needs(sigmoid);
+  run->add_flag("--allow-neg-eigval", o->allow_neg_eigval, "beta = 2 sigmoid")->needs(sigmoid);
   run->add_flag("--v-first", o->v_first, "States are [.., DV, DK]");
   run->add_option("--head-map", o->head_map, "block or interleaved")
       ->check(CLI::IsMember({"block", "interleaved"}))

@@ -135,14 +135,14 @@ nb::tuple fused_recurrent_gated_delta_rule(Arg q, Arg k, Arg v, Arg g, Arg beta,
 /// is not plain, right or wrong, is for the package's Python code to say.
 class PlainOptions {
  public:
-  PlainOptions(Arg l2norm, Arg gate, Arg sigmoid, Arg neg_eigval, Arg v_first, Arg transposed,
+  PlainOptions(Arg l2norm, Arg gate, Arg sigmoid, Arg allow_neg_eigval, Arg v_first, Arg transposed,
                Arg head_map, Arg final_state, Arg in_place) {
     static PyObject *block = PyUnicode_InternFromString("block");
     plain_ = head_map.object.ptr() == block;
     add(l2norm, GDN_USE_QK_L2NORM);
     add(gate, GDN_USE_GATE);
     add(sigmoid, GDN_USE_BETA_SIGMOID);
-    add(neg_eigval, GDN_ALLOW_NEG_EIGVAL);
+    add(allow_neg_eigval, GDN_ALLOW_NEG_EIGVAL);
     add(v_first, GDN_STATE_V_FIRST);
     output_final_state = is_on(final_state);
     inplace_final_state = is_on(in_place);
@@ -174,11 +174,12 @@ class PlainOptions {
 // The public functions' own arguments, in their order; None where the options are not plain.
 
 nb::object try_chunk(Arg q, Arg k, Arg v, Arg g, Arg beta, Arg scale, Arg initial_state,
-                     Arg output_final_state, Arg l2norm, Arg sigmoid, Arg neg_eigval, Arg v_first,
-                     Arg cu_seqlens, Arg cu_seqlens_cpu, Arg chunk_indices, Arg cp_context,
-                     Arg gate, Arg A_log, Arg dt_bias, Arg chunk_size, Arg transposed, Arg out,
-                     Arg state_indices, Arg in_place, Arg checkpoint_every, Arg head_map) {
-  const PlainOptions options(l2norm, gate, sigmoid, neg_eigval, v_first, transposed, head_map,
+                     Arg output_final_state, Arg l2norm, Arg sigmoid, Arg allow_neg_eigval,
+                     Arg v_first, Arg cu_seqlens, Arg cu_seqlens_cpu, Arg chunk_indices,
+                     Arg cp_context, Arg gate, Arg A_log, Arg dt_bias, Arg chunk_size,
+                     Arg transposed, Arg out, Arg state_indices, Arg in_place, Arg checkpoint_every,
+                     Arg head_map) {
+  const PlainOptions options(l2norm, gate, sigmoid, allow_neg_eigval, v_first, transposed, head_map,
                              output_final_state, in_place);
   for (const Arg &absent :
        {cu_seqlens_cpu, chunk_indices, cp_context, chunk_size, checkpoint_every}) {
@@ -193,10 +194,11 @@ nb::object try_chunk(Arg q, Arg k, Arg v, Arg g, Arg beta, Arg scale, Arg initia
 
 nb::object try_fused_recurrent(Arg q, Arg k, Arg v, Arg g, Arg gk, Arg gv, Arg beta, Arg scale,
                                Arg initial_state, Arg output_final_state, Arg l2norm, Arg gate,
-                               Arg A_log, Arg dt_bias, Arg sigmoid, Arg neg_eigval, Arg v_first,
-                               Arg cu_seqlens, Arg transposed, Arg out, Arg state_indices,
-                               Arg in_place, Arg num_accepted_tokens, Arg head_map) {
-  const PlainOptions options(l2norm, gate, sigmoid, neg_eigval, v_first, transposed, head_map,
+                               Arg A_log, Arg dt_bias, Arg sigmoid, Arg allow_neg_eigval,
+                               Arg v_first, Arg cu_seqlens, Arg transposed, Arg out,
+                               Arg state_indices, Arg in_place, Arg num_accepted_tokens,
+                               Arg head_map) {
+  const PlainOptions options(l2norm, gate, sigmoid, allow_neg_eigval, v_first, transposed, head_map,
                              output_final_state, in_place);
   if (!gk.object.is_none() || !gv.object.is_none() || !options.serve(q)) return nb::none();
   DeltaRuleCall c({q, k, v, g, beta, A_log, dt_bias, cu_seqlens, initial_state, state_indices, out},

@@ -7,10 +7,10 @@
 #include <utility>
 
 #include "api/text.h"
-#include "gdn/gdn.h"
 #include "core/layer.h"
 #include "core/status.h"
 #include "core/tensor.h"
+#include "gdn/gdn.h"
 
 namespace gdn::api {
 

@@ -77,7 +77,7 @@ void update_shapes(Call *call, const gdn_causal_conv1d_update_args &a, CausalCon
   if (verify && call->ok()) least += s.T.size - 1;
   read_conv_state(call, a, least, verify ? "W - 2 + T, with num_accepted_tokens" : "W - 1", &s, p);
   p->state_indices = call->indices("state_indices", a.state_indices, {&s.rows});
-  p->num_accepted = call->indices("num_accepted_tokens", a.num_accepted_tokens, {&s.rows});
+  p->num_accepted_tokens = call->indices("num_accepted_tokens", a.num_accepted_tokens, {&s.rows});
   check_slot_count(call, p->state_indices, s, s.rows);
   p->y =
       call->tensor("y", a.y, Types::of(p->x, "x"), {&s.rows, &s.C, &s.T}, Layout::any, Use::output);
@@ -91,7 +91,7 @@ void fwd_contents(Call *call, const Target &target, const CausalConv1dFwd &p) {
 
 void update_contents(Call *call, const Target &target, const CausalConv1dUpdate &p) {
   const HostIndices slots(call, target, p.state_indices);
-  const HostIndices accepted(call, target, p.num_accepted);
+  const HostIndices accepted(call, target, p.num_accepted_tokens);
   check_slots(call, slots.array(), p.conv_state.shape[0]);
   check_accepted(call, accepted.array(), p.x.shape[2], slots.array());
 }

@@ -36,7 +36,7 @@ void read_gates(Call *call, const Args &a, Shapes *s, DeltaRule *p) {
   const Types as_q = Types::f32_or(p->q, "q");
   p->gate = has(a, GDN_USE_GATE);
   p->beta_sigmoid = has(a, GDN_USE_BETA_SIGMOID);
-  p->neg_eigval = has(a, GDN_ALLOW_NEG_EIGVAL);
+  p->allow_neg_eigval = has(a, GDN_ALLOW_NEG_EIGVAL);
   if (p->gate) {
     call->require("g", a.g, "with GDN_USE_GATE");
     call->require("A_log", a.A_log, "with GDN_USE_GATE");
@@ -46,7 +46,7 @@ void read_gates(Call *call, const Args &a, Shapes *s, DeltaRule *p) {
   }
   if (p->beta_sigmoid) {
     call->require("beta", a.beta, "with GDN_USE_BETA_SIGMOID");
-  } else if (p->neg_eigval) {
+  } else if (p->allow_neg_eigval) {
     call->invalid("flags has GDN_ALLOW_NEG_EIGVAL, expected GDN_USE_BETA_SIGMOID with it.");
   }
   p->g = call->optional("g", a.g, as_q, {&s->B, &s->T, &s->HV}, Layout::any);
@@ -84,7 +84,7 @@ void read_states(Call *call, const Args &a, Shapes *s, bool recurrent, DeltaRule
   const bool matrix = recurrent && a.state_indices != nullptr && a.state_indices->ndim == 2;
   if (matrix) {
     p->state_indices = call->indices("state_indices", a.state_indices, {&s->N, &per_token});
-    p->num_accepted = call->indices("num_accepted_tokens", a.num_accepted_tokens, {&s->N});
+    p->num_accepted_tokens = call->indices("num_accepted_tokens", a.num_accepted_tokens, {&s->N});
   } else {
     p->state_indices = call->indices("state_indices", a.state_indices, {&s->N});
     call->refuse("num_accepted_tokens", a.num_accepted_tokens,
@@ -166,7 +166,7 @@ void recurrent_shapes(Call *call, const Args &a, DeltaRule *p) { read_problem(ca
 void check_contents(Call *call, const Target &target, const DeltaRule &p) {
   const HostSequences sequences(call, target, p.sequences);
   const HostIndices slots(call, target, p.state_indices);
-  const HostIndices accepted(call, target, p.num_accepted);
+  const HostIndices accepted(call, target, p.num_accepted_tokens);
   if (!call->ok()) return;
   if (p.checkpoints.present()) check_checkpoint_rows(call, p, sequences.get());
   if (!p.state_indices.present) return;

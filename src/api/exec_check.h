@@ -2,8 +2,8 @@
 #define GDN_API_EXEC_CHECK_H_
 
 #include "api/call.h"
-#include "gdn/gdn.h"
 #include "core/backend.h"
+#include "gdn/gdn.h"
 
 namespace gdn::api {
 

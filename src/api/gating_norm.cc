@@ -10,13 +10,13 @@ float read_eps(Call *call, uint32_t flags, double eps) {
   return call->ok() ? static_cast<float>(eps) : 0.0F;
 }
 
-void gating_shapes(Call *call, const gdn_fused_gdn_gating_args &a, GdnGating *p) {
+void gating_shapes(Call *call, const gdn_fused_gdn_gating_args &a, FusedGdnGating *p) {
   Dim B{"B"};
   Dim T{"T"};
   Dim HV{"HV", 1};
   call->check_flags(a.flags, GDN_ALLOW_NEG_EIGVAL);
   call->check_zero("reserved", a.reserved);
-  p->neg_eigval = (a.flags & GDN_ALLOW_NEG_EIGVAL) != 0;
+  p->allow_neg_eigval = (a.flags & GDN_ALLOW_NEG_EIGVAL) != 0;
   p->a = call->tensor("a", a.a, Types::floats(), {&B, &T, &HV}, Layout::any);
   p->b = call->tensor("b", a.b, Types::of(p->a, "a"), {&B, &T, &HV}, Layout::any);
   p->A_log = call->tensor("A_log", a.A_log, Types::floats(), {&HV}, Layout::any);
@@ -48,7 +48,7 @@ void rms_norm_shapes(Call *call, const gdn_rms_norm_gated_args &a, RmsNormGated 
   p->y = call->rows("y", a.y, as_x, &shape, Use::output);
 }
 
-constexpr Operation<gdn_fused_gdn_gating_args, GdnGating> kGating = {
+constexpr Operation<gdn_fused_gdn_gating_args, FusedGdnGating> kGating = {
     "gdn_fused_gdn_gating", gating_shapes, nullptr, &Backend::fused_gdn_gating};
 constexpr Operation<gdn_l2norm_args, L2Norm> kL2Norm = {"gdn_l2norm", l2norm_shapes, nullptr,
                                                         &Backend::l2norm};

@@ -5,8 +5,8 @@
 #include <new>
 #include <string_view>
 
-#include "gdn/gdn.h"
 #include "core/status.h"
+#include "gdn/gdn.h"
 
 namespace gdn::api {
 

@@ -8,8 +8,8 @@
 #include "api/exec_check.h"
 #include "api/last_error.h"
 #include "api/overlap_check.h"
-#include "gdn/gdn.h"
 #include "core/backend.h"
+#include "gdn/gdn.h"
 
 namespace gdn::api {
 

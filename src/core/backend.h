@@ -80,7 +80,7 @@ class Backend {
 
   virtual Status causal_conv1d_fwd(const CausalConv1dFwd &p, const Exec &exec) const = 0;
   virtual Status causal_conv1d_update(const CausalConv1dUpdate &p, const Exec &exec) const = 0;
-  virtual Status fused_gdn_gating(const GdnGating &p, const Exec &exec) const = 0;
+  virtual Status fused_gdn_gating(const FusedGdnGating &p, const Exec &exec) const = 0;
   virtual Status l2norm(const L2Norm &p, const Exec &exec) const = 0;
   virtual Status rms_norm_gated(const RmsNormGated &p, const Exec &exec) const = 0;
 };

@@ -40,14 +40,14 @@ struct DeltaRule {
 
   float scale = 1.0F;
   bool qk_l2norm = false;
-  bool gate = false;          ///< g are raw gates, A_log is present.
-  bool beta_sigmoid = false;  ///< beta are logits.
-  bool neg_eigval = false;    ///< beta is doubled after the sigmoid.
+  bool gate = false;              ///< g are raw gates, A_log is present.
+  bool beta_sigmoid = false;      ///< beta are logits.
+  bool allow_neg_eigval = false;  ///< beta is doubled after the sigmoid.
 
   Tensor initial_state;  ///< [N or slots, HV, DK, DV]; absent: zeros.
   Tensor final_state;    ///< The same tensor as initial_state when in place; absent: not wanted.
-  IndexArray state_indices;  ///< Present: pool; initial_state == final_state is the pool.
-  IndexArray num_accepted;   ///< Recurrent with a [N, M] state_indices.
+  IndexArray state_indices;        ///< Present: pool; initial_state == final_state is the pool.
+  IndexArray num_accepted_tokens;  ///< Recurrent with a [N, M] state_indices.
 
   int64_t chunk_size = 64;  ///< A hint: 16, 32, 64 or 128.
   int64_t checkpoint_every = 0;

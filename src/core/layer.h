@@ -37,16 +37,16 @@ struct CausalConv1dUpdate {
   Tensor bias;        ///< [C] or absent.
   Tensor conv_state;  ///< In/out [slots, C, L].
   IndexArray state_indices;
-  IndexArray num_accepted;
+  IndexArray num_accepted_tokens;
   bool silu = false;
   Tensor y;  ///< Out [N, C, T].
 };
 
-struct GdnGating {
+struct FusedGdnGating {
   Tensor A_log;    ///< [HV].
   Tensor a, b;     ///< [B, T, HV].
   Tensor dt_bias;  ///< [HV] or absent.
-  bool neg_eigval = false;
+  bool allow_neg_eigval = false;
   Tensor g;     ///< Out [B, T, HV] f32.
   Tensor beta;  ///< Out [B, T, HV].
 };

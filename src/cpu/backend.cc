@@ -133,7 +133,7 @@ class CpuBackend final : public Backend {
   Status causal_conv1d_update(const CausalConv1dUpdate &p, const Exec &exec) const override {
     return launch(&KernelTable::causal_conv1d_update, p, exec);
   }
-  Status fused_gdn_gating(const GdnGating &p, const Exec &exec) const override {
+  Status fused_gdn_gating(const FusedGdnGating &p, const Exec &exec) const override {
     return launch(&KernelTable::fused_gdn_gating, p, exec);
   }
   Status l2norm(const L2Norm &p, const Exec &exec) const override {

@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <span>
 
-#include "cpu/kernel_table.h"
 #include "core/backend.h"
+#include "cpu/kernel_table.h"
 
 namespace gdn::cpu {
 

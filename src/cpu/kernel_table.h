@@ -33,7 +33,7 @@ struct KernelTable {
   const Kernel<ChunkFwdO> *chunk_fwd_o;
   const Kernel<CausalConv1dFwd> *causal_conv1d_fwd;
   const Kernel<CausalConv1dUpdate> *causal_conv1d_update;
-  const Kernel<GdnGating> *fused_gdn_gating;
+  const Kernel<FusedGdnGating> *fused_gdn_gating;
   const Kernel<L2Norm> *l2norm;
   const Kernel<RmsNormGated> *rms_norm_gated;
 };

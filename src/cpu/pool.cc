@@ -13,8 +13,8 @@
 #include <mutex>
 #include <new>
 
-#include "cpu/thread_count.h"
 #include "core/backend.h"
+#include "cpu/thread_count.h"
 
 namespace gdn::cpu {
 namespace {

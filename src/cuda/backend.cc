@@ -73,7 +73,7 @@ class CudaBackend final : public Backend {
   GDN_CUDA_OPERATION(chunk_fwd_o, ChunkFwdO)
   GDN_CUDA_OPERATION(causal_conv1d_fwd, CausalConv1dFwd)
   GDN_CUDA_OPERATION(causal_conv1d_update, CausalConv1dUpdate)
-  GDN_CUDA_OPERATION(fused_gdn_gating, GdnGating)
+  GDN_CUDA_OPERATION(fused_gdn_gating, FusedGdnGating)
   GDN_CUDA_OPERATION(l2norm, L2Norm)
   GDN_CUDA_OPERATION(rms_norm_gated, RmsNormGated)
 #undef GDN_CUDA_OPERATION

@@ -1,10 +1,10 @@
 #ifndef GDN_CUDA_OPERATIONS_H_
 #define GDN_CUDA_OPERATIONS_H_
 
-#include "cuda/runtime.h"
 #include "core/delta_rule.h"
 #include "core/layer.h"
 #include "core/stages.h"
+#include "cuda/runtime.h"
 
 namespace gdn::cuda {
 
@@ -27,7 +27,7 @@ Status chunk_fwd_o(const ChunkFwdO &p, const Launch &l);
 
 Status causal_conv1d_fwd(const CausalConv1dFwd &p, const Launch &l);
 Status causal_conv1d_update(const CausalConv1dUpdate &p, const Launch &l);
-Status fused_gdn_gating(const GdnGating &p, const Launch &l);
+Status fused_gdn_gating(const FusedGdnGating &p, const Launch &l);
 Status l2norm(const L2Norm &p, const Launch &l);
 Status rms_norm_gated(const RmsNormGated &p, const Launch &l);
 

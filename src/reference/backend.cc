@@ -72,7 +72,7 @@ class ReferenceBackend final : public Backend {
     reference::causal_conv1d_update(p);
     return {};
   }
-  Status fused_gdn_gating(const GdnGating &p, const Exec &) const override {
+  Status fused_gdn_gating(const FusedGdnGating &p, const Exec &) const override {
     reference::fused_gdn_gating(p);
     return {};
   }

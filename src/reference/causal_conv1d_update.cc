@@ -16,7 +16,7 @@ void run_channel(const CausalConv1dUpdate &p, int64_t n, int64_t c) {
   }
   // The line: the state without its rejected newest entries, then x.
   const int64_t kept = p.conv_state.shape[2];
-  const int64_t rejected = p.num_accepted.present ? tokens - p.num_accepted.at(n) : 0;
+  const int64_t rejected = p.num_accepted_tokens.present ? tokens - p.num_accepted_tokens.at(n) : 0;
   std::vector<double> line(static_cast<size_t>(kept));
   load_row(p.conv_state, p.conv_state.offset(slot, c), p.conv_state.stride[2], kept, line.data());
   line.resize(static_cast<size_t>(kept - rejected));

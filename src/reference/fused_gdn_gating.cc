@@ -4,7 +4,7 @@
 
 namespace gdn::reference {
 
-void fused_gdn_gating(const GdnGating &p) {
+void fused_gdn_gating(const FusedGdnGating &p) {
   for (int64_t b = 0; b < p.a.shape[0]; ++b) {
     for (int64_t t = 0; t < p.a.shape[1]; ++t) {
       for (int64_t h = 0; h < p.a.shape[2]; ++h) {
@@ -13,7 +13,7 @@ void fused_gdn_gating(const GdnGating &p) {
                           load_or(p.dt_bias, p.dt_bias.offset(h), 0.0));
         const double beta = sigmoid(load(p.b, p.b.offset(b, t, h)));
         store(p.g, p.g.offset(b, t, h), g);
-        store(p.beta, p.beta.offset(b, t, h), p.neg_eigval ? 2.0 * beta : beta);
+        store(p.beta, p.beta.offset(b, t, h), p.allow_neg_eigval ? 2.0 * beta : beta);
       }
     }
   }

@@ -37,7 +37,7 @@ void load_token(const DeltaRule &p, int64_t b, int64_t t, int64_t h, Token *toke
   token->decay = std::exp(g);
   token->beta = load_or(p.beta, p.beta.offset(b, t, h), 1.0);
   if (p.beta_sigmoid) token->beta = sigmoid(token->beta);
-  if (p.neg_eigval) token->beta *= 2.0;
+  if (p.allow_neg_eigval) token->beta *= 2.0;
 }
 
 /// S <- exp(g) S;  v' = beta (v - S^T k);  S <- S + k v'^T;  o = S^T q.
@@ -70,7 +70,7 @@ void step(const Token &token, int64_t key_dim, int64_t value_dim, double *state,
 int64_t initial_slot(const DeltaRule &p, int64_t n) {
   if (!p.state_indices.present) return n;
   if (!p.slot_per_token()) return p.state_indices.at(n);
-  return p.state_indices.at(n, p.num_accepted.present ? p.num_accepted.at(n) - 1 : 0);
+  return p.state_indices.at(n, p.num_accepted_tokens.present ? p.num_accepted_tokens.at(n) - 1 : 0);
 }
 
 void run_head(const DeltaRule &p, int64_t n, int64_t h, int64_t first_checkpoint) {

@@ -21,7 +21,7 @@ void chunk_fwd_o(const ChunkFwdO &p, int32_t threads);
 
 void causal_conv1d_fwd(const CausalConv1dFwd &p);
 void causal_conv1d_update(const CausalConv1dUpdate &p);
-void fused_gdn_gating(const GdnGating &p);
+void fused_gdn_gating(const FusedGdnGating &p);
 void l2norm(const L2Norm &p);
 void rms_norm_gated(const RmsNormGated &p);
 

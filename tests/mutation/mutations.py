@@ -103,7 +103,7 @@ MUTATIONS = (
     Mutation(
         "wrong accepted slot",
         KERNELS + "fused_recurrent_gated_delta_rule.cc",
-        "p.num_accepted.present ? p.num_accepted.at(n) - 1 : 0",
+        "p.num_accepted_tokens.present ? p.num_accepted_tokens.at(n) - 1 : 0",
         "0",
         _decode("verify_slots_accepted decode_sequence"),
     ),
@@ -117,9 +117,9 @@ MUTATIONS = (
     Mutation(
         "beta is not doubled",
         KERNELS + "gates.h",
-        "p.neg_eigval ? 2.0F : 1.0F",
+        "p.allow_neg_eigval ? 2.0F : 1.0F",
         "1.0F",
-        _fwd("gate_sigmoid_neg_eigval"),
+        _fwd("gate_sigmoid_allow_neg_eigval"),
     ),
     Mutation(
         "l2norm without epsilon",

@@ -47,11 +47,11 @@ def rms_norm_gated(x, weight=None, z=None, eps=1e-6):
     return y if z is None else y * silu(wide(z))
 
 
-def gating(A_log, a, b, dt_bias=None, neg_eigval=False):
+def gating(A_log, a, b, dt_bias=None, allow_neg_eigval=False):
     """(g, beta) of a layer."""
     bias = 0.0 if dt_bias is None else wide(dt_bias)
     g = -np.exp(wide(A_log)) * softplus(wide(a) + bias)
-    return g, sigmoid(wide(b)) * (2.0 if neg_eigval else 1.0)
+    return g, sigmoid(wide(b)) * (2.0 if allow_neg_eigval else 1.0)
 
 
 def segments(batch, tokens, cu_seqlens):

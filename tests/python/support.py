@@ -212,7 +212,7 @@ class CaseInputs:
                 free[1::3] = -1
             index = free.reshape(count, columns) if columns > 1 else free
             self.options["state_indices"] = as_torch(index.astype(self.index_dtype))
-            if "num_accepted" in c.options:
+            if "num_accepted_tokens" in c.options:
                 accepted = rng.integers(1, columns + 1, count).astype(self.index_dtype)
                 self.options["num_accepted_tokens"] = as_torch(accepted)
         self.pool = pool
@@ -223,7 +223,7 @@ class CaseInputs:
             ("qk_l2norm", "use_qk_l2norm_in_kernel"),
             ("gate", "use_gate_in_kernel"),
             ("beta_sigmoid", "use_beta_sigmoid_in_kernel"),
-            ("neg_eigval", "allow_neg_eigval"),
+            ("allow_neg_eigval", "allow_neg_eigval"),
             ("v_first", "state_v_first"),
         ):
             if option in c.options:

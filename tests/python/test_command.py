@@ -188,7 +188,9 @@ def test_options_that_need_something(inputs, tmp_path):
     assert "--gate needs g in" in run("run", bare, out, "--gate", code=1)
     bare = with_tensors(inputs, tmp_path, g=None, beta=None)
     assert "--sigmoid needs beta in" in run("run", bare, out, "--sigmoid", code=1)
-    assert "--neg-eigval requires --sigmoid" in run("run", path, out, "--neg-eigval", code=2)
+    assert "--allow-neg-eigval requires --sigmoid" in run(
+        "run", path, out, "--allow-neg-eigval", code=2
+    )
     recurrent = ["--checkpoint-every", 64, "--op", "recurrent"]
     assert "--checkpoint-every needs --op chunk" in run("run", path, out, *recurrent, code=1)
     assert run("run", path, out, "--scale", "nan", code=1).startswith("gdn: --scale is nan")

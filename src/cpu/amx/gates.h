@@ -69,7 +69,7 @@ inline float load_gates(const DeltaRule &p, int64_t batch, int64_t token, int co
     if (!p.beta.present()) b = _mm512_set1_ps(1.0F);
     if (p.beta_sigmoid) {
       b = sigmoid16(b);
-      if (p.neg_eigval) b = _mm512_add_ps(b, b);
+      if (p.allow_neg_eigval) b = _mm512_add_ps(b, b);
     }
     _mm512_store_ps(out.beta + i, _mm512_maskz_mov_ps(static_cast<__mmask16>(valid >> i), b));
   }

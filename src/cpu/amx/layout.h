@@ -13,8 +13,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "cpu/amx/tile_ops.h"
 #include "core/delta_rule.h"
+#include "cpu/amx/tile_ops.h"
 
 namespace gdn::cpu::amx {
 namespace {

@@ -28,7 +28,7 @@ void run_block(const CausalConv1dUpdate &p, const Taps &taps, int64_t n, int64_t
   const Lines<E> state = {p.conv_state.at<E>(slot, channel), p.conv_state.stride[1],
                           p.conv_state.stride[2]};
   const int64_t entries = p.conv_state.shape[2];
-  const int64_t rejected = p.num_accepted.present ? tokens - p.num_accepted.at(n) : 0;
+  const int64_t rejected = p.num_accepted_tokens.present ? tokens - p.num_accepted_tokens.at(n) : 0;
   const int64_t kept = entries - rejected;
 
   E history[kMaxWidth - 1][kConvChannels];

@@ -14,14 +14,14 @@ namespace {
 
 constexpr int64_t kHeads = 256;
 
-int64_t tokens_per_item(const GdnGating &p) {
+int64_t tokens_per_item(const FusedGdnGating &p) {
   const int64_t tokens = 1024 / (p.a.shape[2] > 0 ? p.a.shape[2] : 1);
   return tokens > 0 ? tokens : 1;
 }
 
 /// Heads [head, head + count) of tokens [begin, end); tokens are numbered over B and T.
 template <class E, class Beta>
-void run_heads(const GdnGating &p, int64_t begin, int64_t end, int64_t head, int64_t count) {
+void run_heads(const FusedGdnGating &p, int64_t begin, int64_t end, int64_t head, int64_t count) {
   float rate[kHeads];  // -exp(A_log)
   float bias[kHeads];
   for_each_vec(count, [&](int64_t i, int64_t lanes) {
@@ -33,7 +33,7 @@ void run_heads(const GdnGating &p, int64_t begin, int64_t end, int64_t head, int
         p.dt_bias.present() ? load_strided(p.dt_bias, (head + i) * step, step, lanes) : zero();
     store_n(bias + i, dt, lanes);
   });
-  const Vec factor = set1(p.neg_eigval ? 2.0F : 1.0F);
+  const Vec factor = set1(p.allow_neg_eigval ? 2.0F : 1.0F);
   for (int64_t token = begin; token < end; ++token) {
     const int64_t b = token / p.a.shape[1];
     const int64_t t = token % p.a.shape[1];
@@ -51,14 +51,14 @@ void run_heads(const GdnGating &p, int64_t begin, int64_t end, int64_t head, int
   }
 }
 
-int64_t items(const GdnGating &p, int32_t) {
+int64_t items(const FusedGdnGating &p, int32_t) {
   const int64_t tokens = tokens_per_item(p);
   return (p.a.shape[0] * p.a.shape[1] + tokens - 1) / tokens;
 }
 
-size_t scratch(const GdnGating &, int32_t) { return 0; }
+size_t scratch(const FusedGdnGating &, int32_t) { return 0; }
 
-void run(const GdnGating &p, int32_t, int64_t first, int64_t last, void *) {
+void run(const FusedGdnGating &p, int32_t, int64_t first, int64_t last, void *) {
   const int64_t tokens = p.a.shape[0] * p.a.shape[1];
   const int64_t per_item = tokens_per_item(p);
   const int64_t begin = first * per_item;
@@ -79,6 +79,6 @@ void run(const GdnGating &p, int32_t, int64_t first, int64_t last, void *) {
 
 }  // namespace
 
-const Kernel<GdnGating> kFusedGdnGating = {items, scratch, run};
+const Kernel<FusedGdnGating> kFusedGdnGating = {items, scratch, run};
 
 }  // namespace gdn::cpu::GDN_ISA

@@ -32,7 +32,7 @@ Cut cut(const DeltaRule &p, int32_t threads) {
 int64_t initial_slot(const DeltaRule &p, int64_t n) {
   if (!p.state_indices.present) return n;
   if (!p.slot_per_token()) return p.state_indices.at(n);
-  return p.state_indices.at(n, p.num_accepted.present ? p.num_accepted.at(n) - 1 : 0);
+  return p.state_indices.at(n, p.num_accepted_tokens.present ? p.num_accepted_tokens.at(n) - 1 : 0);
 }
 
 struct Item {

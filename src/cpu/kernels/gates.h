@@ -46,7 +46,7 @@ inline void load_gates(const DeltaRule &p, int64_t batch, int64_t token, int64_t
   if (p.beta.present()) {
     gather_tokens(p.beta, batch, token, head, n, beta);
     if (p.beta_sigmoid) {
-      const Vec top = set1(p.neg_eigval ? 2.0F : 1.0F);
+      const Vec top = set1(p.allow_neg_eigval ? 2.0F : 1.0F);
       for (int64_t i = 0; i < n; i += kWidth) store(beta + i, top * sigmoid(load(beta + i)));
     }
     for (int64_t i = n; i < kGateTokens; ++i) beta[i] = 0.0F;

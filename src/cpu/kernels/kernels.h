@@ -22,7 +22,7 @@ extern const Kernel<ChunkFwdH> kChunkFwdH;
 extern const Kernel<ChunkFwdO> kChunkFwdO;
 extern const Kernel<CausalConv1dFwd> kCausalConv1dFwd;
 extern const Kernel<CausalConv1dUpdate> kCausalConv1dUpdate;
-extern const Kernel<GdnGating> kFusedGdnGating;
+extern const Kernel<FusedGdnGating> kFusedGdnGating;
 extern const Kernel<L2Norm> kL2Norm;
 extern const Kernel<RmsNormGated> kRmsNormGated;
 

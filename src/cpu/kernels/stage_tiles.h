@@ -5,8 +5,8 @@
 // Everything is padded with zeros to whole tiles, so products need no edge cases; memory past a
 // chunk, a row or a sequence is never read. Include GDN_TILE first.
 
-#include "cpu/kernels/blocks.h"
 #include "core/stages.h"
+#include "cpu/kernels/blocks.h"
 
 namespace gdn::cpu::GDN_ISA {
 namespace {

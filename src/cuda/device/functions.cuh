@@ -1,8 +1,8 @@
 #ifndef GDN_CUDA_DEVICE_FUNCTIONS_CUH_
 #define GDN_CUDA_DEVICE_FUNCTIONS_CUH_
 
-#include "cuda/device/element.cuh"
 #include "core/delta_rule.h"
+#include "cuda/device/element.cuh"
 
 namespace gdn::cuda {
 
@@ -79,10 +79,10 @@ __device__ __forceinline__ float token_decay(const DeltaRule &p, int64_t b, int6
 
 /// beta of a token under the call's flags.
 __device__ __forceinline__ float token_beta(const DeltaRule &p, int64_t b, int64_t t, int64_t h) {
-  if (!p.beta.present()) return p.neg_eigval ? 2.0F : 1.0F;
+  if (!p.beta.present()) return p.allow_neg_eigval ? 2.0F : 1.0F;
   float beta = load_any(p.beta, p.beta.offset(b, t, h));
   if (p.beta_sigmoid) beta = sigmoid(beta);
-  return p.neg_eigval ? 2.0F * beta : beta;
+  return p.allow_neg_eigval ? 2.0F * beta : beta;
 }
 
 }  // namespace gdn::cuda

@@ -1,8 +1,8 @@
 #ifndef GDN_CUDA_DEVICE_SEQUENCES_CUH_
 #define GDN_CUDA_DEVICE_SEQUENCES_CUH_
 
-#include "cuda/device/functions.cuh"
 #include "core/sequences.h"
+#include "cuda/device/functions.cuh"
 
 namespace gdn::cuda {
 

@@ -3,10 +3,10 @@
 
 #include <type_traits>
 
+#include "core/stages.h"
 #include "cuda/device/copy.cuh"
 #include "cuda/device/sequences.cuh"
 #include "cuda/launch.h"
-#include "core/stages.h"
 
 namespace gdn::cuda {
 

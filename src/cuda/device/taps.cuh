@@ -3,8 +3,8 @@
 
 #include <type_traits>
 
-#include "cuda/device/functions.cuh"
 #include "core/layer.h"
+#include "cuda/device/functions.cuh"
 
 // The coefficients of a depthwise convolution.
 

@@ -24,7 +24,8 @@ __global__ void __launch_bounds__(kThreads)
     return;
   }
   int64_t rejected = 0;
-  if (p.num_accepted.present) rejected = tokens - clamp64(p.num_accepted.at(n), 1, tokens);
+  if (p.num_accepted_tokens.present)
+    rejected = tokens - clamp64(p.num_accepted_tokens.at(n), 1, tokens);
   // The line is the state without its `rejected` newest entries, then x.
   const int64_t before = kept - rejected;
   float weight[kMaxWidth], window[kMaxWidth] = {};

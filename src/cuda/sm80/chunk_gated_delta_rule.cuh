@@ -5,9 +5,9 @@
 
 #include "cuda/device/sequences.cuh"
 #include "cuda/device/state.cuh"
-#include "cuda/sm80/fused_step.cuh"
 #include "cuda/launch.h"
 #include "cuda/operations.h"
+#include "cuda/sm80/fused_step.cuh"
 
 // The fused forward for any GPU from Ampere on: one launch, no workspace.
 //

@@ -64,7 +64,7 @@ struct TokenPart {
   __device__ __forceinline__ float beta_value(const DeltaRule &p) const {
     float x = p.beta.present() ? from_bits(p.beta.dtype, beta) : 1.0F;
     if (p.beta.present() && p.beta_sigmoid) x = sigmoid(x);
-    return p.neg_eigval ? 2.0F * x : x;
+    return p.allow_neg_eigval ? 2.0F * x : x;
   }
 };
 
@@ -173,8 +173,8 @@ __global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOn
   LoadedIndex index;
   if (p.state_indices.present) {
     int64_t at = 0;
-    if (p.num_accepted.present) {
-      at = clamp64(p.num_accepted.at(n) - 1, 0, p.state_indices.columns - 1);
+    if (p.num_accepted_tokens.present) {
+      at = clamp64(p.num_accepted_tokens.at(n) - 1, 0, p.state_indices.columns - 1);
     }
     index.load(p.state_indices, n, at);
   }

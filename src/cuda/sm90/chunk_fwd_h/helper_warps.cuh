@@ -1,9 +1,9 @@
 #ifndef GDN_CUDA_SM90_CHUNK_FWD_H_HELPER_WARPS_CUH_
 #define GDN_CUDA_SM90_CHUNK_FWD_H_HELPER_WARPS_CUH_
 
+#include "core/stages.h"
 #include "cuda/device/stage.cuh"
 #include "cuda/sm90/device/operands.cuh"
-#include "core/stages.h"
 
 // What the warps of the chain of states on Hopper share, and its three helpers: the load warp, the
 // gate warp, the store warp.

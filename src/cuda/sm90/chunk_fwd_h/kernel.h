@@ -1,8 +1,8 @@
 #ifndef GDN_CUDA_SM90_CHUNK_FWD_H_KERNEL_H_
 #define GDN_CUDA_SM90_CHUNK_FWD_H_KERNEL_H_
 
-#include "cuda/runtime.h"
 #include "core/stages.h"
+#include "cuda/runtime.h"
 
 namespace gdn::cuda::sm90 {
 

@@ -41,7 +41,7 @@ __device__ __forceinline__ void gate_steps(const DeltaRule &p, const Plan &plan,
                           p.dt_bias.present() ? load_any(p.dt_bias, p.dt_bias.offset(head)) : 0.0F);
       }
       if (p.beta_sigmoid) beta = sigmoid(beta);
-      if (p.neg_eigval) beta *= 2.0F;
+      if (p.allow_neg_eigval) beta *= 2.0F;
     } else if (in) {
       decay = token_decay(p, g.batch, g.token + lane, head);
       beta = token_beta(p, g.batch, g.token + lane, head);

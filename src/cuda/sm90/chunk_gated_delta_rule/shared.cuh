@@ -1,10 +1,10 @@
 #ifndef GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_SHARED_CUH_
 #define GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_SHARED_CUH_
 
+#include "core/delta_rule.h"
 #include "cuda/device/inverse.cuh"
 #include "cuda/device/sequences.cuh"
 #include "cuda/sm90/device/operands.cuh"
-#include "core/delta_rule.h"
 
 // What the warps of the Hopper kernel share: the layout of shared memory, its barriers, and the
 // walk over the block's work.

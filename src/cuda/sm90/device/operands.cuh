@@ -1,8 +1,8 @@
 #ifndef GDN_CUDA_SM90_DEVICE_OPERANDS_CUH_
 #define GDN_CUDA_SM90_DEVICE_OPERANDS_CUH_
 
-#include "cuda/sm90/device/ptx.cuh"
 #include "core/tensor.h"
+#include "cuda/sm90/device/ptx.cuh"
 
 // How the Hopper kernels hold what they multiply: rings of tiles with the 128-byte swizzle in
 // shared memory, states in the accumulators of a warpgroup.
