@@ -4,7 +4,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "cpu/flush_denormals.h"
+#include "core/float_environment.h"
 #include "cpu/isa.h"
 #include "cpu/kernel_table.h"
 #include "cpu/pool.h"
@@ -33,7 +33,7 @@ template <class P>
 void drive(const Kernel<P> &kernel, const P &p, int32_t threads, Wake wake, void *scratch) {
   const size_t slice = kernel.scratch(p, threads);
   auto work = [&](int32_t thread, int64_t first, int64_t last) {
-    const FlushDenormals guard;
+    const FloatEnvironment environment(Denormals::zero);
     kernel.run(p, threads, first, last,
                static_cast<std::byte *>(scratch) + static_cast<size_t>(thread) * slice);
   };
