@@ -133,6 +133,22 @@ INSTANTIATE_TEST_SUITE_P(All, FloatEnvironment,
                            return name.append("_").append(std::get<1>(param.param).name());
                          });
 
+TEST(FloatEnvironmentOfReference, KeepsDenormals) {
+  ScenarioMaker cumsum;
+  for (const ScenarioMaker &maker : scenario_makers()) {
+    if (maker.name == std::string("cumsum")) cumsum = maker;
+  }
+  auto s = cumsum.make();
+  std::vector<float> &g = (*s)["g"].floats;
+  std::fill(g.begin(), g.end(), -1e-40F);
+  s->reset();
+  s->exec.backend = "reference";
+  gdn_status status = GDN_OK;
+  run_in({"denormals are zero", flush_denormals}, [&] { status = s->run(); });
+  EXPECT_EQ(status, GDN_OK) << gdn_last_error();
+  for (const float sum : (*s)["g_cumsum"].array.values()) ASSERT_LT(sum, 0.0F);
+}
+
 TEST(FloatEnvironmentOfRefusals, RaisesNoTrap) {
   auto s = chunk_scenario();
   for (const double scale : {std::numeric_limits<double>::quiet_NaN(), 1e300}) {
