@@ -7,6 +7,7 @@
 // Primitives, one implementation per instruction set (namespace gdn::cpu::GDN_ISA, unnamed):
 //   kWidth                     f32 lanes of a Vec
 //   kTileRows                  rows of a register tile (mma.h)
+//   kFused                     whether fma() and fnma() round once
 //   kHasBf16Dot                whether Bf16Operand exists (mma.h)
 //   Vec                        a register of kWidth floats; + - * / work on it
 //   zero(), set1(x)

@@ -12,6 +12,7 @@ namespace {
 
 constexpr int kWidth = 16;
 constexpr int kTileRows = 8;
+constexpr bool kFused = true;
 #if !defined(__AVX512BF16__)
 constexpr bool kHasBf16Dot = false;
 #endif
