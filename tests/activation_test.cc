@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "layer_calls.h"
 #include "own_case.h"
@@ -67,6 +68,40 @@ TEST_P(ActivationTest, Gating) {
       expect_each(*call.beta, x, "sigmoid",
                   [&](double b) { return (doubled ? 2.0 : 1.0) * sigmoid(b); });
     }
+  }
+}
+
+TEST_P(ActivationTest, NanStaysNan) {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  // A vector of numbers on either side.
+  std::vector<float> x = dense(33);
+  x[16] = kNan;
+  const auto expect_one = [](const Array &array, const char *what) {
+    const std::vector<float> values = array.values();
+    for (size_t i = 0; i < values.size(); ++i) {
+      EXPECT_EQ(std::isnan(values[i]), i == 16) << what << " " << i;
+    }
+  };
+  GatingCall gating;
+  gating.A_log = array_of({33}, std::vector<float>(33, 0.0F));
+  gating.a = array_of({1, 1, 33}, x);
+  gating.b = array_of({1, 1, 33}, x);
+  gating.g = Array(Element::f32, {1, 1, 33});
+  gating.beta = Array(Element::f32, {1, 1, 33});
+  ASSERT_EQ(gating.run(GetParam()), "");
+  expect_one(*gating.g, "g");
+  expect_one(*gating.beta, "beta");
+
+  NormCall norm;
+  norm.rms = true;
+  for (const Element type : kTypes) {
+    norm.x = Array(type, {33});
+    norm.x->assign(std::vector<float>(33, 0.5F));
+    norm.z = Array(type, {33});
+    norm.z->assign(x);
+    norm.y = Array(type, {33});
+    ASSERT_EQ(norm.run(GetParam()), "");
+    expect_one(*norm.y, name_of(type));
   }
 }
 

@@ -43,6 +43,36 @@ TEST_P(DecayTest, ToNothing) {
   }
 }
 
+TEST_P(DecayTest, OfNanIsNan) {
+  // A bound must not turn what is undefined into a state that is merely forgotten.
+  for (const Element type : kTypes) {
+    for (const uint32_t options : {0U, static_cast<uint32_t>(kGate)}) {
+      SCOPED_TRACE(name_of(type) + std::string(", options ") + std::to_string(options));
+      const OwnCase c({70, 40}, 2, 32, 48, options | kInitialState);
+      DeltaRuleCall call = c.draw(type);
+      std::vector<float> g = call.g->values();
+      g[2 * 66 + 1] = std::numeric_limits<float>::quiet_NaN();  // Token 66, head 1.
+      call.g->assign(g);
+      for (const Operation operation : kOperations) {
+        SCOPED_TRACE(name_of(operation));
+        call.reset();
+        ASSERT_EQ(run(operation, call, GetParam()), "");
+        const std::vector<float> o = call.o->values();
+        for (size_t i = 0; i < o.size(); ++i) {
+          const size_t token = i / 48 / 2;
+          const size_t head = i / 48 % 2;
+          // Of token 66 on; those before it in its chunk may be lost with it.
+          if (head == 1 && token >= 66 && token < 70) {
+            ASSERT_TRUE(std::isnan(o[i])) << "token " << token;
+          } else if (head == 0 || token < 64 || token >= 70) {
+            ASSERT_TRUE(std::isfinite(o[i])) << "token " << token << ", head " << head;
+          }
+        }
+      }
+    }
+  }
+}
+
 /// A log decay near `g` whose exponential lies about half way between two floats: rounded to
 /// nearest, it errs by as much as it can.
 float worst_rounded(double g) {
