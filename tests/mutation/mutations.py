@@ -7,6 +7,7 @@ so that a bug that no longer applies is noticed and rewritten.
 import dataclasses
 
 KERNELS = "src/cpu/kernels/"
+TILES = "src/cpu/tiles/"
 REFERENCE = "src/reference/"
 
 
@@ -27,6 +28,18 @@ def _fwd(cases):
 
 def _decode(cases):
     return ("decode_test", ":".join(f"*.{case}/*" for case in cases.split()))
+
+
+def _decay(tests):
+    return ("decay_test", ":".join(f"*DecayTest.{test}/*" for test in tests.split()))
+
+
+def _activation(tests):
+    return ("activation_test", ":".join(f"*ActivationTest.{test}/*" for test in tests.split()))
+
+
+def _environment(tests):
+    return ("abi/float_environment_test", tests)
 
 
 MUTATIONS = (
@@ -185,5 +198,166 @@ MUTATIONS = (
         "bits + 0x7fffU + ((bits >> 16) & 1U)",
         "bits",
         ("reference_test", "Reference.RoundsOnce"),
+    ),
+    Mutation(
+        "log decays without a bound",
+        KERNELS + "gates.h",
+        "max(set1(-1e4F), load(g + i))",
+        "load(g + i)",
+        _decay("ToNothing"),
+    ),
+    Mutation(
+        "the bound of log decays hides a NaN",
+        KERNELS + "gates.h",
+        "max(set1(-1e4F), load(g + i))",
+        "max(load(g + i), set1(-1e4F))",
+        _decay("OfNanIsNan"),
+    ),
+    Mutation(
+        "each token's decay is rounded to f32",
+        KERNELS + "gates.h",
+        "if (!(g > -0.5F && g <= 0.0F)) return",
+        "return",
+        _decay("ThroughThousandsOfTokens OneByOneThroughThousandsOfTokens"),
+    ),
+    Mutation(
+        "only the slowest decays are more than f32",
+        KERNELS + "gates.h",
+        "g > -0.5F",
+        "g > -0.003F",
+        _decay("ThroughThousandsOfTokens"),
+    ),
+    Mutation(
+        "a chunk's summed decay is rounded to f32",
+        KERNELS + "chunk_decays.h",
+        "state_decay = e + e * low[kChunk - 1];",
+        "state_decay = e;",
+        _decay("SummedOverAChunk"),
+    ),
+    Mutation(
+        "a token's summed decay is rounded to f32",
+        KERNELS + "chunk_decays.h",
+        "fma(e, l, e)",
+        "e",
+        _decay("SummedOverAChunk"),
+    ),
+    Mutation(
+        "a small decay is none at all",
+        TILES + "tile.h",
+        "exp_bounded(max(set1(-104.0F)",
+        "exp_bounded(max(set1(-80.0F)",
+        _decay("OfOneToken"),
+    ),
+    Mutation(
+        "softplus is the identity too early",
+        TILES + "tile.h",
+        "select_gt(x, set1(20.0F), x",
+        "select_gt(x, set1(8.0F), x",
+        _activation("Gating GateInTheKernel"),
+    ),
+    Mutation(
+        "a small sigmoid is bounded",
+        TILES + "tile.h",
+        "min(set1(88.0F), zero() - x)",
+        "min(set1(20.0F), zero() - x)",
+        _activation("Gating SigmoidInTheKernel SiluOfAConvolution SiluOfANorm"),
+    ),
+    Mutation(
+        "another epsilon of keys",
+        KERNELS + "gates.h",
+        "+ 1e-6F",
+        "+ 1e-5F",
+        _activation("EpsilonOfShortKeys"),
+    ),
+    Mutation(
+        "another default epsilon of norms",
+        "src/api/gating_norm.cc",
+        "return 1e-6F;",
+        "return 1e-5F;",
+        _activation("DefaultEpsilon"),
+    ),
+    Mutation(
+        "bf16 is rounded away from zero on a tie",
+        TILES + "elements.h",
+        "0x7FFFU + ((u >> 16) & 1U)",
+        "0x8000U",
+        _activation("StoredOutputsAreRoundedToNearestEven"),
+    ),
+    Mutation(
+        "f16 is rounded away from zero on a tie",
+        TILES + "elements.h",
+        "0xFFFU + ((a >> 13) & 1U)",
+        "0x1000U",
+        _activation("StoredOutputsAreRoundedToNearestEven"),
+    ),
+    Mutation(
+        "f16 has no subnormals",
+        TILES + "elements.h",
+        "static_cast<uint16_t>(sign | r)",
+        "static_cast<uint16_t>(sign)",
+        _activation("StoredOutputsAreRoundedToNearestEven"),
+    ),
+    Mutation(
+        "a call rounds as its caller does",
+        "src/core/float_environment.h",
+        "(r & kRaised) | kMasked",
+        "(r & (kRaised | 0x6000)) | kMasked",
+        _environment("*"),
+    ),
+    Mutation(
+        "a call traps what its caller traps",
+        "src/core/float_environment.h",
+        "(r & kRaised) | kMasked",
+        "(r & (kRaised | kMasked))",
+        _environment("*"),
+    ),
+    Mutation(
+        "the checks trap what the caller traps",
+        "src/api/last_error.h",
+        "const FloatEnvironment environment(Denormals::kept);",
+        "",
+        _environment("*"),
+    ),
+    Mutation(
+        "the caller's floating-point environment does not come back",
+        "src/core/float_environment.h",
+        "if (get() != saved_) set(saved_);",
+        "",
+        _environment("*"),
+    ),
+    Mutation(
+        "the reference takes denormals for zero if its caller does",
+        "src/core/float_environment.h",
+        "(r & kRaised) | kMasked",
+        "(r & (kRaised | 0x8040)) | kMasked",
+        _environment("*KeepsDenormals*"),
+    ),
+    Mutation(
+        "the first byte behind a longer struct goes unread",
+        "src/api/args_struct.cc",
+        "size_t i = size; i < found",
+        "size_t i = size + 1; i < found",
+        ("abi/bad_input_test", "*ResizedStructs*"),
+    ),
+    Mutation(
+        "the last byte behind a longer struct goes unread",
+        "src/api/args_struct.cc",
+        "size_t i = size; i < found",
+        "size_t i = size; i + 1 < found",
+        ("abi/bad_input_test", "*ResizedStructs*"),
+    ),
+    Mutation(
+        "offsets of tensors are 32-bit",
+        "src/core/tensor.h",
+        "return i0 * stride[0] + i1",
+        "return static_cast<int32_t>(i0 * stride[0]) + i1",
+        ("abi/offsets_test", "*"),
+    ),
+    Mutation(
+        "offsets of index arrays are 32-bit",
+        "src/core/tensor.h",
+        "return row * row_stride + column",
+        "return static_cast<int32_t>(row * row_stride) + column",
+        ("abi/offsets_test", "*"),
     ),
 )
