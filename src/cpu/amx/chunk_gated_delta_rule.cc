@@ -13,7 +13,6 @@
 // multiples of 64 tokens from their sequence's start, so a prefill cut there and resumed repeats
 // the same arithmetic.
 
-#include "cpu/amx/avx512.h"
 #include "cpu/amx/fetch.h"
 #include "cpu/amx/gates.h"
 #include "cpu/amx/keys.h"
@@ -22,11 +21,13 @@
 #include "cpu/amx/plan.h"
 #include "cpu/amx/solve.h"
 #include "cpu/amx/state.h"
+#include "cpu/kernels/kernels.h"
+
+namespace gdn::cpu::avx512::kernel {
+extern const Kernel<op::chunk_gated_delta_rule> chunk_gated_delta_rule;
+}
 
 namespace gdn::cpu::amx {
-
-extern const Kernel<DeltaRule> kChunkGatedDeltaRule;
-
 namespace {
 
 bool served(const DeltaRule &p) { return p.q.dtype == DType::bf16; }
@@ -274,19 +275,21 @@ class ItemRun {
 };
 
 int64_t items(const DeltaRule &p, int32_t threads) {
-  if (!served(p)) return avx512::kChunkGatedDeltaRule.items(p, threads);
+  if (!served(p)) return avx512::kernel::chunk_gated_delta_rule.items(p, threads);
   return Plan(p, threads).items();
 }
 
 size_t scratch(const DeltaRule &p, int32_t threads) {
-  if (!served(p)) return avx512::kChunkGatedDeltaRule.scratch(p, threads);
+  if (!served(p)) return avx512::kernel::chunk_gated_delta_rule.scratch(p, threads);
   const Plan plan(p, threads);
   Workspace w;
   return carve(w, nullptr, plan.widths) + plan.state_bytes();
 }
 
 void run(const DeltaRule &p, int32_t threads, int64_t first, int64_t last, void *memory) {
-  if (!served(p)) return avx512::kChunkGatedDeltaRule.run(p, threads, first, last, memory);
+  if (!served(p)) {
+    return avx512::kernel::chunk_gated_delta_rule.run(p, threads, first, last, memory);
+  }
   const Plan plan(p, threads);
   Workspace w;
   carve(w, memory, plan.widths);
@@ -299,6 +302,6 @@ void run(const DeltaRule &p, int32_t threads, int64_t first, int64_t last, void 
 
 }  // namespace
 
-const Kernel<DeltaRule> kChunkGatedDeltaRule = {&items, &scratch, &run};
+const Kernel<op::chunk_gated_delta_rule> kernel::chunk_gated_delta_rule = {&items, &run, &scratch};
 
 }  // namespace gdn::cpu::amx
