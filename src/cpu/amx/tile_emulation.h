@@ -12,6 +12,8 @@
 
 #include <cstdint>
 
+#include "cpu/tiles/tile_avx512bf16.h"
+
 namespace gdn::cpu::amx {
 namespace {
 
@@ -53,12 +55,6 @@ template <int R>
 inline void tile_store(void *p) {
   const __m512i(&rows)[16] = register_rows(R);
   for (int i = 0; i < 16; ++i) _mm512_storeu_si512(static_cast<uint8_t *>(p) + i * 64, rows[i]);
-}
-
-/// The first or the second bf16 of each pair as f32.
-inline __m512 first_of_pairs(__m512i x) { return _mm512_castsi512_ps(_mm512_slli_epi32(x, 16)); }
-inline __m512 second_of_pairs(__m512i x) {
-  return _mm512_castsi512_ps(_mm512_and_si512(x, _mm512_set1_epi32(INT32_C(-65536))));
 }
 
 [[gnu::noinline]] inline void multiply_tiles(__m512i (&acc)[16], const __m512i (&a)[16],

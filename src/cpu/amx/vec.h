@@ -19,40 +19,6 @@ namespace {
   return __builtin_bit_cast(float, bits);
 }
 
-/// The low and the high bf16 of each dword, as floats.
-[[gnu::always_inline]] inline __m512 low_bf16(__m512i x) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(x, 16));
-}
-[[gnu::always_inline]] inline __m512 high_bf16(__m512i x) {
-  return _mm512_castsi512_ps(_mm512_and_si512(x, _mm512_set1_epi32(INT32_C(-65536))));
-}
-
-/// Dwords whose low half is the upper half of lo and whose high half is that of hi.
-[[gnu::always_inline]] inline __m512i pack_upper_halves(__m512i lo, __m512i hi) {
-  return _mm512_mask_blend_epi16(0xAAAAAAAAU, _mm512_srli_epi32(lo, 16), hi);
-}
-
-/// Half a bf16 unit in the last place: adding it to the bits of a float and cutting the lower half
-/// rounds to nearest, ties away from zero.
-[[gnu::always_inline]] inline __m512i add_half_ulp(__m512 x) {
-  return _mm512_add_epi32(_mm512_castps_si512(x), _mm512_set1_epi32(0x8000));
-}
-
-/// bf16 pairs (lo, hi), rounded to nearest.
-[[gnu::always_inline]] inline __m512i pack_bf16(__m512 lo, __m512 hi) {
-  return pack_upper_halves(add_half_ulp(lo), add_half_ulp(hi));
-}
-
-/// Stores bf16 pairs (x, y) as a high half at out, rounded to nearest, and a low half `step` bytes
-/// on; what the high half leaves is exact in f32.
-[[gnu::always_inline]] inline void store_split(uint8_t *out, int64_t step, __m512 x, __m512 y) {
-  const __m512i bits_x = add_half_ulp(x);
-  const __m512i bits_y = add_half_ulp(y);
-  _mm512_store_si512(out, pack_upper_halves(bits_x, bits_y));
-  _mm512_store_si512(out + step, pack_bf16(_mm512_sub_ps(x, high_bf16(bits_x)),
-                                           _mm512_sub_ps(y, high_bf16(bits_y))));
-}
-
 /// e^x to about 1 ulp; 0 where the result would be subnormal.
 [[gnu::always_inline]] inline __m512 exp16(__m512 x) {
   const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504F)), 8);

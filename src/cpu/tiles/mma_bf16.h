@@ -6,9 +6,9 @@
 //
 //   dot_pairs(acc, a, b)            acc[i] += a[0] b[2 i] + a[1] b[2 i + 1]
 //   store_pairs(p, x, y)            p[2 i], p[2 i + 1] = x[i], y[i], rounded to nearest even
-//   load_first_of_pairs(p)          p[2 i]
-//   load_second_of_pairs(p)         p[2 i + 1]
-//   split_pairs(p, first, second)   the same of 2 kWidth pairs, as bf16
+//   load_pairs(p)                   kWidth pairs in a register
+//   first_of_pairs(x)               x[2 i] as f32; second_of_pairs(x): x[2 i + 1]
+//   split_pairs(p, first, second)   the elements of 2 kWidth pairs in memory
 
 namespace gdn::cpu::GDN_ISA {
 namespace {
@@ -43,8 +43,9 @@ struct Bf16Operand {
 
   /// rows[i] -= what store_row_group() wrote for it.
   static inline void subtract_row_group(const Bf16 *p, Vec *rows) {
-    rows[0] = rows[0] - load_first_of_pairs(p);
-    rows[1] = rows[1] - load_second_of_pairs(p);
+    const auto pairs = load_pairs(p);
+    rows[0] = rows[0] - first_of_pairs(pairs);
+    rows[1] = rows[1] - second_of_pairs(pairs);
   }
 
   /// From a panel [rows / 2][2 kWidth][2] the plain matrix [rows][2 kWidth].

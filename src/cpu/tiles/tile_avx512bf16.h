@@ -32,12 +32,12 @@ inline void store_pairs(Bf16 *p, __m512 x, __m512 y) {
   _mm512_storeu_si512(p, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
 }
 
+inline __m512i load_pairs(const Bf16 *p) { return _mm512_loadu_si512(p); }
+
 /// The first and the second elements of 16 pairs.
-inline __m512 load_first_of_pairs(const Bf16 *p) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16));
-}
-inline __m512 load_second_of_pairs(const Bf16 *p) {
-  return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), _mm512_set1_epi32(-65536)));
+inline __m512 first_of_pairs(__m512i x) { return _mm512_castsi512_ps(_mm512_slli_epi32(x, 16)); }
+inline __m512 second_of_pairs(__m512i x) {
+  return _mm512_castsi512_ps(_mm512_and_si512(x, _mm512_set1_epi32(-65536)));
 }
 
 /// Splits 32 pairs into their first and their second elements.
