@@ -129,7 +129,7 @@ class ItemRun {
       Fetch fetch(p_, place_after(token, k));
       for (int64_t i = item_.group_begin; i < item_.group_end; ++i) {
         const int64_t head = p_.heads.value_head(k, i);
-        const float decay = load_gates(p_, span_.batch, token, count, head, key, w_.gate);
+        const float decay = load_step_gates(p_, span_.batch, token, count, head, key, w_.gate);
         for (int b = 0; b < blocks; ++b) solve_block(key, w_.gate, b);
         if (blocks == 2) couple_blocks(key, w_.gate);
         const PanelStep s = {key,    w_.gate, w_.panel,       key_blocks_,   count,

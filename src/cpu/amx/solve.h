@@ -17,7 +17,6 @@
 
 #include "cpu/amx/layout.h"
 #include "cpu/amx/pairs.h"
-#include "cpu/amx/vec.h"
 
 namespace gdn::cpu::amx {
 namespace {
@@ -49,7 +48,7 @@ namespace {
     const int row = first + i;
     const __mmask16 below = static_cast<__mmask16>((1U << i) - 1);
     const __mmask16 up_to = static_cast<__mmask16>((2U << i) - 1);
-    const Vec decay = norm * exp16(set1(g.c[row]) - c);
+    const Vec decay = norm * exp(set1(g.c[row]) - c);
     const Vec a = set1(-g.beta[row] * key.k_norm[row]) * decay * load(kk.row[i]);
     store(g.scratch->n[h].row[i], _mm512_maskz_mov_ps(below, a));
     const Vec y = _mm512_maskz_mov_ps(up_to, set1(key.q_norm[row]) * decay * load(qk.row[i]));
@@ -68,9 +67,9 @@ namespace {
   const FloatTile &qk = key.qk->block[block].below;
   SplitOperand &p = g.p[block];
   const Vec reference = set1(g.c[first + kHalf - 1]);
-  const Vec to_reference = load(key.k_norm + first) * exp16(reference - load(g.c + first));
+  const Vec to_reference = load(key.k_norm + first) * exp(reference - load(g.c + first));
   alignas(64) float from_reference[kHalf];
-  store(from_reference, exp16(load(g.c + first + kHalf) - reference));
+  store(from_reference, exp(load(g.c + first + kHalf) - reference));
   for (int i = 0; i < kHalf; ++i) {
     const int row = first + kHalf + i;
     const Vec decay = to_reference * set1(from_reference[i]);
@@ -128,8 +127,8 @@ inline void couple_blocks(const KeyBlock &key, const GateBlock &g) {
   alignas(64) float from_reference[kBlock];
   for (int h = 0; h < 2; ++h) {
     const int at = h * kHalf;
-    to_reference[h] = load(key.k_norm + at) * exp16(reference - load(g.c + at));
-    store(from_reference + at, exp16(load(g.c + kBlock + at) - reference));
+    to_reference[h] = load(key.k_norm + at) * exp(reference - load(g.c + at));
+    store(from_reference + at, exp(load(g.c + kBlock + at) - reference));
   }
   for (int i = 0; i < kBlock; ++i) {
     const int row = kBlock + i;
