@@ -110,7 +110,7 @@ def chunk_fwd_o(
     head_map: int,
     /,
 ) -> Any: ...
-def causal_conv1d_fn(
+def causal_conv1d_fwd(
     x: Any,
     weight: Any,
     bias: Any,

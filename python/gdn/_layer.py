@@ -11,7 +11,7 @@ from gdn._routing import dispatched, traced
 Array = TypeVar("Array")
 
 
-def causal_conv1d_fn(
+def causal_conv1d_fwd(
     x: Array,
     weight: Array,
     bias: Array | None = None,
@@ -48,7 +48,7 @@ def causal_conv1d_fn(
         TypeError, ValueError, NotImplementedError: as chunk_gated_delta_rule.
     """
     kernels = dispatched if traced() else _C
-    return kernels.causal_conv1d_fn(
+    return kernels.causal_conv1d_fwd(
         x,
         weight,
         bias,
@@ -59,6 +59,10 @@ def causal_conv1d_fn(
         out,
         _options.activation_flag(activation),
     )
+
+
+# Users of the library causal-conv1d know it by this name.
+causal_conv1d_fn = causal_conv1d_fwd
 
 
 def causal_conv1d_update(

@@ -19,7 +19,7 @@ nb::object with_rank(nb::object array, bool drop, int axis) {
   return drop ? nb::object(array.attr("squeeze")(axis)) : array;
 }
 
-nb::object causal_conv1d_fn(Arg x, Arg weight, Arg bias, Arg conv_state, Arg state_indices,
+nb::object causal_conv1d_fwd(Arg x, Arg weight, Arg bias, Arg conv_state, Arg state_indices,
                             Arg has_initial_state, Arg cu_seqlens, Arg out, uint32_t flags) {
   Call call;
   gdn_causal_conv1d_fwd_args args{};
@@ -148,7 +148,7 @@ nb::object rms_norm_gated(Arg x, Arg weight, Arg z, double eps, Arg out) {
 }  // namespace
 
 void bind_layer(nb::module_ &m) {
-  m.def("causal_conv1d_fn", &causal_conv1d_fn);
+  m.def("causal_conv1d_fwd", &causal_conv1d_fwd);
   m.def("causal_conv1d_update", &causal_conv1d_update);
   m.def("fused_gdn_gating", &fused_gdn_gating);
   m.def("l2norm", &l2norm);

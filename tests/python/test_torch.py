@@ -54,7 +54,7 @@ def packed(q, k, v, g, beta):
 
 
 def layer(x, weight, a, b, A_log):
-    y = gdn.causal_conv1d_fn(x, weight, activation="silu")
+    y = gdn.causal_conv1d_fwd(x, weight, activation="silu")
     g, beta = gdn.fused_gdn_gating(A_log, a, b, beta_dtype=torch.float32)
     rows = y.transpose(1, 2)
     return y, g, beta, gdn.l2norm(rows), gdn.rms_norm_gated(rows, None, rows.contiguous())
@@ -91,7 +91,7 @@ def test_compile_in_place(backend):
 
     def step(q, k, v, g, beta, x, weight, pool, slots, conv_state, out):
         y = gdn.causal_conv1d_update(x, conv_state, weight, None, "silu")
-        z = gdn.causal_conv1d_fn(x[..., None], weight, conv_state=conv_state)
+        z = gdn.causal_conv1d_fwd(x[..., None], weight, conv_state=conv_state)
         o, state = gdn.fused_recurrent_gated_delta_rule(
             q, k, v, g, beta=beta, initial_state=pool, state_indices=slots, out=out
         )
@@ -234,7 +234,7 @@ def test_views_with_the_negative_bit():
     ):  # fmt: skip
         assert torch.equal(a, b)
     with pytest.raises(ValueError, match="out"):
-        gdn.causal_conv1d_fn(plain, torch.ones(70, 4), out=g)
+        gdn.causal_conv1d_fwd(plain, torch.ones(70, 4), out=g)
 
 
 def test_writes_are_visible_to_autograd():
@@ -289,9 +289,9 @@ def ops():
             ops.fused_recurrent_gated_delta_rule_,
             (q, k, v, g, beta, None, None, None, pool[:1].clone(), None, None, 0, 0, None),
         ),
-        "conv_fn": (ops.causal_conv1d_fn, (x, weight, None, None, 128)),
-        "conv_fn_": (
-            ops.causal_conv1d_fn_,
+        "conv_fwd": (ops.causal_conv1d_fwd, (x, weight, None, None, 128)),
+        "conv_fwd_": (
+            ops.causal_conv1d_fwd_,
             (x, weight, None, state, None, None, None, 128),
         ),
         "conv_update_": (

@@ -10,7 +10,7 @@ from gdn import _dtypes
 from gdn._torch.common import DTYPES
 from gdn._torch.delta_rule import chunk_gated_delta_rule, fused_recurrent_gated_delta_rule
 from gdn._torch.layer import (
-    causal_conv1d_fn,
+    causal_conv1d_fwd,
     causal_conv1d_update,
     fused_gdn_gating,
     l2norm,
@@ -26,7 +26,7 @@ from gdn._torch.stages import (
 )
 
 __all__ = [
-    "causal_conv1d_fn",
+    "causal_conv1d_fwd",
     "causal_conv1d_update",
     "chunk_fwd_h",
     "chunk_fwd_o",

@@ -22,22 +22,22 @@ def _check_conv(x: Tensor, weight: Tensor) -> None:
     check_rank("weight", weight, 2)
 
 
-@custom_op("gdn::causal_conv1d_fn", mutates_args=())
-def _conv_fn(
+@custom_op("gdn::causal_conv1d_fwd", mutates_args=())
+def _conv_fwd(
     x: Tensor, weight: Tensor, bias: Tensor | None, cu_seqlens: Tensor | None, flags: int
 ) -> Tensor:
-    return _C.causal_conv1d_fn(x, weight, bias, None, None, None, cu_seqlens, None, flags)
+    return _C.causal_conv1d_fwd(x, weight, bias, None, None, None, cu_seqlens, None, flags)
 
 
-@_conv_fn.register_fake
+@_conv_fwd.register_fake
 def _(x, weight, bias, cu_seqlens, flags):
     check_together(x=x, weight=weight, bias=bias, cu_seqlens=cu_seqlens)
     _check_conv(x, weight)
     return _like_activations(x)
 
 
-@custom_op("gdn::causal_conv1d_fn_", mutates_args=("conv_state",))
-def _conv_fn_(
+@custom_op("gdn::causal_conv1d_fwd_", mutates_args=("conv_state",))
+def _conv_fwd_(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -47,12 +47,12 @@ def _conv_fn_(
     cu_seqlens: Tensor | None,
     flags: int,
 ) -> Tensor:
-    return _C.causal_conv1d_fn(
+    return _C.causal_conv1d_fwd(
         x, weight, bias, conv_state, state_indices, has_initial_state, cu_seqlens, None, flags
     )
 
 
-@_conv_fn_.register_fake
+@_conv_fwd_.register_fake
 def _(x, weight, bias, conv_state, state_indices, has_initial_state, cu_seqlens, flags):
     check_together(
         x=x, weight=weight, bias=bias, conv_state=conv_state, state_indices=state_indices,
@@ -127,20 +127,20 @@ def _(x, weight, z, eps):
     return x.new_empty(x.shape)
 
 
-def causal_conv1d_fn(
+def causal_conv1d_fwd(
     x, weight, bias, conv_state, state_indices, has_initial_state, cu_seqlens, out, flags
 ):
-    """As _C.causal_conv1d_fn."""
+    """As _C.causal_conv1d_fwd."""
     refuse_gradients(x=x, weight=weight, bias=bias, conv_state=conv_state, out=out)
     if conv_state is not None:
-        y = _conv_fn_(
+        y = _conv_fwd_(
             x, weight, bias, conv_state, state_indices, has_initial_state, cu_seqlens, flags
         )
         return fill(out, y)
     for name, given in (("state_indices", state_indices), ("has_initial_state", has_initial_state)):
         if given is not None:
             raise ValueError(f"{name}: needs conv_state, which is None.")
-    return fill(out, _conv_fn(x, weight, bias, cu_seqlens, flags))
+    return fill(out, _conv_fwd(x, weight, bias, cu_seqlens, flags))
 
 
 def causal_conv1d_update(
