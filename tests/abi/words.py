@@ -15,8 +15,8 @@ WORDS = {
     "num_accepted_tokens": r"(?<!num_)accepted_tokens|num_accepted(?!_tokens)",
     "fused_gdn_gating": r"(?<!fused)(?<!fused_)gdn_?gating",
     "causal_conv1d_fwd": r"causal_?conv1d_?fn",
-    "chunk": r"\b(fwd|prefill|fused)_test|--op[ =,\"]+(fwd|prefill|fused)\b|Operation::(fwd|prefill|fused)\b",
-    "recurrent": r"\bdecode_test|--op[ =,\"]+decode\b|Operation::decode\b",
+    "chunk": r"\b(fwd|prefill|fused)_test|(--op[ =,\"]+|Operation::)(fwd|prefill|fused)\b",
+    "recurrent": r"\bdecode_test|(--op[ =,\"]+|Operation::)decode\b",
     "src/core": r"\bsrc/problem\b",
     "cases": r"\btests/cases\b",
 }

@@ -165,3 +165,7 @@ def test_out_is_written_and_returned():
     packed = torch.full((8, 9), float("nan"))
     assert gdn.causal_conv1d_fwd(x[0], weight, out=packed) is packed
     assert torch.equal(packed, gdn.causal_conv1d_fwd(x, weight)[0])
+
+
+def test_the_name_of_causal_conv1d():
+    assert gdn.causal_conv1d_fn is gdn.causal_conv1d_fwd
