@@ -22,12 +22,12 @@ class Mutation:
     test: tuple
 
 
-def _fwd(cases):
-    return ("fwd_test", ":".join(f"small.{case}/*" for case in cases.split()))
+def _chunk(cases):
+    return ("chunk_test", ":".join(f"small.{case}/*" for case in cases.split()))
 
 
-def _decode(cases):
-    return ("decode_test", ":".join(f"*.{case}/*" for case in cases.split()))
+def _recurrent(cases):
+    return ("recurrent_test", ":".join(f"*.{case}/*" for case in cases.split()))
 
 
 def _decay(tests):
@@ -48,7 +48,7 @@ MUTATIONS = (
         "src/core/delta_rule.h",
         "interleaved ? i * key_heads + key_head : key_head * group() + i",
         "interleaved ? key_head * group() + i : i * key_heads + key_head",
-        _fwd("heads_2_6 heads_2_6_interleaved"),
+        _chunk("heads_2_6 heads_2_6_interleaved"),
     ),
     Mutation(
         "wrong head map for everybody, the reference included",
@@ -62,14 +62,14 @@ MUTATIONS = (
         KERNELS + "chunk_operands.h",
         "p.scale * l2norm_factor(q_row, key_dim) : p.scale;",
         "p.scale * l2norm_factor(q_row, key_dim) : 1.0F;",
-        _fwd("heads_1_1 scale"),
+        _chunk("heads_1_1 scale"),
     ),
     Mutation(
         "the state of the sequence before leaks into the next",
         KERNELS + "state_panels.h",
         "for (int64_t i = 0; i < key_dim * kTileColumns; i += kWidth) store(panel + i, zero());",
         "",
-        _fwd("no_initial_state empty_and_single_no_state"),
+        _chunk("no_initial_state empty_and_single_no_state"),
     ),
     Mutation(
         "the tail of a sequence reads the next one",
@@ -83,63 +83,63 @@ MUTATIONS = (
         KERNELS + "chunk_decays.h",
         "high[i] = static_cast<float>(sum);",
         "high[i] = static_cast<float>(sum - static_cast<double>(g[i]));",
-        _fwd("v_first heads_1_1"),
+        _chunk("v_first heads_1_1"),
     ),
     Mutation(
         "missing beta",
         KERNELS + "chunk_panel.h",
         "fnma(read, r.v[m][side], beta * x)",
         "fnma(read, r.v[m][side], x)",
-        _fwd("v_first heads_1_1"),
+        _chunk("v_first heads_1_1"),
     ),
     Mutation(
         "the state does not decay over a chunk",
         KERNELS + "chunk_decays.h",
         "state_decay = e + e * low[kChunk - 1];",
         "state_decay = 1.0F;",
-        _fwd("v_first strong_decay"),
+        _chunk("v_first strong_decay"),
     ),
     Mutation(
         "a skipped sequence keeps its old output",
         KERNELS + "chunk_gated_delta_rule.cc",
         "if (slot < 0) return clear_output<E>(span);",
         "if (slot < 0) return;",
-        _fwd("pool_negative"),
+        _chunk("pool_negative"),
     ),
     Mutation(
         "checkpoints one too late",
         KERNELS + "chunk_gated_delta_rule.cc",
         "p_.checkpoint_every > 0 && done % p_.checkpoint_every == 0",
         "p_.checkpoint_every > 0 && t > 0 && t % p_.checkpoint_every == 0",
-        _fwd("checkpoints_64 checkpoints_128_bf16"),
+        _chunk("checkpoints_64 checkpoints_128_bf16"),
     ),
     Mutation(
         "wrong accepted slot",
         KERNELS + "fused_recurrent_gated_delta_rule.cc",
         "p.num_accepted_tokens.present ? p.num_accepted_tokens.at(n) - 1 : 0",
         "0",
-        _decode("verify_slots_accepted decode_sequence"),
+        _recurrent("verify_slots_accepted decode_sequence"),
     ),
     Mutation(
         "verified tokens all go to the first slot",
         KERNELS + "fused_recurrent_gated_delta_rule.cc",
         "const int64_t to = p_.state_indices.at(item_.sequence, t);",
         "const int64_t to = p_.state_indices.at(item_.sequence, 0);",
-        _decode("verify_slots verify_slots_accepted"),
+        _recurrent("verify_slots verify_slots_accepted"),
     ),
     Mutation(
         "beta is not doubled",
         KERNELS + "gates.h",
         "p.allow_neg_eigval ? 2.0F : 1.0F",
         "1.0F",
-        _fwd("gate_sigmoid_allow_neg_eigval"),
+        _chunk("gate_sigmoid_allow_neg_eigval"),
     ),
     Mutation(
         "l2norm without epsilon",
         KERNELS + "gates.h",
         "sum_of_squares(x, n) + 1e-6F",
         "sum_of_squares(x, n)",
-        _fwd("zero_rows"),
+        _chunk("zero_rows"),
     ),
     Mutation(
         "wrong convolution window",
