@@ -7,6 +7,15 @@ import torch
 from gdn._torch.common import DTYPES, check_rank, piece_count, sequence_count, state_shape
 from gdn._torch.operation import Op, route
 
+__all__ = [
+    "chunk_fwd_h",
+    "chunk_fwd_o",
+    "chunk_local_cumsum",
+    "chunk_scaled_dot_kkt",
+    "recompute_w_u",
+    "solve_tril",
+]
+
 _CHUNK = 64
 """Tokens of a chunk where chunk_size is None."""
 
