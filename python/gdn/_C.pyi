@@ -7,6 +7,7 @@ caller gave them.
 
 from typing import Any
 
+CHUNK_SIZE: int
 MAX_THREADS: int
 
 def version() -> str: ...
