@@ -74,8 +74,8 @@ MUTATIONS = (
     Mutation(
         "the tail of a sequence reads the next one",
         KERNELS + "chunk_gated_delta_rule.cc",
-        "return span.length - t < kChunk ? span.length - t : kChunk;",
-        "return kChunk;",
+        "return span.length - t < kStep ? span.length - t : kStep;",
+        "return kStep;",
         ("invariance_test", "*NeighboursHoldNan*"),
     ),
     Mutation(
@@ -95,7 +95,7 @@ MUTATIONS = (
     Mutation(
         "the state does not decay over a chunk",
         KERNELS + "chunk_decays.h",
-        "state_decay = e + e * low[kChunk - 1];",
+        "state_decay = e + e * low[kStep - 1];",
         "state_decay = 1.0F;",
         _chunk("v_first strong_decay"),
     ),
@@ -230,7 +230,7 @@ MUTATIONS = (
     Mutation(
         "a chunk's summed decay is rounded to f32",
         KERNELS + "chunk_decays.h",
-        "state_decay = e + e * low[kChunk - 1];",
+        "state_decay = e + e * low[kStep - 1];",
         "state_decay = e;",
         _decay("SummedOverAChunk"),
     ),
