@@ -187,28 +187,25 @@ class Bench {
     return c;
   }
 
-  void chunk(const testing::Case &c) {
-    const testing::DeltaRuleCall call = testing::make_call(c, element_of(options_.dtype));
-    const gdn_gated_delta_rule_args args = call.args();
-    gdn_exec exec = testing::exec_for(target_, options_.threads);
-    size_t size = 0;
-    check(gdn_chunk_gated_delta_rule_workspace_size(&args, &exec, &size));
-    const testing::Workspace workspace(size);
-    exec.workspace = workspace.data();
-    exec.workspace_size = size;
-    Row row = time_it("chunk", c, options_.seconds,
-                      [&] { return testing::describe(gdn_chunk_gated_delta_rule(&args, &exec)); });
-    add(row, c, call);
-  }
+  void chunk(const testing::Case &c) { delta_rule(testing::Operation::chunk, "chunk", c); }
 
   void recurrent(const testing::Case &shape) {
     testing::Case c = shape;
     c.options |= testing::kInPlace;
+    delta_rule(testing::Operation::recurrent, "recurrent", c);
+  }
+
+  void delta_rule(testing::Operation operation, const char *name, const testing::Case &c) {
     const testing::DeltaRuleCall call = testing::make_call(c, element_of(options_.dtype));
     const gdn_gated_delta_rule_args args = call.args();
-    const gdn_exec exec = testing::exec_for(target_, options_.threads);
-    Row row = time_it("recurrent", c, options_.seconds, [&] {
-      return testing::describe(gdn_fused_recurrent_gated_delta_rule(&args, &exec));
+    gdn_exec exec = testing::exec_for(target_, options_.threads);
+    size_t size = 0;
+    check(testing::workspace_size(operation, args, exec, &size));
+    const testing::Workspace workspace(size);
+    exec.workspace = workspace.data();
+    exec.workspace_size = size;
+    const Row row = time_it(name, c, options_.seconds, [&] {
+      return testing::describe(testing::call_library(operation, args, exec));
     });
     add(row, c, call);
   }

@@ -10,7 +10,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-_CHUNK_SIZES = (16, 32, 64, 128)
+CHUNK_SIZES = (16, 32, 64, 128)
 _DTYPES = ("float32", "bfloat16", "float16")
 _dtype_names: dict[Any, str] = {name: name for name in _DTYPES}
 
@@ -41,7 +41,7 @@ def _chunk_size(name: str, value: Any) -> int | None:
     if value is None:
         return None
     size = integer(name, value)
-    if size not in _CHUNK_SIZES:
+    if size not in CHUNK_SIZES:
         raise ValueError(f"{name}: expected None, 16, 32, 64 or 128, found {size}.")
     return size
 

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 from gdn import _C, _checks, _hints
 from gdn._routing import dispatched, is_compiling
 
+__all__ = ["chunk_gated_delta_rule", "fused_recurrent_gated_delta_rule"]
+
 Array = TypeVar("Array")
 
 

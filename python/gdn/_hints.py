@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+from gdn import _C
 from gdn._checks import plain
 from gdn._routing import traced
 
@@ -45,7 +46,7 @@ def check_hints(cu_seqlens: Any, cu_seqlens_cpu: Any, chunk_indices: Any, chunk_
     if cu_seqlens_cpu is not None and cu_seqlens_cpu.tolist() != offsets:
         raise ValueError("cu_seqlens_cpu: its contents differ from those of cu_seqlens.")
     if chunk_indices is not None:
-        size = plain("chunk_size", chunk_size) or 64
+        size = plain("chunk_size", chunk_size) or _C.CHUNK_SIZE
         lengths = [end - begin for begin, end in itertools.pairwise(offsets)]
         expected = [[n, c] for n, length in enumerate(lengths) for c in range(-(-length // size))]
         if chunk_indices.tolist() != expected:

@@ -7,6 +7,15 @@ from typing import Any, TypeVar
 from gdn import _C
 from gdn._routing import dispatched, is_compiling
 
+__all__ = [
+    "causal_conv1d_fn",
+    "causal_conv1d_fwd",
+    "causal_conv1d_update",
+    "fused_gdn_gating",
+    "l2norm",
+    "rms_norm_gated",
+]
+
 Array = TypeVar("Array")
 
 
@@ -44,7 +53,7 @@ def causal_conv1d_fwd(
         result.
 
     Raises:
-        TypeError, ValueError, NotImplementedError: as chunk_gated_delta_rule.
+        TypeError, ValueError, NotImplementedError: as the gated delta rule does.
     """
     kernels = dispatched if is_compiling() else _C
     return kernels.causal_conv1d_fwd(
@@ -94,7 +103,7 @@ def causal_conv1d_update(
         Shape and type of x.
 
     Raises:
-        TypeError, ValueError, NotImplementedError: as chunk_gated_delta_rule.
+        TypeError, ValueError, NotImplementedError: as the gated delta rule does.
     """
     kernels = dispatched if is_compiling() else _C
     return kernels.causal_conv1d_update(
@@ -135,7 +144,7 @@ def fused_gdn_gating(
         (g, beta), of the shape of a; g is float32.
 
     Raises:
-        TypeError, ValueError, NotImplementedError: as chunk_gated_delta_rule.
+        TypeError, ValueError, NotImplementedError: as the gated delta rule does.
     """
     kernels = dispatched if is_compiling() else _C
     return kernels.fused_gdn_gating(
@@ -160,7 +169,7 @@ def l2norm(x: Array, eps: float = 1e-6, *, out: Array | None = None) -> Array:
         Shape and type of x.
 
     Raises:
-        TypeError, ValueError, NotImplementedError: as chunk_gated_delta_rule.
+        TypeError, ValueError, NotImplementedError: as the gated delta rule does.
     """
     kernels = dispatched if is_compiling() else _C
     return kernels.l2norm(x, eps, out)
@@ -187,7 +196,7 @@ def rms_norm_gated(
         Shape and type of x.
 
     Raises:
-        TypeError, ValueError, NotImplementedError: as chunk_gated_delta_rule.
+        TypeError, ValueError, NotImplementedError: as the gated delta rule does.
     """
     kernels = dispatched if is_compiling() else _C
     return kernels.rms_norm_gated(x, weight, z, eps, out)

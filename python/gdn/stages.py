@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from gdn import _C
+from gdn import _C, _checks
 from gdn._routing import dispatched, is_compiling
 
 __all__ = [
@@ -116,8 +116,8 @@ def solve_tril(
         T, [B, T, HV, C]; 0 above the diagonal and past the end of a sequence.
     """
     kernels = dispatched if is_compiling() else _C
-    size = A.shape[-1] if getattr(A, "ndim", 0) == 4 else 64
-    if size not in (16, 32, 64, 128):
+    size = A.shape[-1] if getattr(A, "ndim", 0) == 4 else _C.CHUNK_SIZE
+    if size not in _checks.CHUNK_SIZES:
         raise ValueError(f"A: found a last dimension of {size}, expected 16, 32, 64 or 128.")
     return kernels.solve_tril(A, cu_seqlens, out, size, output_dtype)
 

@@ -30,7 +30,9 @@ bool read_switch(const char *name, nb::handle value) {
 }
 
 int32_t read_head_map(nb::handle value) {
-  if (is_text(value, "block")) return GDN_HEAD_MAP_BLOCK;
+  // Python has one copy of a text that programs spell out.
+  static PyObject *block = PyUnicode_InternFromString("block");
+  if (value.ptr() == block || is_text(value, "block")) return GDN_HEAD_MAP_BLOCK;
   if (is_text(value, "interleaved")) return GDN_HEAD_MAP_INTERLEAVED;
   return read_head_map(plain("head_map", value));
 }

@@ -28,12 +28,12 @@ int32_t thread_count(const Exec &exec) {
   return std::min(exec.threads > 0 ? exec.threads : usable_cpus(), kMaxThreads);
 }
 
-/// Items of chunks take tens of microseconds; those of the others few, and decode calls them often.
+/// Items of chunks, the stages' and those that need scratch, take tens of microseconds; those of
+/// the others few, and decode calls them often.
 template <class Op>
-constexpr Wake kWake = std::is_base_of_v<StageShape, typename Op::Problem> ||
-                               std::is_same_v<Op, op::chunk_gated_delta_rule>
-                           ? Wake::at_once
-                           : Wake::if_worth_it;
+constexpr Wake kWake =
+    std::is_base_of_v<StageShape, typename Op::Problem> || Op::kWorkspace ? Wake::at_once
+                                                                          : Wake::if_worth_it;
 
 template <class Op>
 const Kernel<Op> &kernel_of(const Exec &exec) {
@@ -84,7 +84,7 @@ void drive(const typename Op::Problem &p, const Exec &exec) {
 
 template <class Op>
 Status run(const typename Op::Problem &p, const Exec &exec) {
-  if constexpr (std::is_same_v<Op, op::chunk_gated_delta_rule>) {
+  if constexpr (requires { p.checkpoint_every; }) {
     if (p.checkpoint_every > 0) {
       DeltaRule problem = p;
       add_checkpoint_offsets(&problem, exec.workspace);

@@ -24,9 +24,9 @@ WORDS = {
 ALIASES = {
     "causal_conv1d_fwd": {
         "docs/conventions.md",
-        "python/gdn/__init__.py",
         "python/gdn/_layer.py",
         "tests/python/test_layer.py",
+        "tests/python/test_package.py",
     },
 }
 FOLDERS = (

@@ -59,6 +59,7 @@ class Copy:
         command = ["cmake", "-S", self.source, "-B", self.build, "-G", "Ninja"]
         command += ["-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_CXX_FLAGS_RELEASE=-O1"]
         command += [f"-DGDN_CPU_GENERIC_ONLY={'OFF' if every_isa else 'ON'}"]
+        command += [f"-DGDN_CPU_AMX_EMULATE={'ON' if every_isa else 'OFF'}"]
         command += ["-DGDN_BUILD_TESTS=ON", "-DGDN_BUILD_TOOLS=OFF", "-DGDN_CUDA=OFF"]
         done = run(command)
         if done.returncode != 0:

@@ -8,6 +8,8 @@ from gdn import _checks
 from gdn._torch.common import check_rank, piece_count, sequence_count, state_shape
 from gdn._torch.operation import Op, route
 
+__all__ = ["chunk_gated_delta_rule", "fused_recurrent_gated_delta_rule"]
+
 _ARGUMENTS = (
     "Tensor q, Tensor k, Tensor v, Tensor? g, Tensor? beta, Tensor? A_log, Tensor? dt_bias, "
     "Tensor? cu_seqlens, Tensor? initial_state, Tensor? state_indices, Tensor? out, "

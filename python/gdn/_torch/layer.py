@@ -8,6 +8,14 @@ from torch import Tensor
 from gdn._torch.common import DTYPES, check_rank
 from gdn._torch.operation import Op, route
 
+__all__ = [
+    "causal_conv1d_fwd",
+    "causal_conv1d_update",
+    "fused_gdn_gating",
+    "l2norm",
+    "rms_norm_gated",
+]
+
 _NO_OUT = {"out": None}
 
 

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import torch
 
+from gdn import _C
 from gdn._torch.common import DTYPES, check_rank, piece_count, sequence_count, state_shape
 from gdn._torch.operation import Op, route
 
-_CHUNK = 64
-"""Tokens of a chunk where chunk_size is None."""
+__all__ = [
+    "chunk_fwd_h",
+    "chunk_fwd_o",
+    "chunk_local_cumsum",
+    "chunk_scaled_dot_kkt",
+    "recompute_w_u",
+    "solve_tril",
+]
 
 
 def _stage(target, arguments, fake, results=1):
@@ -24,7 +31,7 @@ def _fake_cumsum(a):
 def _fake_kkt(a):
     check_rank("k", a.k, 4)
     check_rank("beta", a.beta, 3)
-    return (a.beta.new_empty((*a.beta.shape, a.chunk_size or _CHUNK), dtype=torch.float32),)
+    return (a.beta.new_empty((*a.beta.shape, a.chunk_size or _C.CHUNK_SIZE), dtype=torch.float32),)
 
 
 def _fake_solve(a):
@@ -42,7 +49,7 @@ def _fake_h(a):
     check_rank("k", a.k, 4)
     check_rank("u", a.u, 4)
     state = state_shape(a.k, a.u, a.state_v_first)
-    chunks = piece_count(a.k, a.cu_seqlens, a.chunk_size or _CHUNK, True)
+    chunks = piece_count(a.k, a.cu_seqlens, a.chunk_size or _C.CHUNK_SIZE, True)
     h = a.k.new_empty((chunks, *state), dtype=DTYPES[a.h_dtype])
     final_state = None
     if a.output_final_state:

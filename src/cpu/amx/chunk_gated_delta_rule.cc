@@ -68,7 +68,6 @@ class ItemRun {
       if (p_.checkpoint_every > 0 && count == kStep && (t + kStep) % p_.checkpoint_every == 0) {
         const int64_t first = p_.checkpoint_offsets[item_.sequence];
         store_states(p_.checkpoints, first + (t + kStep) / p_.checkpoint_every - 1);
-        for_states([&](int64_t, int64_t, StateRow *state) { split_columns(state, p_.key_dim); });
       }
     }
     if (p_.final_state.present()) store_states(p_.final_state, slot);
@@ -91,14 +90,13 @@ class ItemRun {
 
   void load_states(int64_t slot) const {
     for_states([&](int64_t head, int64_t column, StateRow *state) {
-      load_state(p_.initial_state, slot, head, column, p_.key_dim, state_rows_, state);
+      load_state(p_.initial_state, slot, head, column, state_rows_, state);
     });
   }
 
-  /// Leaves the states' columns joined.
   void store_states(const Tensor &out, int64_t slot) const {
     for_states([&](int64_t head, int64_t column, StateRow *state) {
-      store_state(out, slot, head, column, p_.key_dim, state);
+      store_state(out, slot, head, column, state);
     });
   }
 

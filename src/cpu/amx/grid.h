@@ -30,7 +30,7 @@ struct Grid {
   FloatTile tile[2][2];
 
   /// The columns of one half of a row.
-  const float *row(int i, int half) const { return tile[i / kHalf][half].row[i % kHalf]; }
+  const float *row(int i, int half) const { return tile[i >> 4][half].row[i & 15]; }
 };
 
 /// The tiles of such a product that reach its diagonal or lie below it.
@@ -44,7 +44,7 @@ struct Operand {
   PairTile half[2];
 
   /// A row of a left operand.
-  uint32_t *row(int i) { return half[i / kHalf].row[i % kHalf]; }
+  uint32_t *row(int i) { return half[i >> 4].row[i & 15]; }
 };
 
 /// An operand in f32's precision but for its last bits, as a sum.

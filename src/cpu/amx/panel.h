@@ -68,10 +68,10 @@ struct Share {
 /// Rows 32 b .. 32 b + 31 of a state as a right operand.
 [[gnu::always_inline]] inline void pack_state(const PanelStep &s, const StateRow *state, int b) {
   const StateRow *rows = state + b * kBlock;
-#pragma GCC unroll 2
-  for (int h = 0; h < 2; ++h) {
 #pragma GCC unroll 8
-    for (int i = 0; i < kHalf; ++i) {
+  for (int i = 0; i < kHalf; ++i) {
+#pragma GCC unroll 2
+    for (int h = 0; h < 2; ++h) {
       const Vec x = load(rows[2 * i].half[h]);
       const Vec y = load(rows[2 * i + 1].half[h]);
       _mm512_store_si512(s.block.s[b].half[h].row[i], pack_bf16(x, y));
@@ -188,12 +188,13 @@ template <bool kFull, int B>
   const Grid &in = s.block.ring[b & 1];
 #pragma GCC unroll 2
   for (int t = 0; t < 2; ++t) {
+    StateRow *rows = state + b * kBlock + t * kHalf;
 #pragma GCC unroll 16
     for (int i = 0; i < kHalf; ++i) {
-      StateRow &row = state[b * kBlock + t * kHalf + i];
 #pragma GCC unroll 2
       for (int h = 0; h < 2; ++h) {
-        store(row.half[h], fma(decay, load(row.half[h]), load(in.tile[t][h].row[i])));
+        float *row = rows[i].half[h];
+        store(row, fma(decay, load(row), load(in.tile[t][h].row[i])));
       }
     }
   }
