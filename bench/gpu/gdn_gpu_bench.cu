@@ -157,7 +157,7 @@ void recurrent(const Options &o, Report &report, int batch, int hk, int hv, cons
     const gdn_exec e = exec_of(o, s);
     require(gdn_fused_recurrent_gated_delta_rule(&args, &e));
   });
-  std::string name = form.narrow ? "decode bf16 state" : "decode f32 state";
+  std::string name = form.narrow ? "recurrent bf16 state" : "recurrent f32 state";
   if (form.packed) name += ", packed";
   if (form.v_first) name += ", V first";
   if (form.tokens > 1) name += ", " + std::to_string(form.tokens) + " tokens";
