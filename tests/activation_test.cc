@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <iterator>
 #include <limits>
 
 #include "layer_calls.h"
@@ -194,16 +195,15 @@ TEST_P(ActivationTest, EpsilonOfShortKeys) {
 std::vector<float> rounding_cases(Element type, size_t count) {
   const int lowest = type == Element::f16 ? -26 : -120;
   const int highest = type == Element::f16 ? 16 : 127;
+  const size_t steps = type == Element::f16 ? 1024 : 128;  // Of the mantissa: 10 or 7 bits.
+  const float between[] = {0.0F, 0.5F, 0.49998F, 0.50002F, 0.25F, 0.99F};
   std::vector<float> x(count);
   for (size_t i = 0; i < count; ++i) {
-    const int exponent =
-        lowest + static_cast<int>(i * 7 % static_cast<size_t>(highest - lowest + 1));
-    const auto kept = static_cast<float>(i * 37 % 1024);  // Of the mantissa: ends in 0 and in 1.
-    const float behind[] = {0.0F, 0.5F, 0.49998F, 0.50002F, 0.25F, 0.99F};
-    // bf16 has 7 bits of mantissa, f16 10.
-    const float steps = type == Element::f16 ? 1024.0F : 128.0F;
-    const float mantissa = 1.0F + (std::fmod(kept, steps) + behind[i % 6]) / steps;
-    x[i] = std::ldexp(i % 2 == 0 ? mantissa : -mantissa, exponent);
+    const size_t j = i / std::size(between);
+    const auto exponent = static_cast<int>(j * 7 % static_cast<size_t>(highest - lowest + 1));
+    const float step = static_cast<float>(j * 37 % steps) + between[i % std::size(between)];
+    const float mantissa = 1.0F + step / static_cast<float>(steps);
+    x[i] = std::ldexp(j % 4 < 2 ? mantissa : -mantissa, lowest + exponent);
   }
   return x;
 }
