@@ -288,7 +288,8 @@ size_t scratch(const DeltaRule &p, int32_t threads) {
   return arena.used();
 }
 
-void run(const DeltaRule &p, int32_t threads, int64_t first, int64_t last, void *memory) {
+[[gnu::nonnull]] void run(const DeltaRule &p, int32_t threads, int64_t first, int64_t last,
+                          void *memory) {
   if (!served(p)) {
     return avx512::kernel::chunk_gated_delta_rule.run(p, threads, first, last, memory);
   }
