@@ -1,6 +1,7 @@
 // How long the operations take on a GPU, beside what its memory allows.
 //
-//   gdn_gpu_bench [--json FILE] [--isa NAME] [--only chunk|stages|recurrent|layer|host] [--repeat N]
+//   gdn_gpu_bench [--json FILE] [--isa NAME] [--only chunk|stages|recurrent|layer|host] [--repeat
+//   N]
 //
 // Prefill and stages: device time of one call, CUDA events around each of N calls, median, least
 // and largest. Decode: a CUDA graph of 20 calls, time of a replay over 20. Inputs are those of the
@@ -122,7 +123,8 @@ struct DecodeForm {
   int tokens = 1;  ///< Of a sequence.
 };
 
-void recurrent(const Options &o, Report &report, int batch, int hk, int hv, const DecodeForm &form) {
+void recurrent(const Options &o, Report &report, int batch, int hk, int hv,
+               const DecodeForm &form) {
   const int64_t rows = form.packed ? 1 : batch,
                 length = form.packed ? batch * form.tokens : form.tokens;
   Tensor q(kBf16, {rows, length, hk, 128}), k(kBf16, {rows, length, hk, 128}),

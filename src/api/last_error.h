@@ -15,8 +15,8 @@ namespace gdn::api {
 /// buffer, so that it works without memory too.
 void set_last_error(const char *operation, std::string_view message) noexcept;
 
-/// Runs the body of an entry point in the library's own floating-point environment: turns its Status
-/// into a gdn_status, keeps the message, and lets no exception out.
+/// Runs the body of an entry point in the library's own floating-point environment: turns its
+/// Status into a gdn_status, keeps the message, and lets no exception out.
 template <class Body>
 gdn_status guarded(const char *operation, Body &&body) noexcept {
   const FloatEnvironment environment(Denormals::kept);
