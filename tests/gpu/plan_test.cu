@@ -3,9 +3,9 @@
 
 #include <gtest/gtest.h>
 
-#include "cuda/sm80/fused_step.cuh"
+#include "cuda/sm80/chunk_gated_delta_rule/step.cuh"
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 namespace {
 
 constexpr size_t kHopper = 227 * 1024, kA100 = 163 * 1024, kConsumer = 99 * 1024;
@@ -41,4 +41,4 @@ TEST(FusedPlan, Fits) {
 }
 
 }  // namespace
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80

@@ -4,7 +4,7 @@
 
 // Depthwise causal convolution of a few new tokens a sequence; one thread a channel and sequence.
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 namespace {
 
 constexpr int kThreads = 128;
@@ -69,4 +69,4 @@ Status causal_conv1d_update(const CausalConv1dUpdate &p, const Launch &l) {
                                       kThreads, 0, p);
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80

@@ -1,7 +1,7 @@
-#include "cuda/device/gain.cuh"
-#include "cuda/device/stage.cuh"
-#include "cuda/device/state.cuh"
 #include "cuda/operations.h"
+#include "cuda/sm80/device/gain.cuh"
+#include "cuda/sm80/device/stage.cuh"
+#include "cuda/sm80/device/state.cuh"
 
 #if defined(GDN_CUDA_SM90)
 #include "cuda/sm90/chunk_fwd_h/kernel.h"
@@ -12,7 +12,7 @@
 // tiles of 32 tokens: V' = u - w S for all of them (kept where u was), then S <- e^{c_last} S + K^T
 // V'. The tiles of w and k go through one ring of three, filled two tiles ahead.
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 namespace {
 
 constexpr int kTile = 32;
@@ -234,4 +234,4 @@ Status chunk_fwd_h(const ChunkFwdH &p, const Launch &l) {
   });
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80

@@ -1,7 +1,7 @@
-#include "cuda/device/gain.cuh"
-#include "cuda/device/stage.cuh"
-#include "cuda/device/state.cuh"
 #include "cuda/operations.h"
+#include "cuda/sm80/device/gain.cuh"
+#include "cuda/sm80/device/stage.cuh"
+#include "cuda/sm80/device/state.cuh"
 
 // The chain of states for 16-bit types, chunks of 64 tokens and DK up to 128. A block owns a
 // sequence, a value head and up to 128 value columns; each warp keeps S^T for 16 columns in
@@ -11,7 +11,7 @@
 //
 // The tiles of w and k, 64 tokens each, go in turn through a ring of three, filled two ahead.
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 namespace {
 
 constexpr int kTokens = 64;
@@ -306,4 +306,4 @@ Status chunk_fwd_h_c64(const ChunkFwdH &p, const Launch &l) {
   return p.k.dtype == DType::bf16 ? launch_chain<bf16>(p, l) : launch_chain<f16>(p, l);
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80

@@ -1,11 +1,11 @@
-#include "cuda/device/stage.cuh"
 #include "cuda/operations.h"
+#include "cuda/sm80/device/stage.cuh"
 
 // A block takes a chunk and a value head; a warp owns 16 tokens. P = tril(Q K^T e^{c_i - c_j})
 // stays in its registers, O = scale (diag(e^c) Q S0 + P V') follows for up to 128 value columns at
 // a time. Q, K and h are fetched together; V' takes K's place and arrives while Q S0 is formed.
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 namespace {
 
 struct OutputPlan {
@@ -202,4 +202,4 @@ Status chunk_fwd_o(const ChunkFwdO &p, const Launch &l) {
   });
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80

@@ -1,4 +1,4 @@
-#include "cuda/sm80/chunk_gated_delta_rule.cuh"
+#include "cuda/sm80/chunk_gated_delta_rule/kernel.cuh"
 
 #include <string>
 
@@ -6,7 +6,7 @@
 #include "cuda/sm90/chunk_gated_delta_rule/kernel.h"
 #endif
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 
 Status chunk_gated_delta_rule(const DeltaRule &p, const Launch &l) {
   if (p.key_dim % 16 != 0 || p.value_dim % 16 != 0 || p.key_dim > 256 || p.value_dim > 256) {
@@ -29,4 +29,4 @@ Status chunk_gated_delta_rule(const DeltaRule &p, const Launch &l) {
   }
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80

@@ -1,12 +1,12 @@
 #include <string>
 
-#include "cuda/device/stage.cuh"
 #include "cuda/operations.h"
+#include "cuda/sm80/device/stage.cuh"
 
 // Bandwidth bound: 8 bytes a token and head. A block takes one chunk of up to 32 heads through
 // shared memory, so that both sides are coalesced along the heads; a warp scans a head.
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 namespace {
 
 constexpr int kHeads = 32;
@@ -63,4 +63,4 @@ Status chunk_local_cumsum(const ChunkLocalCumsum &p, const Launch &l) {
                                0, p, head_blocks);
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80

@@ -1,11 +1,11 @@
-#include "cuda/device/stage.cuh"
 #include "cuda/operations.h"
+#include "cuda/sm80/device/stage.cuh"
 
 // A block takes a chunk and a key head, forms the lower triangle of K K^T once and writes it out
 // for each value head of the group under that head's decays and beta, straight from accumulators:
 // four lanes fill a 32-byte sector. The output, C floats a token and value head, is the traffic.
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 namespace {
 
 template <class E, int kTiles>
@@ -85,4 +85,4 @@ Status chunk_scaled_dot_kkt(const ChunkScaledDotKkt &p, const Launch &l) {
   });
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80

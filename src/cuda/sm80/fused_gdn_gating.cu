@@ -2,7 +2,7 @@
 #include "cuda/launch.h"
 #include "cuda/operations.h"
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 namespace {
 
 constexpr int kThreads = 256;
@@ -29,4 +29,4 @@ Status fused_gdn_gating(const FusedGdnGating &p, const Launch &l) {
                                0, p);
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80

@@ -1,11 +1,11 @@
 #include <string>
 
-#include "cuda/device/divisor.cuh"
 #include "cuda/device/functions.cuh"
 #include "cuda/device/sequences.cuh"
-#include "cuda/device/state_part.cuh"
 #include "cuda/launch.h"
 #include "cuda/operations.h"
+#include "cuda/sm80/device/divisor.cuh"
+#include "cuda/sm80/device/state_part.cuh"
 
 // The recurrence token by token, for decode and speculative verify. The state is the traffic: it is
 // read once and written once a call (with a slot per token, written once a token).
@@ -18,7 +18,7 @@
 //
 // The sums over the 16 groups of rows go through shared memory, one value a thread.
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 namespace {
 
 constexpr int kWarps = kPartThreads / 32;
@@ -349,4 +349,4 @@ Status fused_recurrent_gated_delta_rule(const DeltaRule &p, const Launch &l) {
                                    : launch_for<float>(p, l, rows_first);
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80

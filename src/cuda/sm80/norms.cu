@@ -1,14 +1,14 @@
-#include "cuda/device/copy.cuh"
 #include "cuda/device/functions.cuh"
 #include "cuda/launch.h"
 #include "cuda/operations.h"
+#include "cuda/sm80/device/copy.cuh"
 
 // l2norm and rms_norm_gated: 16 bytes a lane, sixteen lanes a row up to 128 columns and a warp a
 // row above. A thread has several short rows on their way at once, and the weight in registers for
 // all of them. The first columns of a row stay in registers between the sum and the result; what
 // lies behind is read again out of the cache.
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 namespace {
 
 constexpr int kThreads = 256;
@@ -301,4 +301,4 @@ Status rms_norm_gated(const RmsNormGated &p, const Launch &l) {
   return launch_norm(p, l, plan_rows(p.x, p.y, p.z.present() ? &p.z : nullptr));
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80

@@ -1,16 +1,16 @@
-#ifndef GDN_CUDA_SM80_FUSED_STEP_CUH_
-#define GDN_CUDA_SM80_FUSED_STEP_CUH_
+#ifndef GDN_CUDA_SM80_CHUNK_GATED_DELTA_RULE_STEP_CUH_
+#define GDN_CUDA_SM80_CHUNK_GATED_DELTA_RULE_STEP_CUH_
 
 #include <type_traits>
 
-#include "cuda/device/copy.cuh"
 #include "cuda/device/functions.cuh"
-#include "cuda/device/gain.cuh"
 #include "cuda/device/inverse.cuh"
+#include "cuda/sm80/device/copy.cuh"
+#include "cuda/sm80/device/gain.cuh"
 
 // What the blocks of the portable fused kernel compute in each step besides the chain of states.
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 
 constexpr int kStep = 32;  ///< Tokens a step.
 
@@ -334,6 +334,6 @@ __device__ __forceinline__ void multiply_triangle(float (&d)[4][4], const LeftTi
   }
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80
 
-#endif  // GDN_CUDA_SM80_FUSED_STEP_CUH_
+#endif  // GDN_CUDA_SM80_CHUNK_GATED_DELTA_RULE_STEP_CUH_

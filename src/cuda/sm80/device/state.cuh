@@ -1,11 +1,11 @@
-#ifndef GDN_CUDA_DEVICE_STATE_CUH_
-#define GDN_CUDA_DEVICE_STATE_CUH_
+#ifndef GDN_CUDA_SM80_DEVICE_STATE_CUH_
+#define GDN_CUDA_SM80_DEVICE_STATE_CUH_
 
 #include <type_traits>
 
 #include "cuda/device/element.cuh"
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 
 // A warp's part of a state: S^T for 16 value columns, as accumulator fragments s[j] with
 // s[j][e] = S[8 j + 2 (lane % 4) + e % 2, dv + lane / 4 + 8 (e / 2)].
@@ -62,6 +62,6 @@ __device__ __forceinline__ void store_state(const Tensor &t, const float (&s)[kF
   });
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80
 
-#endif  // GDN_CUDA_DEVICE_STATE_CUH_
+#endif  // GDN_CUDA_SM80_DEVICE_STATE_CUH_

@@ -1,13 +1,13 @@
-#ifndef GDN_CUDA_SM80_CHUNK_GATED_DELTA_RULE_CUH_
-#define GDN_CUDA_SM80_CHUNK_GATED_DELTA_RULE_CUH_
+#ifndef GDN_CUDA_SM80_CHUNK_GATED_DELTA_RULE_KERNEL_CUH_
+#define GDN_CUDA_SM80_CHUNK_GATED_DELTA_RULE_KERNEL_CUH_
 
 #include <algorithm>
 
 #include "cuda/device/sequences.cuh"
-#include "cuda/device/state.cuh"
 #include "cuda/launch.h"
 #include "cuda/operations.h"
-#include "cuda/sm80/fused_step.cuh"
+#include "cuda/sm80/chunk_gated_delta_rule/step.cuh"
+#include "cuda/sm80/device/state.cuh"
 
 // The fused forward for any GPU from Ampere on: one launch, no workspace.
 //
@@ -28,7 +28,7 @@
 // + A, and meanwhile the others form A and P of the next step. The second is the rest, and the last
 // warp computes the gates two steps ahead.
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 
 template <class E>
 constexpr int kFusedThreads = kStateWarps<E> * 32;
@@ -353,6 +353,6 @@ Status fused_f32_wide(const DeltaRule &p, const Launch &l);  // DK over 128: slo
 Status fused_bf16(const DeltaRule &p, const Launch &l);
 Status fused_f16(const DeltaRule &p, const Launch &l);
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80
 
-#endif  // GDN_CUDA_SM80_CHUNK_GATED_DELTA_RULE_CUH_
+#endif  // GDN_CUDA_SM80_CHUNK_GATED_DELTA_RULE_KERNEL_CUH_

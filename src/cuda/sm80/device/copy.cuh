@@ -1,9 +1,9 @@
-#ifndef GDN_CUDA_DEVICE_COPY_CUH_
-#define GDN_CUDA_DEVICE_COPY_CUH_
+#ifndef GDN_CUDA_SM80_DEVICE_COPY_CUH_
+#define GDN_CUDA_SM80_DEVICE_COPY_CUH_
 
 #include "cuda/device/tile.cuh"
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 
 /// True if every row of the tensor starts on 16 bytes (its last stride is 1), so that 16-byte
 /// copies are legal. Decides how bytes move, never what is computed.
@@ -134,6 +134,6 @@ __device__ __forceinline__ void store_tile(E *to, int64_t row_stride, const E *t
   }
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80
 
-#endif  // GDN_CUDA_DEVICE_COPY_CUH_
+#endif  // GDN_CUDA_SM80_DEVICE_COPY_CUH_
