@@ -1,11 +1,10 @@
 #include "cpu/isa.h"
 
-#include <iterator>
-
 #if defined(__x86_64__) && !defined(GDN_CPU_GENERIC_ONLY)
 #include <cpuid.h>
 
 #include "cpu/amx/permission.h"
+#include "cpu/amx/table.h"
 #endif
 
 namespace gdn::cpu {
@@ -23,9 +22,6 @@ namespace avx512 {
 extern const KernelTable kTable;
 }
 namespace avx512bf16 {
-extern const KernelTable kTable;
-}
-namespace amx {
 extern const KernelTable kTable;
 }
 
@@ -73,8 +69,11 @@ const Features &features() {
 
 enum Row : int32_t { kGeneric, kAvx2, kAvx512, kAvx512Bf16, kAmx };
 
-const KernelTable *const kTables[] = {&generic::kTable, &avx2::kTable, &avx512::kTable,
-                                      &avx512bf16::kTable, &amx::kTable};
+std::span<const KernelTable *const> tables() {
+  static const KernelTable *const rows[] = {&generic::kTable, &avx2::kTable, &avx512::kTable,
+                                            &avx512bf16::kTable, &amx::table()};
+  return rows;
+}
 
 }  // namespace
 
@@ -84,7 +83,6 @@ std::span<const Isa> isas() {
                              {"avx512", features().avx512},
                              {"avx512bf16", features().avx512bf16},
                              {"amx", amx::amx_available()}};
-  static_assert(std::size(rows) == std::size(kTables));
   return rows;
 }
 
@@ -118,12 +116,14 @@ extern const KernelTable kTable;
 }
 
 namespace {
-const KernelTable *const kTables[] = {&generic::kTable, &neon::kTable};
+std::span<const KernelTable *const> tables() {
+  static const KernelTable *const rows[] = {&generic::kTable, &neon::kTable};
+  return rows;
 }
+}  // namespace
 
 std::span<const Isa> isas() {
   static const Isa rows[] = {{"generic", true}, {"neon", true}};
-  static_assert(std::size(rows) == std::size(kTables));
   return rows;
 }
 
@@ -132,8 +132,11 @@ IsaChoice choose_isa() { return {1, "Every 64-bit Arm processor has Advanced SIM
 #else
 
 namespace {
-const KernelTable *const kTables[] = {&generic::kTable};
+std::span<const KernelTable *const> tables() {
+  static const KernelTable *const rows[] = {&generic::kTable};
+  return rows;
 }
+}  // namespace
 
 std::span<const Isa> isas() {
   static const Isa rows[] = {{"generic", true}};
@@ -144,6 +147,6 @@ IsaChoice choose_isa() { return {0, "This build has no other instruction set."};
 
 #endif
 
-const KernelTable &kernels(int32_t isa) { return *kTables[isa]; }
+const KernelTable &kernels(int32_t isa) { return *tables()[static_cast<size_t>(isa)]; }
 
 }  // namespace gdn::cpu

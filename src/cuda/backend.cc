@@ -17,6 +17,8 @@ enum IsaIndex : int32_t { kSm80 = 0, kSm90a = -2, kIsaCount = 1 };
 constexpr std::array<Isa, kIsaCount> kIsas = {{{"sm80", false}}};
 #endif
 
+constexpr HeadDims kHeadDims = {16, 256};
+
 bool runs(int32_t isa, const DeviceInfo &d) {
   return isa == kSm90a ? kIsaCount > 1 && d.major == 9 && d.minor == 0 : d.major >= 8;
 }
@@ -33,7 +35,8 @@ class CudaBackend final : public Backend {
   }
 
   const char *name() const override { return "cuda"; }
-  DeviceKind device() const override { return DeviceKind::cuda; }
+  Device device() const override { return {kDLCUDA, 0}; }
+  bool serves(const Device &operands) const override { return operands.cuda(); }
   std::span<const Isa> isas() const override { return isas_; }
 
   Selection select(const Exec &exec) const override {
@@ -55,30 +58,23 @@ class CudaBackend final : public Backend {
     });
   }
 
-  size_t chunk_gated_delta_rule_workspace(const DeltaRule &, const Exec &) const override {
-    return 0;
+  const OperationTable<Service> &operations() const override {
+#define GDN_SERVICE(name, problem, args, workspace) service<op::name, cuda::name>(),
+    static const OperationTable<Service> table = {GDN_FOR_EACH_OPERATION(GDN_SERVICE)};
+#undef GDN_SERVICE
+    return table;
   }
-
-#define GDN_CUDA_OPERATION(operation, Problem)                                \
-  Status operation(const Problem &p, const Exec &exec) const override {       \
-    return run(exec, [&](const Launch &l) { return cuda::operation(p, l); }); \
-  }
-  GDN_CUDA_OPERATION(chunk_gated_delta_rule, DeltaRule)
-  GDN_CUDA_OPERATION(fused_recurrent_gated_delta_rule, DeltaRule)
-  GDN_CUDA_OPERATION(chunk_local_cumsum, ChunkLocalCumsum)
-  GDN_CUDA_OPERATION(chunk_scaled_dot_kkt, ChunkScaledDotKkt)
-  GDN_CUDA_OPERATION(solve_tril, SolveTril)
-  GDN_CUDA_OPERATION(recompute_w_u, RecomputeWU)
-  GDN_CUDA_OPERATION(chunk_fwd_h, ChunkFwdH)
-  GDN_CUDA_OPERATION(chunk_fwd_o, ChunkFwdO)
-  GDN_CUDA_OPERATION(causal_conv1d_fwd, CausalConv1dFwd)
-  GDN_CUDA_OPERATION(causal_conv1d_update, CausalConv1dUpdate)
-  GDN_CUDA_OPERATION(fused_gdn_gating, FusedGdnGating)
-  GDN_CUDA_OPERATION(l2norm, L2Norm)
-  GDN_CUDA_OPERATION(rms_norm_gated, RmsNormGated)
-#undef GDN_CUDA_OPERATION
 
  private:
+  template <class Op, Status (*Function)(const typename Op::Problem &, const Launch &)>
+  static Service<Op> service() {
+    return {[](const typename Op::Problem &p, const Exec &exec) {
+              const auto &self = static_cast<const CudaBackend &>(backend());
+              return self.run(exec, [&](const Launch &l) { return Function(p, l); });
+            },
+            nullptr, kHeadDims};
+  }
+
   /// Checks the device, makes it current and calls f with the launch parameters.
   template <class F>
   Status run(const Exec &exec, F f) const {

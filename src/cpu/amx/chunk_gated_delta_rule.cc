@@ -22,10 +22,9 @@
 #include "cpu/amx/plan.h"
 #include "cpu/amx/solve.h"
 #include "cpu/amx/state.h"
+#include "cpu/amx/table.h"
 
 namespace gdn::cpu::amx {
-
-extern const Kernel<DeltaRule> kChunkGatedDeltaRule;
 
 namespace {
 
@@ -274,19 +273,20 @@ class ItemRun {
 };
 
 int64_t items(const DeltaRule &p, int32_t threads) {
-  if (!served(p)) return avx512::kChunkGatedDeltaRule.items(p, threads);
+  if (!served(p)) return avx512::kernel::chunk_gated_delta_rule.items(p, threads);
   return Plan(p, threads).items();
 }
 
 size_t scratch(const DeltaRule &p, int32_t threads) {
-  if (!served(p)) return avx512::kChunkGatedDeltaRule.scratch(p, threads);
+  if (!served(p)) return avx512::kernel::chunk_gated_delta_rule.scratch(p, threads);
   const Plan plan(p, threads);
   Workspace w;
   return carve(w, nullptr, plan.widths) + plan.state_bytes();
 }
 
 void run(const DeltaRule &p, int32_t threads, int64_t first, int64_t last, void *memory) {
-  if (!served(p)) return avx512::kChunkGatedDeltaRule.run(p, threads, first, last, memory);
+  if (!served(p))
+    return avx512::kernel::chunk_gated_delta_rule.run(p, threads, first, last, memory);
   const Plan plan(p, threads);
   Workspace w;
   carve(w, memory, plan.widths);
@@ -299,6 +299,6 @@ void run(const DeltaRule &p, int32_t threads, int64_t first, int64_t last, void 
 
 }  // namespace
 
-const Kernel<DeltaRule> kChunkGatedDeltaRule = {&items, &scratch, &run};
+const Kernel<op::chunk_gated_delta_rule> kernel::chunk_gated_delta_rule = {&items, &run, &scratch};
 
 }  // namespace gdn::cpu::amx

@@ -207,6 +207,6 @@ void run(const DeltaRule &p, int32_t threads, int64_t first, int64_t last, void 
 
 }  // namespace
 
-const Kernel<DeltaRule> kChunkGatedDeltaRule = {items, scratch, run};
+const Kernel<op::chunk_gated_delta_rule> kernel::chunk_gated_delta_rule = {items, run, scratch};
 
 }  // namespace gdn::cpu::GDN_ISA

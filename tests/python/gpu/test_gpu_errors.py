@@ -95,7 +95,7 @@ def test_a_backend_that_cannot_read_the_device():
 
 
 def test_widths_that_gpus_do_not_serve():
-    with pytest.raises(ValueError, match="multiples of 16 up to 256; found DK = 24"):
+    with pytest.raises(ValueError, match="DK = 24, but the cuda backend serves multiples of 16 up to 256"):
         gdn.chunk_gated_delta_rule(*gpu_tensors(dk=24, dv=32))
 
 
