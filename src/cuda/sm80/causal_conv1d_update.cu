@@ -1,6 +1,6 @@
 #include "cuda/device/sequences.cuh"
 #include "cuda/launch.h"
-#include "cuda/operations.h"
+#include "cuda/sm80/kernels.h"
 
 // Depthwise causal convolution of a few new tokens a sequence; one thread a channel and sequence.
 

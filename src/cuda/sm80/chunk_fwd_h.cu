@@ -1,11 +1,8 @@
-#include "cuda/operations.h"
+#include "cuda/sm80/chunk_fwd_h_c64.h"
 #include "cuda/sm80/device/gain.cuh"
 #include "cuda/sm80/device/stage.cuh"
 #include "cuda/sm80/device/state.cuh"
-
-#if defined(GDN_CUDA_SM90)
-#include "cuda/sm90/chunk_fwd_h/kernel.h"
-#endif
+#include "cuda/sm80/kernels.h"
 
 // The chain of states. A block owns a sequence, a value head and up to 128 value columns; each warp
 // keeps S^T for 16 columns in registers, as in the fused kernel. A chunk takes two passes over
@@ -221,12 +218,6 @@ Status launch_state(const ChunkFwdH &p, const Launch &l) {
 }  // namespace
 
 Status chunk_fwd_h(const ChunkFwdH &p, const Launch &l) {
-  Status s = check_width("chunk_fwd_h", "DK", p.key_dim);
-  if (s.ok()) s = check_width("chunk_fwd_h", "DV", p.value_dim);
-  if (!s.ok()) return s;
-#if defined(GDN_CUDA_SM90)
-  if (l.hopper && sm90::chunk_fwd_h_applies(p)) return sm90::chunk_fwd_h(p, l);
-#endif
   if (chunk_fwd_h_c64_applies(p, l)) return chunk_fwd_h_c64(p, l);
   return for_type(p.k.dtype, [&](auto e) {
     using E = decltype(e);

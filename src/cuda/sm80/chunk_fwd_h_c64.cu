@@ -1,4 +1,4 @@
-#include "cuda/operations.h"
+#include "cuda/sm80/chunk_fwd_h_c64.h"
 #include "cuda/sm80/device/gain.cuh"
 #include "cuda/sm80/device/stage.cuh"
 #include "cuda/sm80/device/state.cuh"

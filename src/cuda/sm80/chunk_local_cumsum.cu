@@ -1,7 +1,5 @@
-#include <string>
-
-#include "cuda/operations.h"
 #include "cuda/sm80/device/stage.cuh"
+#include "cuda/sm80/kernels.h"
 
 // Bandwidth bound: 8 bytes a token and head. A block takes one chunk of up to 32 heads through
 // shared memory, so that both sides are coalesced along the heads; a warp scans a head.
@@ -48,13 +46,6 @@ __global__ void __launch_bounds__(kStageThreads)
 }
 
 }  // namespace
-
-Status check_width(const char *operation, const char *what, int64_t width) {
-  if (width % 16 == 0 && width <= 256) return {};
-  return {Code::unsupported, std::string(operation) + " on CUDA takes a " + what +
-                                 " that is a multiple of 16 up to 256; found " +
-                                 std::to_string(width) + "."};
-}
 
 Status chunk_local_cumsum(const ChunkLocalCumsum &p, const Launch &l) {
   const int head_blocks = static_cast<int>((p.g.shape[2] + kHeads - 1) / kHeads);

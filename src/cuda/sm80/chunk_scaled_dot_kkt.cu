@@ -1,5 +1,5 @@
-#include "cuda/operations.h"
 #include "cuda/sm80/device/stage.cuh"
+#include "cuda/sm80/kernels.h"
 
 // A block takes a chunk and a key head, forms the lower triangle of K K^T once and writes it out
 // for each value head of the group under that head's decays and beta, straight from accumulators:
@@ -71,8 +71,6 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 5
 }  // namespace
 
 Status chunk_scaled_dot_kkt(const ChunkScaledDotKkt &p, const Launch &l) {
-  Status s = check_width("chunk_scaled_dot_kkt", "DK", p.key_dim);
-  if (!s.ok()) return s;
   const int64_t blocks = max_chunks(p.sequences, p.chunk_size) * p.heads.key_heads;
   const bool aligned = rows_aligned(p.k), aligned_out = rows_aligned(p.A);
   return for_type(p.k.dtype, [&](auto e) {

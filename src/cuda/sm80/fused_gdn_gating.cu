@@ -1,6 +1,6 @@
 #include "cuda/device/functions.cuh"
 #include "cuda/launch.h"
-#include "cuda/operations.h"
+#include "cuda/sm80/kernels.h"
 
 namespace gdn::cuda::sm80 {
 namespace {

@@ -1,5 +1,5 @@
-#include "cuda/operations.h"
 #include "cuda/sm80/device/stage.cuh"
+#include "cuda/sm80/kernels.h"
 
 // A block takes a chunk and a value head: w = (T diag(beta e^c)) K, then u = (T diag(beta)) V, up
 // to 128 columns at a time. A warp owns 16 rows and scales its rows of T on their way into left
@@ -182,9 +182,6 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 4
 }  // namespace
 
 Status recompute_w_u(const RecomputeWU &p, const Launch &l) {
-  Status s = check_width("recompute_w_u", "DK", p.key_dim);
-  if (s.ok()) s = check_width("recompute_w_u", "DV", p.value_dim);
-  if (!s.ok()) return s;
   const Aligned aligned = {rows_aligned(p.k), rows_aligned(p.v), rows_aligned(p.w),
                            rows_aligned(p.u), rows_aligned(p.T)};
   const int64_t blocks = max_chunks(p.sequences, p.chunk_size) * p.heads.value_heads;

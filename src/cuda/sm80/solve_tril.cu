@@ -1,7 +1,7 @@
 #include <type_traits>
 
-#include "cuda/operations.h"
 #include "cuda/sm80/device/stage.cuh"
+#include "cuda/sm80/kernels.h"
 
 // T = (I + A)^-1 by forward substitution in f32; a thread owns a column of T. Up to C = 64 the
 // column lives in registers and A's rows are broadcast out of shared memory; a warp whose columns

@@ -5,9 +5,9 @@
 
 #include "cuda/device/sequences.cuh"
 #include "cuda/launch.h"
-#include "cuda/operations.h"
 #include "cuda/sm80/chunk_gated_delta_rule/step.cuh"
 #include "cuda/sm80/device/state.cuh"
+#include "cuda/sm80/kernels.h"
 
 // The fused forward for any GPU from Ampere on: one launch, no workspace.
 //

@@ -96,22 +96,6 @@ Status for_tiles(int64_t chunk, F f) {
   }
 }
 
-/// Calls f with an E of the type that `dtype` names.
-template <class F>
-Status for_type(DType dtype, F f) {
-  switch (dtype) {
-    case DType::f32:
-      return f(float{});
-    case DType::bf16:
-      return f(bf16{});
-    default:
-      return f(f16{});
-  }
-}
-
-/// GDN_UNSUPPORTED unless a head width is a multiple of 16 up to 256.
-Status check_width(const char *operation, const char *what, int64_t width);
-
 }  // namespace gdn::cuda::sm80
 
 #endif  // GDN_CUDA_SM80_DEVICE_STAGE_CUH_
