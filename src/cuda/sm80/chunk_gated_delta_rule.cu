@@ -1,4 +1,4 @@
-#include "cuda/sm80/chunk_gated_delta_rule/kernel.cuh"
+#include "cuda/sm80/chunk_gated_delta_rule/types.h"
 #include "cuda/sm80/kernels.h"
 
 namespace gdn::cuda::sm80 {
@@ -6,11 +6,11 @@ namespace gdn::cuda::sm80 {
 Status chunk_gated_delta_rule(const DeltaRule &p, const Launch &l) {
   switch (p.q.dtype) {
     case DType::f32:
-      return fused_f32(p, l);
+      return chunk::run_f32(p, l);
     case DType::bf16:
-      return fused_bf16(p, l);
+      return chunk::run_bf16(p, l);
     default:
-      return fused_f16(p, l);
+      return chunk::run_f16(p, l);
   }
 }
 
