@@ -73,13 +73,13 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
   float *const decays = reinterpret_cast<float *>(values + 2 * rows * ldv);
 
   const bool is_state = warp * 16 < columns;
-  const int dv = column + warp * 16;
+  const int own_column = column + warp * 16;
   constexpr int kFragments = kKeyDim / 8;
   float state[kFragments][4];
 #pragma unroll
   for (int j = 0; j < kFragments; ++j) state[j][0] = state[j][1] = state[j][2] = state[j][3] = 0.0F;
   if (is_state && p.initial_state.present()) {
-    load_state(state, p.initial_state, n, h, key_dim, dv, fresh_lane());
+    load_state(state, p.initial_state, n, h, key_dim, own_column, fresh_lane());
   }
 
   TileWalk ahead{span.length, chunk, min(chunk, kTile)};
@@ -125,7 +125,7 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
       E *const v = values + ((at_chunk & 1) * rows + walk.tile * kTile) * ldv + warp * 16;
       const float *const c = decays + (at_chunk & 1) * kMaxChunk;
       if (!walk.second) {
-        if (walk.tile == 0) store_state(p.h, state, index, h, key_dim, dv, lane);
+        if (walk.tile == 0) store_state(p.h, state, index, h, key_dim, own_column, lane);
         float u[4][4] = {};
 #pragma unroll
         for (int j = 0; j < kFragments; j += 2) {
@@ -149,8 +149,8 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
           }
         }
         __syncwarp();
-        store_tile(p.v_new.at<E>(span.batch, span.begin + walk.token(), h, dv), p.v_new.stride[1],
-                   v, ldv, walk.valid(), 16, plan.aligned_v, lane, 32);
+        store_tile(p.v_new.at<E>(span.batch, span.begin + walk.token(), h, own_column),
+                   p.v_new.stride[1], v, ldv, walk.valid(), 16, plan.aligned_v, lane, 32);
       } else {
         const float last = c[walk.chunk_length() - 1];
         if (walk.tile == 0) {
@@ -191,7 +191,7 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
     used = used + 1 == kRing ? 0 : used + 1;
   }
   if (is_state && p.final_state.present()) {
-    store_state(p.final_state, state, n, h, key_dim, dv, fresh_lane());
+    store_state(p.final_state, state, n, h, key_dim, own_column, fresh_lane());
   }
 }
 

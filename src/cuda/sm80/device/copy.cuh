@@ -98,12 +98,12 @@ __device__ __forceinline__ void load_whole_tile(E *tile, int ld, const E *from, 
     return;
   }
   constexpr int kPer = 16 / static_cast<int>(sizeof(E)), kPieces = kColumns / kPer;
-  constexpr int kStep = kThreads / kPieces;
+  constexpr int kRowsAtOnce = kThreads / kPieces;
   const int row = thread / kPieces, column = thread % kPieces * kPer;
   const E *source = from + row * row_stride + column;
   E *const to = tile + row * ld + column;
 #pragma unroll
-  for (int r = 0; r < kRows; r += kStep, source += kStep * row_stride) {
+  for (int r = 0; r < kRows; r += kRowsAtOnce, source += kRowsAtOnce * row_stride) {
     copy_async16(to + r * ld, source);
   }
 }
