@@ -12,6 +12,7 @@ from gdn import stages
 from gdn._delta_rule import chunk_gated_delta_rule, fused_recurrent_gated_delta_rule
 from gdn._layer import (
     causal_conv1d_fn,
+    causal_conv1d_fwd,
     causal_conv1d_update,
     fused_gdn_gating,
     l2norm,
@@ -30,6 +31,7 @@ from gdn._settings import version as __version__
 __all__ = [
     "__version__",
     "causal_conv1d_fn",
+    "causal_conv1d_fwd",
     "causal_conv1d_update",
     "chunk_gated_delta_rule",
     "fused_gdn_gating",

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "cpu/flush_denormals.h"
+#include "core/float_environment.h"
 #include "cpu/isa.h"
 #include "cpu/kernel_table.h"
 #include "cpu/pool.h"
@@ -76,7 +76,7 @@ void drive(const typename Op::Problem &p, const Exec &exec) {
   auto *const scratch = static_cast<std::byte *>(exec.workspace) + table_bytes(p);
   const size_t slice = scratch_bytes(kernel, p, threads);
   auto work = [&](int32_t thread, int64_t first, int64_t last) {
-    const FlushDenormals guard;
+    const FloatEnvironment environment(Denormals::zero);
     kernel.run(p, threads, first, last, scratch + static_cast<size_t>(thread) * slice);
   };
   parallel_for(threads, kernel.items(p, threads), kWake<Op>, work);

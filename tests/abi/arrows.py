@@ -20,10 +20,12 @@ SOURCE = {
     "cuda": {"cuda", "core"},
 }
 # Everything outside src/ sees the public header and the test cases, never a folder of src/.
-OUTSIDE = ("tools", "tests", "python", "bench", "examples")
+OUTSIDE = ("tools", "cases", "tests", "python", "bench", "examples")
 # Programs about a part that the public header does not reach, and the folder of src/ they may see.
 UNIT_PROGRAMS = {
     "tests/pool_test.cc": "cpu",
+    "tests/toy_backend/toy/backend.cc": "core",
+    "tests/toy_backend/toy/backend.h": "core",
     "tests/gpu/plan_test.cu": "cuda",
     "bench/pool_wake.cc": "cpu",
 }

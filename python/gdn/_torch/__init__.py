@@ -6,11 +6,9 @@ update a state pool or a convolution state in place and say so in their schema; 
 functional. Absent results of ops are empty tensors, since a schema has no optional results.
 """
 
-from gdn import _dtypes
-from gdn._torch.common import DTYPES
 from gdn._torch.delta_rule import chunk_gated_delta_rule, fused_recurrent_gated_delta_rule
 from gdn._torch.layer import (
-    causal_conv1d_fn,
+    causal_conv1d_fwd,
     causal_conv1d_update,
     fused_gdn_gating,
     l2norm,
@@ -26,7 +24,7 @@ from gdn._torch.stages import (
 )
 
 __all__ = [
-    "causal_conv1d_fn",
+    "causal_conv1d_fwd",
     "causal_conv1d_update",
     "chunk_fwd_h",
     "chunk_fwd_o",
@@ -40,5 +38,3 @@ __all__ = [
     "rms_norm_gated",
     "solve_tril",
 ]
-
-_dtypes.register({dtype: name for name, dtype in DTYPES.items()})

@@ -1,12 +1,10 @@
-#include "cpu/amx/table.h"
-
-#include "cpu/amx/avx512.h"
-
-namespace gdn::cpu::avx512bf16 {
-extern const KernelTable kTable;
-}
+#include "cpu/tables.h"
 
 namespace gdn::cpu::amx {
+
+namespace kernel {
+extern const Kernel<op::chunk_gated_delta_rule> chunk_gated_delta_rule;
+}
 
 const KernelTable &table() {
   // On processors with AMX an f32 multiply-add has twice the rate of vdpbf16ps, so kernels with

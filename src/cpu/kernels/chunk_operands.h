@@ -17,16 +17,14 @@ constexpr int64_t kChunk = 32;
 inline int64_t padded_key_dim(int64_t key_dim) { return (key_dim + 31) / 32 * 32; }
 
 /// The operand type that multiplies inputs of type E.
-template <class E>
+template <class E, bool kBf16Dot = kHasBf16Dot>
 struct OperandOf {
   using type = F32Operand;
 };
-#if defined(__AVX512BF16__)
 template <>
-struct OperandOf<Bf16> {
+struct OperandOf<Bf16, true> {
   using type = Bf16Operand;
 };
-#endif
 
 template <class E>
 inline void pack_row(const E *x, int64_t n, float *y) {

@@ -72,7 +72,7 @@ def test_one_operand_on_the_cpu_while_compiling(name):
 
 def test_layer_and_stages_on_two_devices():
     x, weight = torch.zeros(2, 8, 5, device="cuda"), torch.zeros(8, 4)
-    refused(gdn.causal_conv1d_fn, ValueError, "weight", x=x, weight=weight)
+    refused(gdn.causal_conv1d_fwd, ValueError, "weight", x=x, weight=weight)
     state = torch.zeros(2, 8, 3)
     refused(
         gdn.causal_conv1d_update, ValueError, "conv_state", x=x, weight=weight.cuda(),

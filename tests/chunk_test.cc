@@ -1,4 +1,4 @@
-// The fused forward against the float64 reference: every case, type and instruction set, each
+// The chunk operation against the float64 reference: every case, type and instruction set, each
 // registered by name. Suites: small (cheap cases, for sanitizer builds too), quick, full.
 //
 // GDN_TEST_RESULTS=FILE appends the errors as lines of JSON, for plot_errors.py.
@@ -9,7 +9,7 @@
 namespace gdn::testing {
 namespace {
 
-class FwdTest : public CaseTest {
+class ChunkTest : public CaseTest {
  public:
   using CaseTest::CaseTest;
 
@@ -22,7 +22,7 @@ class FwdTest : public CaseTest {
 
 void register_all() {
   for (const Case &c : cases()) {
-    if (!c.has(kSlotPerToken)) register_case<FwdTest>(suite_of(c, 4e8, 1e12), c);
+    if (!c.has(kSlotPerToken)) register_case<ChunkTest>(suite_of(c, 4e8, 1e12), c);
   }
 }
 

@@ -7,7 +7,7 @@
 namespace gdn::testing {
 namespace {
 
-class DecodeTest : public CaseTest {
+class RecurrentTest : public CaseTest {
  public:
   using CaseTest::CaseTest;
 
@@ -124,7 +124,7 @@ class SequenceTest : public CaseTest {
 void register_all() {
   for (const Case &c : cases()) {
     if (c.tagged(kQuick) && c.checkpoint_every == 0 && c.chunk_size == 0 && work_of(c) < 1.5e8) {
-      register_case<DecodeTest>("decode", c);
+      register_case<RecurrentTest>("recurrent", c);
     }
   }
   register_case<SequenceTest>("sequence", case_named("decode_sequence"));
