@@ -7,13 +7,13 @@
 //
 //     [K; Q] K^T  one chain of eight products of 64 x 32: A out of rows 0..31 (warps 0 and 1),
 //                 P out of rows 32..63 (warps 2 and 3)
-//     W^T = K^T E with E of solver.cuh, and scale P T diag(beta), kLag steps later,
+//     W^T = K^T E with E of solver_warps.cuh, and scale P T diag(beta), kLag steps later,
 //                 when the solver has made T
 //
 // While a wgmma is in flight there must be no wait on a barrier and no branch: ptxas would wait for
 // the products there (C7517).
 
-namespace gdn::cuda::sm90 {
+namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
 struct ProductWarps {
   Shared &s;
@@ -34,7 +34,7 @@ struct ProductWarps {
 #pragma unroll
     for (int j = 0; j < 4; j += 2) {
       bf16 *const to =
-          static_cast<bf16 *>(tile) + row * 32 + (((j + (lane >> 4)) ^ ((row >> 1) & 3)) * 8);
+          static_cast<bf16 *>(tile) + row * kStep + ((j + (lane >> 4)) ^ swizzle64(row) / 8) * 8;
       stmatrix(to, x[2 * j], x[2 * j + 1], x[2 * j + 2], x[2 * j + 3]);
     }
   }
@@ -47,7 +47,8 @@ struct ProductWarps {
       for (int i = opaque(warp * 32 + lane); i < 2 * 64 * 8; i += 128) {
         const int half = i >> 9, row = (i >> 3) & 63;
         if ((row & 31) >= valid) {
-          *reinterpret_cast<uint4 *>(&s.kq[new_tile.i][half * 4096 + row * kHalf + (i & 7) * 8]) =
+          *reinterpret_cast<uint4 *>(
+              &s.kq[new_tile.i][half * kKqHalf + row * kHalf + (i & 7) * 8]) =
               make_uint4(0, 0, 0, 0);
         }
       }
@@ -65,7 +66,7 @@ struct ProductWarps {
     const uint32_t base = descriptor_base(s.kq[new_tile.i], 16);
 #pragma unroll
     for (int k = 0; k < 8; ++k) {
-      const uint64_t d = descriptor128(base, (k >> 2) * 8192 + (k & 3) * 32);
+      const uint64_t d = descriptor128(base, (k >> 2) * kKqHalfBytes + (k & 3) * 32);
       mma_ss_n32<false>(kq, d, d, k > 0);
     }
     mma_commit();
@@ -73,11 +74,12 @@ struct ProductWarps {
 
   __device__ __forceinline__ void issue_w(float (&w0)[16], float (&w1)[16]) {
     const uint32_t t = descriptor_base(s.t[t_ring.i], 16);
-    const uint32_t k = descriptor_base(s.kq[old_tile.i], 8192);
+    const uint32_t k = descriptor_base(s.kq[old_tile.i], kKqHalfBytes);
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       mma_ss_n32<true>(w0, descriptor128(k, i * 2048), descriptor128(t, i * 32), i > 0);
-      mma_ss_n32<true>(w1, descriptor128(k, 8192 + i * 2048), descriptor128(t, i * 32), i > 0);
+      mma_ss_n32<true>(w1, descriptor128(k, kKqHalfBytes + i * 2048), descriptor128(t, i * 32),
+                       i > 0);
     }
     mma_commit();
   }
@@ -151,13 +153,13 @@ struct ProductWarps {
 
   __device__ __forceinline__ void store_w(const float (&w0)[16], const float (&w1)[16]) {
     bf16 *const tile = &s.w[w_ring.i][((lane & 7) + (lane >> 4) * 8) * kHalf +
-                                      ((warp * 16 + ((lane >> 3) & 1) * 8) ^ ((lane & 7) * 8))];
+                                      ((warp * 16 + ((lane >> 3) & 1) * 8) ^ swizzle128(lane))];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const float *d = half != 0 ? w1 : w0;
 #pragma unroll
       for (int j = 0; j < 4; j += 2) {
-        stmatrix_trans(tile + half * 2048 + j * 8 * kHalf, pack2<bf16>(d[4 * j], d[4 * j + 1]),
+        stmatrix_trans(tile + half * kTileHalf + j * 8 * kHalf, pack2<bf16>(d[4 * j], d[4 * j + 1]),
                        pack2<bf16>(d[4 * j + 2], d[4 * j + 3]),
                        pack2<bf16>(d[4 * j + 4], d[4 * j + 5]),
                        pack2<bf16>(d[4 * j + 6], d[4 * j + 7]));
@@ -252,6 +254,6 @@ struct ProductWarps {
   }
 };
 
-}  // namespace gdn::cuda::sm90
+}  // namespace gdn::cuda::sm90::chunk_gated_delta_rule
 
 #endif  // GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_PRODUCT_WARPS_CUH_

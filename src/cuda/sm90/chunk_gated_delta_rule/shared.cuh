@@ -9,11 +9,14 @@
 // What the warps of the Hopper kernel share: the layout of shared memory, its barriers, and the
 // walk over the block's work.
 
-namespace gdn::cuda::sm90 {
+namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
 constexpr int kStep = 32;  ///< Tokens a step.
 constexpr int kDim = 128;  ///< DK and DV.
 constexpr int kThreads = 512;
+constexpr int kTileHalf = kStep * kHalf;  ///< Elements of 64 columns of a step.
+constexpr int kKqHalf = 2 * kTileHalf;    ///< The same of K over Q.
+constexpr int kKqHalfBytes = kKqHalf * 2;
 
 // Depths of the rings. They fill shared memory; the product warpgroup runs kLag steps behind itself
 // (W and P T of step n - kLag in the iteration of step n), which is what the solver needs.
@@ -44,14 +47,14 @@ struct alignas(16) StepGates {
 };
 
 struct Shared {
-  bf16 kq[kTiles][2 * 64 * kHalf];         ///< [dk half][K rows 0..31, Q rows 32..63][64].
-  bf16 v[kValueTiles][2 * kStep * kHalf];  ///< [dv half][token][64].
-  bf16 w[kProducts][2 * kStep * kHalf];    ///< [dk half][token][64].
-  bf16 pt[kProducts][kStep * kStep];       ///< scale P T diag(beta); rows of 64 bytes.
-  bf16 t[kSolvers][kStep * kHalf];         ///< Row j: column j of E in bf16 (solver.cuh),
-                                           ///< then column j of T diag(beta) in fp16.
-  bf16 o[2][2][kStep * kHalf];             ///< [buffer][dv half][token][64].
-  f16 p[kScores][kStep * kStep];  ///< P; rows of 64 bytes. Read as rows 32..63 of an operand.
+  bf16 kq[kTiles][2 * kKqHalf];        ///< [dk half][K rows 0..31, Q rows 32..63][64].
+  bf16 v[kValueTiles][2 * kTileHalf];  ///< [dv half][token][64].
+  bf16 w[kProducts][2 * kTileHalf];    ///< [dk half][token][64].
+  bf16 pt[kProducts][kStep * kStep];   ///< scale P T diag(beta); rows of 64 bytes.
+  bf16 t[kSolvers][kStep * kHalf];     ///< Row j: column j of E in bf16 (solver_warps.cuh),
+                                       ///< then column j of T diag(beta) in fp16.
+  bf16 o[2][2][kTileHalf];             ///< [buffer][dv half][token][64].
+  f16 p[kScores][kStep * kStep];       ///< P; rows of 64 bytes. Read as rows 32..63 of an operand.
   float a[kSolvers][kStep][kInverseLd];  ///< Row c: column c of A.
   float raw[kTiles][2][kStep][4];        ///< g, beta of four heads as loaded.
   StepGates gates[kTiles];
@@ -192,6 +195,6 @@ __device__ __forceinline__ void init_barriers(Shared &s) {
   barrier_init_fence();
 }
 
-}  // namespace gdn::cuda::sm90
+}  // namespace gdn::cuda::sm90::chunk_gated_delta_rule
 
 #endif  // GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_SHARED_CUH_

@@ -7,18 +7,18 @@
 // The solver warps: T = (I + A)^-1 in f32, a warp a step, kSolvers steps at a time. No product uses
 // the tensor cores, where it would queue behind those of the state.
 
-namespace gdn::cuda::sm90 {
+namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
 /// Eight rows of column `column` of E, in bf16, as `bits`.
 __device__ __forceinline__ void put_scaled(bf16 *tile, int column, int row, const uint32_t *bits) {
-  *reinterpret_cast<uint4 *>(tile + column * kHalf + (row ^ ((column & 7) * 8))) =
+  *reinterpret_cast<uint4 *>(tile + column * kHalf + (row ^ swizzle128(column))) =
       make_uint4(bits[0], bits[1], bits[2], bits[3]);
 }
 
 /// Eight rows of column `column` of T diag(beta), in fp16.
 __device__ __forceinline__ void put_plain(bf16 *tile, int column, int row, const float *x,
                                           float beta) {
-  *reinterpret_cast<uint4 *>(tile + column * kHalf + ((32 + row) ^ ((column & 7) * 8))) =
+  *reinterpret_cast<uint4 *>(tile + column * kHalf + ((32 + row) ^ swizzle128(column))) =
       make_uint4(pack2<f16>(beta * x[0], beta * x[1]), pack2<f16>(beta * x[2], beta * x[3]),
                  pack2<f16>(beta * x[4], beta * x[5]), pack2<f16>(beta * x[6], beta * x[7]));
 }
@@ -128,7 +128,7 @@ __device__ __forceinline__ void solve_step(Shared &s, StepGates &g, int warp, in
   if (correction.factor > 0.0F && lane >= correction.row) {
     // T's diagonal is 1.
     const float diagonal = lane == correction.row ? g.end[lane].x * g.beta[lane] : 0.0F;
-    tile[lane * kHalf + (correction.row ^ ((lane & 7) * 8))] =
+    tile[lane * kHalf + (correction.row ^ swizzle128(lane))] =
         from_float<bf16>(to_float(from_float<bf16>(diagonal)) + errors * correction.factor);
   }
   proxy_fence();
@@ -143,6 +143,6 @@ __device__ __forceinline__ void solve_steps(Shared &s, int warp, int lane, int t
   }
 }
 
-}  // namespace gdn::cuda::sm90
+}  // namespace gdn::cuda::sm90::chunk_gated_delta_rule
 
 #endif  // GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_SOLVER_WARPS_CUH_

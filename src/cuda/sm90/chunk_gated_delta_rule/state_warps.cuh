@@ -14,7 +14,7 @@
 // flight across the loop's end: otherwise ptxas injects waits (C7517) or serialises every wgmma
 // (C7514).
 
-namespace gdn::cuda::sm90 {
+namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
 struct StateWarps {
   const DeltaRule &p;
@@ -45,9 +45,9 @@ struct StateWarps {
   __device__ __forceinline__ void open_v(int rows) {
     wait(&s.v_full[value.i], value.phase);
     if (rows < kStep) {
-      bf16 *const v = s.v[value.i] + half * 2048;
+      bf16 *const v = s.v[value.i] + half * kTileHalf;
       if (lane >= rows) {
-        const int swizzle = (lane & 7) * 8;
+        const int swizzle = swizzle128(lane);
         *reinterpret_cast<uint4 *>(&v[lane * kHalf + ((warp * 16) ^ swizzle)]) =
             make_uint4(0, 0, 0, 0);
         *reinterpret_cast<uint4 *>(&v[lane * kHalf + ((warp * 16 + 8) ^ swizzle)]) =
@@ -65,12 +65,12 @@ struct StateWarps {
                                         float (&d)[32], uint32_t (&x)[8], bool past, Put put) {
     uint32_t vv[8];
     const StepGates &g = s.gates[tile.i];
-    const bf16 *const v = s.v[value.i] + half * 2048;
+    const bf16 *const v = s.v[value.i] + half * kTileHalf;
     const uint32_t kq = descriptor_base(s.kq[tile.i], 16);
     mma_fence();
 #pragma unroll
     for (int k = 0; k < 8; ++k) {
-      mma_rs_n64(d, left + 4 * k, descriptor128(kq, (k >> 2) * 8192 + (k & 3) * 32), k > 0);
+      mma_rs_n64(d, left + 4 * k, descriptor128(kq, (k >> 2) * kKqHalfBytes + (k & 3) * 32), k > 0);
     }
     mma_commit();
     put();
@@ -82,7 +82,7 @@ struct StateWarps {
       const int r = j * 16 + (lane & 7) + ((lane >> 4) & 1) * 8;
       const int c = warp * 16 + ((lane >> 3) & 1) * 8;
       uint32_t(&quad)[4] = *reinterpret_cast<uint32_t(*)[4]>(vv + 4 * j);
-      ldmatrix_trans(quad, &v[r * kHalf + (c ^ ((r & 7) * 8))]);
+      ldmatrix_trans(quad, &v[r * kHalf + (c ^ swizzle128(r))]);
     }
     float2 e[4];
 #pragma unroll
@@ -185,7 +185,7 @@ struct StateWarps {
 #pragma unroll
         for (int j = 0; j < 4; j += 2) {
           bf16 *const to = &o_tile[(j * 8 + (lane & 7) + (lane >> 4) * 8) * kHalf +
-                                   ((warp * 16 + ((lane >> 3) & 1) * 8) ^ ((lane & 7) * 8))];
+                                   ((warp * 16 + ((lane >> 3) & 1) * 8) ^ swizzle128(lane))];
           stmatrix_trans(to, o[2 * j], o[2 * j + 1], o[2 * j + 2], o[2 * j + 3]);
         }
         __syncwarp();
@@ -213,6 +213,6 @@ struct StateWarps {
   }
 };
 
-}  // namespace gdn::cuda::sm90
+}  // namespace gdn::cuda::sm90::chunk_gated_delta_rule
 
 #endif  // GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_STATE_WARPS_CUH_

@@ -1,9 +1,9 @@
-#ifndef GDN_CUDA_DEVICE_DIVISOR_CUH_
-#define GDN_CUDA_DEVICE_DIVISOR_CUH_
+#ifndef GDN_CUDA_SM80_DEVICE_DIVISOR_CUH_
+#define GDN_CUDA_SM80_DEVICE_DIVISOR_CUH_
 
 #include <cstdint>
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 
 /// Division of numbers below 2^31 by one that the host knows, 1 or more: a multiplication by
 /// ceil(2^shift / divisor). With shift = 31 + ceil(log2 divisor) the multiplier fits 32 bits and
@@ -24,6 +24,6 @@ struct Divisor {
   __host__ __device__ unsigned remainder(unsigned x) const { return x - quotient(x) * divisor; }
 };
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80
 
-#endif  // GDN_CUDA_DEVICE_DIVISOR_CUH_
+#endif  // GDN_CUDA_SM80_DEVICE_DIVISOR_CUH_

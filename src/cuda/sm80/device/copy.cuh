@@ -1,9 +1,9 @@
-#ifndef GDN_CUDA_DEVICE_COPY_CUH_
-#define GDN_CUDA_DEVICE_COPY_CUH_
+#ifndef GDN_CUDA_SM80_DEVICE_COPY_CUH_
+#define GDN_CUDA_SM80_DEVICE_COPY_CUH_
 
 #include "cuda/device/tile.cuh"
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 
 /// True if every row of the tensor starts on 16 bytes (its last stride is 1), so that 16-byte
 /// copies are legal. Decides how bytes move, never what is computed.
@@ -98,12 +98,12 @@ __device__ __forceinline__ void load_whole_tile(E *tile, int ld, const E *from, 
     return;
   }
   constexpr int kPer = 16 / static_cast<int>(sizeof(E)), kPieces = kColumns / kPer;
-  constexpr int kStep = kThreads / kPieces;
+  constexpr int kRowsAtOnce = kThreads / kPieces;
   const int row = thread / kPieces, column = thread % kPieces * kPer;
   const E *source = from + row * row_stride + column;
   E *const to = tile + row * ld + column;
 #pragma unroll
-  for (int r = 0; r < kRows; r += kStep, source += kStep * row_stride) {
+  for (int r = 0; r < kRows; r += kRowsAtOnce, source += kRowsAtOnce * row_stride) {
     copy_async16(to + r * ld, source);
   }
 }
@@ -134,6 +134,6 @@ __device__ __forceinline__ void store_tile(E *to, int64_t row_stride, const E *t
   }
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80
 
-#endif  // GDN_CUDA_DEVICE_COPY_CUH_
+#endif  // GDN_CUDA_SM80_DEVICE_COPY_CUH_

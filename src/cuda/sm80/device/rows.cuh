@@ -1,17 +1,20 @@
-#include "cuda/device/copy.cuh"
+#ifndef GDN_CUDA_SM80_DEVICE_ROWS_CUH_
+#define GDN_CUDA_SM80_DEVICE_ROWS_CUH_
+
+#include <type_traits>
+
 #include "cuda/device/functions.cuh"
 #include "cuda/launch.h"
-#include "cuda/operations.h"
+#include "cuda/sm80/device/copy.cuh"
 
-// l2norm and rms_norm_gated: 16 bytes a lane, sixteen lanes a row up to 128 columns and a warp a
-// row above. A thread has several short rows on their way at once, and the weight in registers for
-// all of them. The first columns of a row stay in registers between the sum and the result; what
-// lies behind is read again out of the cache.
+// Operations that divide rows by their norm: 16 bytes a lane, sixteen lanes a row up to 128 columns
+// and a warp a row above. A thread has several short rows on their way at once. The first columns
+// of a row stay in registers between the sum and the result; what lies behind is read again out of
+// the cache.
 
-namespace gdn::cuda {
-namespace {
+namespace gdn::cuda::sm80 {
 
-constexpr int kThreads = 256;
+constexpr int kRowThreads = 256;
 constexpr int kVector = 8;  ///< Neighbouring elements of a lane.
 
 /// How rows are dealt out. Decided by the width alone, so that a row's bits depend on nothing else.
@@ -21,7 +24,7 @@ struct Deal {
   static constexpr int kSpan = kLanes * kVector;  ///< Columns that the lanes take at once.
   static constexpr int kKept = kSpansKept;        ///< Spans kept in registers.
   static constexpr int kRows = kRowsAtOnce;       ///< Rows of a thread.
-  static constexpr int kRowsOfBlock = kThreads / kLanes * kRows;
+  static constexpr int kRowsOfBlock = kRowThreads / kLanes * kRows;
 };
 using ShortRows = Deal<16, 1, 4>;
 using LongRows = Deal<32, 2, 1>;
@@ -35,7 +38,7 @@ struct RowPlan {
 };
 
 /// True if the leading dimensions are one dimension with one stride.
-bool is_flat(const Tensor &t) {
+inline bool is_flat(const Tensor &t) {
   for (int i = 0; i < 3; ++i) {
     if (t.shape[i] > 1 && t.stride[i] != t.shape[i + 1] * t.stride[i + 1]) return false;
   }
@@ -43,7 +46,7 @@ bool is_flat(const Tensor &t) {
 }
 
 /// Offset of a row of a tensor that is not flat. Its divisions are kept out of the way of the rest.
-__device__ __noinline__ int64_t strided_offset(const Tensor &t, int64_t row) {
+static __device__ __noinline__ int64_t strided_offset(const Tensor &t, int64_t row) {
   const int64_t i3 = row % t.shape[3];
   row /= t.shape[3];
   const int64_t i2 = row % t.shape[2];
@@ -175,77 +178,14 @@ __device__ __forceinline__ void find_rows(E *(&rows)[D::kRows], const Tensor &t,
       static_cast<int64_t>(blockIdx.x) * D::kRowsOfBlock + threadIdx.x / D::kLanes;
 #pragma unroll
   for (int r = 0; r < D::kRows; ++r) {
-    const int64_t row = first + r * (kThreads / D::kLanes);
+    const int64_t row = first + r * (kRowThreads / D::kLanes);
     rows[r] = row < plan.rows && t.present() ? static_cast<E *>(t.data) + row_offset(t, plan, row)
                                              : nullptr;
   }
 }
 
-template <class D, class E, bool kWhole>
-__global__ void __launch_bounds__(kThreads)
-    l2norm_kernel(const __grid_constant__ L2Norm p, const __grid_constant__ RowPlan plan) {
-  const int64_t width = p.x.shape[4];
-  const E *x[D::kRows];
-  E *y[D::kRows];
-  find_rows<D>(x, p.x, plan);
-  find_rows<D>(y, p.y, plan);
-  normalize<D, kWhole>(
-      x, width, 1.0F, p.eps, [] {},
-      [&](int r, int64_t d, const float(&e)[kVector]) { store_row<kWhole>(y[r], e, d, width); });
-}
-
-template <class D, class E, bool kWhole>
-__global__ void __launch_bounds__(kThreads)
-    rms_norm_gated_kernel(const __grid_constant__ RmsNormGated p,
-                          const __grid_constant__ RowPlan plan) {
-  const int64_t width = p.x.shape[4];
-  const int first = static_cast<int>(threadIdx.x % D::kLanes) * kVector;
-  const E *x[D::kRows], *z[D::kRows];
-  E *y[D::kRows];
-  find_rows<D>(x, p.x, plan);
-  find_rows<D>(z, p.z, plan);
-  find_rows<D>(y, p.y, plan);
-  // Short rows: gates are on their way beside the elements, and the weight serves all rows.
-  constexpr bool kAhead = D::kRows > 1;
-  Eight<E, kWhole> gates[D::kRows];
-  float weight[kVector];
-  const auto load_weight = [&](int64_t d) {
-    uint32_t bits[kVector];
-#pragma unroll
-    for (int i = 0; i < kVector; ++i) {
-      const bool in = p.weight.present() && d + i < width;
-      bits[i] = in ? load_bits(p.weight, p.weight.offset(d + i)) : 0;
-    }
-#pragma unroll
-    for (int i = 0; i < kVector; ++i) {
-      weight[i] = p.weight.present() ? from_bits(p.weight.dtype, bits[i]) : 1.0F;
-    }
-  };
-  const auto load_ahead = [&] {
-    if constexpr (kAhead) {
-#pragma unroll
-      for (int r = 0; r < D::kRows; ++r) gates[r].load(z[r], first, z[r] != nullptr ? width : 0);
-      load_weight(first);
-    }
-  };
-  normalize<D, kWhole>(x, width, 1.0F / static_cast<float>(width), p.eps, load_ahead,
-                       [&](int r, int64_t d, float(&e)[kVector]) {
-                         if constexpr (!kAhead) {
-                           gates[r].load(z[r], d, z[r] != nullptr ? width : 0);
-                           load_weight(d);
-                         }
-                         float gate[kVector];
-                         gates[r].values(gate);
-#pragma unroll
-                         for (int i = 0; i < kVector; ++i) {
-                           e[i] *= weight[i];
-                           if (p.z.present()) e[i] *= silu(gate[i]);
-                         }
-                         store_row<kWhole>(y[r], e, d, width);
-                       });
-}
-
-RowPlan plan_rows(const Tensor &x, const Tensor &y, const Tensor *z) {
+/// z may be null.
+inline RowPlan plan_rows(const Tensor &x, const Tensor &y, const Tensor *z) {
   RowPlan plan;
   plan.rows = x.shape[0] * x.shape[1] * x.shape[2] * x.shape[3];
   plan.flat = is_flat(x) && is_flat(y) && (z == nullptr || is_flat(*z));
@@ -254,51 +194,22 @@ RowPlan plan_rows(const Tensor &x, const Tensor &y, const Tensor *z) {
   return plan;
 }
 
-template <class D, class E>
-Status launch_deal(const L2Norm &p, const Launch &l, const RowPlan &plan) {
-  const int64_t blocks = (plan.rows + D::kRowsOfBlock - 1) / D::kRowsOfBlock;
-  if (plan.whole) {
-    return launch<l2norm_kernel<D, E, true>>("l2norm", l, blocks, kThreads, 0, p, plan);
-  }
-  return launch<l2norm_kernel<D, E, false>>("l2norm", l, blocks, kThreads, 0, p, plan);
+/// Calls f(deal, element, whole, blocks) with how the rows of x are dealt out, an element of their
+/// type, RowPlan::whole as a constant, and the blocks that take them.
+template <class F>
+Status for_rows(const Tensor &x, const RowPlan &plan, F f) {
+  const auto with_deal = [&](auto deal, auto element) {
+    constexpr int64_t kRows = decltype(deal)::kRowsOfBlock;
+    const int64_t blocks = (plan.rows + kRows - 1) / kRows;
+    return plan.whole ? f(deal, element, std::true_type(), blocks)
+                      : f(deal, element, std::false_type(), blocks);
+  };
+  return for_type(x.dtype, [&](auto element) {
+    return x.shape[4] <= ShortRows::kSpan ? with_deal(ShortRows(), element)
+                                          : with_deal(LongRows(), element);
+  });
 }
 
-template <class D, class E>
-Status launch_deal(const RmsNormGated &p, const Launch &l, const RowPlan &plan) {
-  const int64_t blocks = (plan.rows + D::kRowsOfBlock - 1) / D::kRowsOfBlock;
-  const char *name = "rms_norm_gated";
-  if (plan.whole) {
-    return launch<rms_norm_gated_kernel<D, E, true>>(name, l, blocks, kThreads, 0, p, plan);
-  }
-  return launch<rms_norm_gated_kernel<D, E, false>>(name, l, blocks, kThreads, 0, p, plan);
-}
+}  // namespace gdn::cuda::sm80
 
-template <class E, class Problem>
-Status launch_rows(const Problem &p, const Launch &l, const RowPlan &plan) {
-  return p.x.shape[4] <= ShortRows::kSpan ? launch_deal<ShortRows, E>(p, l, plan)
-                                          : launch_deal<LongRows, E>(p, l, plan);
-}
-
-template <class Problem>
-Status launch_norm(const Problem &p, const Launch &l, const RowPlan &plan) {
-  switch (p.x.dtype) {
-    case DType::f32:
-      return launch_rows<float>(p, l, plan);
-    case DType::bf16:
-      return launch_rows<bf16>(p, l, plan);
-    default:
-      return launch_rows<f16>(p, l, plan);
-  }
-}
-
-}  // namespace
-
-Status l2norm(const L2Norm &p, const Launch &l) {
-  return launch_norm(p, l, plan_rows(p.x, p.y, nullptr));
-}
-
-Status rms_norm_gated(const RmsNormGated &p, const Launch &l) {
-  return launch_norm(p, l, plan_rows(p.x, p.y, p.z.present() ? &p.z : nullptr));
-}
-
-}  // namespace gdn::cuda
+#endif  // GDN_CUDA_SM80_DEVICE_ROWS_CUH_

@@ -1,5 +1,5 @@
-#ifndef GDN_CUDA_DEVICE_TAPS_CUH_
-#define GDN_CUDA_DEVICE_TAPS_CUH_
+#ifndef GDN_CUDA_SM80_DEVICE_TAPS_CUH_
+#define GDN_CUDA_SM80_DEVICE_TAPS_CUH_
 
 #include <type_traits>
 
@@ -8,7 +8,7 @@
 
 // The coefficients of a depthwise convolution.
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 
 /// The weights and the bias of a channel as they lie in memory.
 template <int kWidth>
@@ -92,6 +92,6 @@ __device__ __forceinline__ void push(float (&window)[kWidth], float x) {
   window[kWidth - 1] = x;
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80
 
-#endif  // GDN_CUDA_DEVICE_TAPS_CUH_
+#endif  // GDN_CUDA_SM80_DEVICE_TAPS_CUH_

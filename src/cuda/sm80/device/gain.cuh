@@ -1,5 +1,5 @@
-#ifndef GDN_CUDA_DEVICE_GAIN_CUH_
-#define GDN_CUDA_DEVICE_GAIN_CUH_
+#ifndef GDN_CUDA_SM80_DEVICE_GAIN_CUH_
+#define GDN_CUDA_SM80_DEVICE_GAIN_CUH_
 
 #include <type_traits>
 
@@ -8,7 +8,7 @@
 // fp16 alone: its exponent does not reach what decays and betas do. Operands of products carry
 // powers of two, which rounding does not see, and the results are multiplied by their inverses.
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 
 template <class E>
 constexpr bool kNarrowRange = std::is_same_v<E, f16>;
@@ -54,6 +54,6 @@ __device__ __forceinline__ void scale_all(float (&x)[kRows][kColumns], float fac
   }
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80
 
-#endif  // GDN_CUDA_DEVICE_GAIN_CUH_
+#endif  // GDN_CUDA_SM80_DEVICE_GAIN_CUH_

@@ -1,14 +1,14 @@
-#ifndef GDN_CUDA_DEVICE_STAGE_CUH_
-#define GDN_CUDA_DEVICE_STAGE_CUH_
+#ifndef GDN_CUDA_SM80_DEVICE_STAGE_CUH_
+#define GDN_CUDA_SM80_DEVICE_STAGE_CUH_
 
 #include <type_traits>
 
 #include "core/stages.h"
-#include "cuda/device/copy.cuh"
 #include "cuda/device/sequences.cuh"
 #include "cuda/launch.h"
+#include "cuda/sm80/device/copy.cuh"
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 
 // What the stage kernels share. In the products of a chunk with itself a warp owns 16 rows of the
 // chunk, so that a triangle of 16 x 16 tiles needs no exchange between warps.
@@ -49,9 +49,6 @@ __device__ __forceinline__ void multiply_triangle_row(float (&c)[kTiles][2][4], 
 __device__ __forceinline__ float cumsum_at(const Tensor &g, int64_t b, int64_t t, int64_t h) {
   return g.present() ? load_any(g, g.offset(b, t, h)) : 0.0F;
 }
-
-/// e^x for x <= 0.
-__device__ __forceinline__ float decay_of(float x) { return exp2_fast(x * kLog2E); }
 
 /// Fills c[0 .. chunk) with the cumulated decays of a chunk, 0 past its end.
 __device__ __forceinline__ void load_cumsum(float *c, const Tensor &g, const ChunkPlace &place,
@@ -99,22 +96,6 @@ Status for_tiles(int64_t chunk, F f) {
   }
 }
 
-/// Calls f with an E of the type that `dtype` names.
-template <class F>
-Status for_type(DType dtype, F f) {
-  switch (dtype) {
-    case DType::f32:
-      return f(float{});
-    case DType::bf16:
-      return f(bf16{});
-    default:
-      return f(f16{});
-  }
-}
+}  // namespace gdn::cuda::sm80
 
-/// GDN_UNSUPPORTED unless a head width is a multiple of 16 up to 256.
-Status check_width(const char *operation, const char *what, int64_t width);
-
-}  // namespace gdn::cuda
-
-#endif  // GDN_CUDA_DEVICE_STAGE_CUH_
+#endif  // GDN_CUDA_SM80_DEVICE_STAGE_CUH_

@@ -1,11 +1,11 @@
-#ifndef GDN_CUDA_DEVICE_STATE_PART_CUH_
-#define GDN_CUDA_DEVICE_STATE_PART_CUH_
+#ifndef GDN_CUDA_SM80_DEVICE_STATE_PART_CUH_
+#define GDN_CUDA_SM80_DEVICE_STATE_PART_CUH_
 
 #include <type_traits>
 
 #include "cuda/device/element.cuh"
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 
 constexpr int kPartThreads = 128;                        ///< Threads that share a part.
 constexpr int kPartGroups = 16;                          ///< Of rows.
@@ -283,6 +283,6 @@ class StatePart {
   float x_[kPacked ? 1 : kPieces][kVector];
 };
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80
 
-#endif  // GDN_CUDA_DEVICE_STATE_PART_CUH_
+#endif  // GDN_CUDA_SM80_DEVICE_STATE_PART_CUH_

@@ -1,14 +1,14 @@
-#ifndef GDN_CUDA_DEVICE_STATE_CUH_
-#define GDN_CUDA_DEVICE_STATE_CUH_
+#ifndef GDN_CUDA_SM80_DEVICE_STATE_CUH_
+#define GDN_CUDA_SM80_DEVICE_STATE_CUH_
 
 #include <type_traits>
 
 #include "cuda/device/element.cuh"
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 
 // A warp's part of a state: S^T for 16 value columns, as accumulator fragments s[j] with
-// s[j][e] = S[8 j + 2 (lane % 4) + e % 2, dv + lane / 4 + 8 (e / 2)].
+// s[j][e] = S[8 j + 2 (lane % 4) + e % 2, column + lane / 4 + 8 (e / 2)].
 
 /// Calls f(j, e, pointer) for each element, stepping from one pair of rows to the next.
 template <int kFragments, class S, class F>
@@ -28,9 +28,9 @@ __device__ __forceinline__ void for_each_element(S *p, const Tensor &t, int key_
 /// Calls f with a typed pointer to the first element of a lane's part in entry (slot, h) of a
 /// [.., HV, DK, DV] tensor.
 template <class F>
-__device__ __forceinline__ void with_state_pointer(const Tensor &t, int64_t slot, int64_t h, int dv,
-                                                   int lane, F f) {
-  const int64_t offset = t.offset(slot, h, (lane & 3) * 2, dv + (lane >> 2));
+__device__ __forceinline__ void with_state_pointer(const Tensor &t, int64_t slot, int64_t h,
+                                                   int column, int lane, F f) {
+  const int64_t offset = t.offset(slot, h, (lane & 3) * 2, column + (lane >> 2));
   if (t.dtype == DType::f32) {
     f(static_cast<float *>(t.data) + offset);
   } else if (t.dtype == DType::bf16) {
@@ -43,8 +43,8 @@ __device__ __forceinline__ void with_state_pointer(const Tensor &t, int64_t slot
 /// Reads the part from entry (slot, h).
 template <int kFragments>
 __device__ __forceinline__ void load_state(float (&s)[kFragments][4], const Tensor &t, int64_t slot,
-                                           int64_t h, int key_dim, int dv, int lane) {
-  with_state_pointer(t, slot, h, dv, lane, [&](auto *p) {
+                                           int64_t h, int key_dim, int column, int lane) {
+  with_state_pointer(t, slot, h, column, lane, [&](auto *p) {
     for_each_element<kFragments>(
         p, t, key_dim, [&](int j, int e, const auto *from) { s[j][e] = to_float(*from); });
   });
@@ -53,15 +53,15 @@ __device__ __forceinline__ void load_state(float (&s)[kFragments][4], const Tens
 /// Writes the part.
 template <int kFragments>
 __device__ __forceinline__ void store_state(const Tensor &t, const float (&s)[kFragments][4],
-                                            int64_t slot, int64_t h, int key_dim, int dv,
+                                            int64_t slot, int64_t h, int key_dim, int column,
                                             int lane) {
-  with_state_pointer(t, slot, h, dv, lane, [&](auto *p) {
+  with_state_pointer(t, slot, h, column, lane, [&](auto *p) {
     using S = std::remove_pointer_t<decltype(p)>;
     for_each_element<kFragments>(p, t, key_dim,
                                  [&](int j, int e, S *to) { *to = from_float<S>(s[j][e]); });
   });
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80
 
-#endif  // GDN_CUDA_DEVICE_STATE_CUH_
+#endif  // GDN_CUDA_SM80_DEVICE_STATE_CUH_
