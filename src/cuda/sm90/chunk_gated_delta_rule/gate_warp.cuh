@@ -63,7 +63,7 @@ __device__ __forceinline__ void gate_steps(const DeltaRule &p, const Plan &plan,
     g.beta_row[lane] = beta * norm_k;
     g.query_row[lane] = p.qk_l2norm ? c + __log2f(norm_q) : c;
     g.beta[lane] = beta;
-    g.end[lane].x = exp2_fast(last - c) * norm_k;
+    g.end[lane] = exp2_fast(last - c) * norm_k;
     if (lane == 31) g.decay = e;
     __syncwarp();
     arrive_warp(elect(), &s.kq_full[ring.i]);

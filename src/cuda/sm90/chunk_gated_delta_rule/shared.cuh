@@ -15,14 +15,15 @@ constexpr int kStep = 32;  ///< Tokens a step.
 constexpr int kDim = 128;  ///< DK and DV.
 constexpr int kThreads = 512;
 
-// Depths of the rings. They fill shared memory; the product warpgroup runs kLag steps behind itself
-// (W and P T of step n - kLag in the iteration of step n), which is what the solver needs.
+// Depths of the rings. They fill shared memory; K in fp16 is made kLag steps behind K K^T, when the
+// solver has made T.
 constexpr int kTiles = 7;       ///< K, Q tiles and gates.
 constexpr int kValueTiles = 4;  ///< V tiles.
-constexpr int kProducts = 2;    ///< W and P T.
-constexpr int kSolvers = 2;     ///< Solver warps, and buffers of A and T.
+constexpr int kKeys = 2;        ///< K in fp16.
+constexpr int kInverses = 3;    ///< T.
+constexpr int kSolvers = 2;     ///< Solver warps, and buffers of A.
 constexpr int kLag = 3;
-constexpr int kScores = kLag + 1;
+constexpr int kScores = kLag + kKeys;  ///< P.
 
 constexpr int kMaxSorted = 2048;  ///< Sequences that are taken longest first.
 
@@ -36,7 +37,7 @@ struct alignas(16) StepGates {
   float beta_row[kStep];     ///< beta r_k.
   float query_row[kStep];    ///< c + log2 r_q.
   float beta[kStep];
-  float2 end[kStep];  ///< x: 2^(c_last - c) r_k; y: |k|, which the solver fills in.
+  float end[kStep];  ///< 2^(c_last - c) r_k.
   float decay;        ///< 2^c_last.
   int valid;          ///< Tokens of the step.
   int token;          ///< The first.
@@ -46,13 +47,11 @@ struct alignas(16) StepGates {
 struct Shared {
   bf16 kq[kTiles][2 * 64 * kHalf];         ///< [dk half][K rows 0..31, Q rows 32..63][64].
   bf16 v[kValueTiles][2 * kStep * kHalf];  ///< [dv half][token][64].
-  bf16 w[kProducts][2 * kStep * kHalf];    ///< [dk half][token][64].
-  bf16 pt[kProducts][kStep * kStep];       ///< scale P T diag(beta); rows of 64 bytes.
-  bf16 t[kSolvers][kStep * kHalf];         ///< Row j: column j of E in bf16 (solver.cuh),
-                                           ///< then column j of T diag(beta) in fp16.
+  f16 k[kKeys][2 * kStep * kHalf];         ///< [dk half][token][64].
+  f16 t[kInverses][2][kStep * kStep];      ///< [high or low part][j]: column j of T diag(beta).
   bf16 o[2][2][kStep * kHalf];             ///< [buffer][dv half][token][64].
-  f16 p[kScores][kStep * kStep];  ///< P; rows of 64 bytes. Read as rows 32..63 of an operand.
-  float a[kSolvers][kStep][kInverseLd];  ///< Row c: column c of A.
+  f16 p[kScores][kStep * kStep];           ///< scale P; rows of 64 bytes.
+  float a[kSolvers][kStep][kInverseLd];    ///< Row c: column c of A.
   float raw[kTiles][2][kStep][4];        ///< g, beta of four heads as loaded.
   StepGates gates[kTiles];
   uint64_t tile_full[kTiles];  ///< K and Q have landed (under l2norm only).
@@ -60,14 +59,16 @@ struct Shared {
   uint64_t kq_full[kTiles];    ///< K, Q and gates are there.
   uint64_t done[kTiles];       ///< The state has used the step's tiles, O is written.
   uint64_t v_full[kValueTiles], v_empty[kValueTiles];
-  uint64_t a_full[kSolvers], a_empty[kSolvers], t_full[kSolvers], t_empty[kSolvers];
-  uint64_t w_full[kProducts];
+  uint64_t a_full[kSolvers], a_empty[kSolvers];
+  uint64_t t_full[kInverses];
+  uint64_t k_full[kKeys];  ///< K in fp16 and P are there.
   uint64_t o_empty[2];
   int total;                   ///< Steps of this block.
   uint16_t order[kMaxSorted];  ///< Sequences, longest first.
 };
 
 constexpr size_t kSharedBytes = sizeof(Shared) + 1024;  ///< With room to align.
+static_assert(kSharedBytes <= 227 * 1024);
 
 /// What follows from shapes, strides and alignment.
 struct Plan {
@@ -184,10 +185,9 @@ __device__ __forceinline__ void init_barriers(Shared &s) {
   for (int i = 0; i < kSolvers; ++i) {
     barrier_init_warps(&s.a_full[i], 2);
     barrier_init_warps(&s.a_empty[i], 1);
-    barrier_init_warps(&s.t_full[i], 1);
-    barrier_init_warps(&s.t_empty[i], 4);
   }
-  for (int i = 0; i < kProducts; ++i) barrier_init_warps(&s.w_full[i], 4);
+  for (int i = 0; i < kInverses; ++i) barrier_init_warps(&s.t_full[i], 1);
+  for (int i = 0; i < kKeys; ++i) barrier_init_warps(&s.k_full[i], 4);
   for (int i = 0; i < 2; ++i) barrier_init_warps(&s.o_empty[i], 1);
   barrier_init_fence();
 }

@@ -5,11 +5,11 @@
 
 // A state warpgroup: S^T for 64 value columns in the accumulators of its 128 threads. A step is
 //
-//     [U, Q S] = S^T [K; Q]^T      one chain of eight products of 64 x 64
+//     [U, Q S] = S^T [K; Q]^T      one chain of eight products of 64 x 64, bf16
 //     X = V - 2^c U
-//     S^T <- 2^{c_last} S^T + X^T W         O^T = scale 2^c (Q S)^T + X^T (scale P T diag(beta))^T
+//     V' = T diag(beta) X          fp16, T in two parts
+//     S^T <- 2^{c_last} S^T + (2^{c_last - c} V')^T K         O^T = scale 2^c (Q S)^T + V'^T (scale P)^T
 //
-// in which the second line of products waits for W of this step, made ahead, and for X alone.
 // Barriers are waited for and branches taken only while no wgmma is in flight, and nothing is in
 // flight across the loop's end: otherwise ptxas injects waits (C7517) or serialises every wgmma
 // (C7514).
@@ -25,7 +25,9 @@ struct StateWarps {
   const int cl = (lane & 3) * 2;
   Ring<kTiles> tile;
   Ring<kValueTiles> value;
-  Ring<kProducts> w_ring;
+  Ring<kInverses> t_ring;
+  Ring<kKeys> k_ring;
+  Ring<kScores> p_ring;
   Ring<2> o_ring;
 
   __device__ __forceinline__ int64_t state_offset(const Tensor &t, int64_t entry, int head) const {
@@ -57,7 +59,7 @@ struct StateWarps {
     }
   }
 
-  /// From S (left: rounded, as left operand): x = X^T as left operand, d[16 ..] = (Q S)^T, and
+  /// From S (left: rounded, as left operand): x = X^T in fp16 as left operand, d[16 ..] = (Q S)^T, and
   /// S <- 2^{c_last} S unless this is past the last step. In between, put() stores the last step's
   /// O.
   template <class Put>
@@ -92,9 +94,33 @@ struct StateWarps {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       const float2 a = unpack2<bf16>(vv[2 * j]), b = unpack2<bf16>(vv[2 * j + 1]);
-      x[2 * j] = pack2<bf16>(a.x - e[j].x * d[4 * j], a.y - e[j].y * d[4 * j + 1]);
-      x[2 * j + 1] = pack2<bf16>(b.x - e[j].x * d[4 * j + 2], b.y - e[j].y * d[4 * j + 3]);
+      x[2 * j] = pack2<f16>(a.x - e[j].x * d[4 * j], a.y - e[j].y * d[4 * j + 1]);
+      x[2 * j + 1] = pack2<f16>(b.x - e[j].x * d[4 * j + 2], b.y - e[j].y * d[4 * j + 3]);
     }
+  }
+
+  /// From X in x: V' in fp16 in x and V' 2^{c_last - c} in update, both left operands.
+  __device__ __forceinline__ void solve(float (&y)[16], uint32_t (&x)[8], uint32_t (&update)[8],
+                                        const StepGates &g) const {
+    const uint32_t t = descriptor_base(s.t[t_ring.i], 16);
+    mma_fence();
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      mma_rs_n32_f16<true>(y, x + 4 * (k & 1), descriptor64(t, k * 1024), k > 0);
+    }
+    mma_commit();
+    float2 end[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) end[j] = *reinterpret_cast<const float2 *>(&g.end[j * 8 + cl]);
+    mma_wait<0>();
+    pin(y);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      update[2 * j] = pack2<f16>(end[j].x * y[4 * j], end[j].y * y[4 * j + 1]);
+      update[2 * j + 1] = pack2<f16>(end[j].x * y[4 * j + 2], end[j].y * y[4 * j + 3]);
+    }
+#pragma unroll
+    for (int i = 0; i < 8; ++i) x[i] = pack2<f16>(y[2 * i], y[2 * i + 1]);
   }
 
   /// Zeros to the o of a skipped sequence.
@@ -108,7 +134,7 @@ struct StateWarps {
 
   __device__ __forceinline__ void run_item(const Item &item) {
     float state[64], d[32], y[16];
-    uint32_t x[8], left[32];
+    uint32_t x[8], update[8], left[32];
 #pragma unroll
     for (int i = 0; i < 64; ++i) state[i] = 0.0F;
     const Tensor &from = p.initial_state;
@@ -130,35 +156,39 @@ struct StateWarps {
     }
     const bool any = left_tokens > 0;
     if (any) {
-      wait(&s.w_full[w_ring.i], w_ring.phase);
       open_v(left_tokens);
+      wait(&s.k_full[k_ring.i], k_ring.phase);  // It comes after the next step's tile.
 #pragma unroll
       for (int i = 0; i < 32; ++i) left[i] = pack2<bf16>(state[2 * i], state[2 * i + 1]);
       front(state, left, d, x, false, [] {});
       arrive_warp(lane == 0, &s.v_empty[value.i]);
     }
     for (; left_tokens > 0; left_tokens -= kStep) {
-      const uint32_t pt = descriptor_base(s.pt[w_ring.i], 16);
-      const uint32_t w = descriptor_base(s.w[w_ring.i], 4096);
+      const uint32_t p_tile = descriptor_base(s.p[p_ring.i], 16);
+      const uint32_t k_tile = descriptor_base(s.k[k_ring.i], 4096);
       bf16 *const o_tile = s.o[o_ring.i][half];
       uint64_t *const done = &s.done[tile.i];
       const StepGates &g = s.gates[tile.i];
       const bool more = left_tokens > kStep;
       wait(&s.o_empty[o_ring.i], o_ring.phase ^ 1);
       o_ring.next();
-      wait(&s.w_full[w_ring.i], w_ring.phase);  // W of a step comes after the next step's tile.
-      w_ring.next();
+      wait(&s.t_full[t_ring.i], t_ring.phase);
+      wait(&s.k_full[k_ring.i], k_ring.phase);
       if (more) {
         tile.next();
         value.next();
         open_v(left_tokens - kStep);
       }
+      solve(y, x, update, g);
+      t_ring.next();
+      k_ring.next();
+      p_ring.next();
       mma_fence();
 #pragma unroll
-      for (int k = 0; k < 2; ++k) mma_rs_n128(state, x + 4 * k, descriptor128(w, k * 2048));
+      for (int k = 0; k < 2; ++k) mma_rs_n128_f16(state, update + 4 * k, descriptor128(k_tile, k * 2048));
       mma_commit();
 #pragma unroll
-      for (int k = 0; k < 2; ++k) mma_rs_n32(y, x + 4 * k, descriptor64(pt, k * 32), k > 0);
+      for (int k = 0; k < 2; ++k) mma_rs_n32_f16<false>(y, x + 4 * k, descriptor64(p_tile, k * 32), k > 0);
       mma_commit();
       mma_wait<1>();
       pin(state);
