@@ -34,17 +34,18 @@ struct LoadWarp {
   Ring<kValueTiles> value;
   int value_gates = 0;            ///< Gates of the step whose V is loaded next.
   int o_buffer = 0, o_gates = 0;  ///< Of the step whose O is stored next.
+  Ring<kInverses> o_ready;        ///< Of the step that gets room for its O next.
 
-  /// Stores O of step m, first handing back the buffer of the step before.
-  __device__ __forceinline__ void store_o(int m) {
+  __device__ __forceinline__ void give_o() {
+    arrive_warp(elect(), &s.ready[o_ready.i]);
+    o_ready.next();
+  }
+
+  /// Stores O of a step; wait_o() hands its buffer back.
+  __device__ __forceinline__ void store_o() {
     proxy_fence();  // The state warps wrote the tile by ordinary stores.
     const StepGates &g = s.gates[o_gates];
     const int rows = g.valid, token = g.token, head = g.head, batch = g.batch;
-    if (m > 0) {
-      const bool leader = elect();
-      if (leader) tma_store_wait_read();
-      arrive_warp(leader, &s.o_empty[o_buffer ^ 1]);
-    }
     if (plan.tma_o && rows == kStep) {
       if (elect()) {
         tma_store(&maps.o, token, 0, head, batch, s.o[o_buffer]);
@@ -68,8 +69,13 @@ struct LoadWarp {
     if (++o_gates == kTiles) o_gates = 0;
   }
 
+  __device__ __forceinline__ void wait_o() {
+    if (elect()) tma_store_wait_read();
+    __syncwarp();
+    give_o();
+  }
+
   __device__ __forceinline__ void load_v() {
-    wait(&s.v_empty[value.i], value.phase ^ 1);
     const StepGates &g = s.gates[value_gates];
     if (plan.tma_v) {
       if (elect()) {
@@ -123,12 +129,14 @@ struct LoadWarp {
     Walk walk;
     bool live = walk.open(p, plan, s);
     int n = 0;
+    give_o();
+    give_o();
     while (live) {
       const int token = walk.begin + walk.step * kStep, batch = walk.batch, head = walk.head;
       const int key_head = walk.key_head, valid = min(kStep, walk.length - walk.step * kStep);
       live = walk.next(p, plan, s);
       wait(&s.done[tile.i], tile.phase ^ 1);
-      if (n >= kTiles) store_o(n - kTiles);
+      if (n >= kTiles) store_o();
       StepGates &g = s.gates[tile.i];
       if (elect()) {
         g.valid = valid;
@@ -147,14 +155,16 @@ struct LoadWarp {
       load_kq(batch, token, key_head, valid);
       tile.next();
       ++n;
-      if (n > kBehind) load_v();
+      if (n > kBehind) load_v();  // Its place is that of a step whose O has been stored.
+      if (n > kTiles) wait_o();
     }
     for (int i = n; i < n + kTiles; ++i) {
       if (i >= kTiles) {
         wait(&s.done[o_gates], ((i - kTiles) / kTiles) & 1);
-        store_o(i - kTiles);
+        store_o();
       }
       if (i >= kBehind && i - kBehind < n) load_v();
+      if (i >= kTiles) wait_o();
     }
     if (elect()) tma_store_wait();
   }

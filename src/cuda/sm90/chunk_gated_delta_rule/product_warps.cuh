@@ -20,8 +20,11 @@ struct ProductWarps {
   const int warp, lane;
   const int cl = (lane & 3) * 2;                 // First column of a pair of accumulators.
   const int r0 = (warp & 1) * 16 + (lane >> 2);  // Row of the first two accumulators.
-  // Step n of K, Q, gates; step m = n - kLag; step m - kKeys, whose K the state must have used.
-  Ring<kTiles> new_tile, old_tile, used_tile;
+  // Step n of K, Q, gates; step m = n - kLag; step m - kKeys, whose K the state must have used; the
+  // step whose V is waited for.
+  Ring<kTiles> new_tile, old_tile, used_tile, value_tile;
+  Ring<kValueTiles> value;
+  Ring<kInverses> ready;
   Ring<kSolvers> a_ring;
   Ring<kScores> p_ring;
   Ring<kKeys> k_ring;
@@ -53,6 +56,22 @@ struct ProductWarps {
       proxy_fence();
       named_barrier(3, 128);
     }
+  }
+
+  /// Waits for the next V and clears its rows past the sequence.
+  __device__ __forceinline__ void wait_value() {
+    wait(&s.v_full[value.i], value.phase);
+    const int valid = s.gates[value_tile.i].valid;
+    if (valid < kStep) {
+#pragma unroll 1
+      for (int i = opaque(warp * 32 + lane); i < 2 * kStep * 8; i += 128) {
+        if (((i >> 3) & 31) >= valid) {
+          *reinterpret_cast<uint4 *>(&s.v[value.i][i * 8]) = make_uint4(0, 0, 0, 0);
+        }
+      }
+    }
+    value.next();
+    value_tile.next();
   }
 
   __device__ __forceinline__ void wait_tile() {
@@ -147,11 +166,12 @@ struct ProductWarps {
     p_ring.next();
   }
 
-  /// K in fp16 and P of the old step to the state.
+  /// K in fp16 and P of the old step and V of the one after it to the state.
   __device__ __forceinline__ void publish() {
     proxy_fence();
     __syncwarp();
-    arrive_warp(lane == 0, &s.k_full[k_ring.i]);
+    arrive_warp(lane == 0, &s.ready[ready.i]);
+    ready.next();
     k_ring.next();
     old_tile.next();
   }
@@ -175,8 +195,10 @@ struct ProductWarps {
       decay(kq);
       put_masked(kq);
     }
+    if (total > 0) wait_value();
     for (; n < total; ++n) {
       wait_used(n);
+      wait_value();
       wait_tile();
       mma_fence();
       issue_kq(kq);
@@ -190,6 +212,7 @@ struct ProductWarps {
     for (; n < total + kLag; ++n) {
       if (n < kLag) continue;
       wait_used(n);
+      if (n - kLag + 1 < total) wait_value();
       convert_keys();
       publish();
     }

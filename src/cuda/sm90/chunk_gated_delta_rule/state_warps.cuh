@@ -25,10 +25,10 @@ struct StateWarps {
   const int cl = (lane & 3) * 2;
   Ring<kTiles> tile;
   Ring<kValueTiles> value;
-  Ring<kInverses> t_ring;
+  Ring<kInverses> ready;
   Ring<kKeys> k_ring;
   Ring<kScores> p_ring;
-  Ring<2> o_ring;
+  int o_buffer = 0;
 
   __device__ __forceinline__ int64_t state_offset(const Tensor &t, int64_t entry, int head) const {
     return t.offset(entry, head, cl, half * 64 + warp * 16 + (lane >> 2));
@@ -43,31 +43,8 @@ struct StateWarps {
     }
   }
 
-  /// Waits for V of the step at the rings' place and clears its rows past the sequence.
-  __device__ __forceinline__ void open_v(int rows) {
-    wait(&s.v_full[value.i], value.phase);
-    if (rows < kStep) {
-      bf16 *const v = s.v[value.i] + half * 2048;
-      if (lane >= rows) {
-        const int swizzle = (lane & 7) * 8;
-        *reinterpret_cast<uint4 *>(&v[lane * kHalf + ((warp * 16) ^ swizzle)]) =
-            make_uint4(0, 0, 0, 0);
-        *reinterpret_cast<uint4 *>(&v[lane * kHalf + ((warp * 16 + 8) ^ swizzle)]) =
-            make_uint4(0, 0, 0, 0);
-      }
-      __syncwarp();
-    }
-  }
-
-  /// From S (left: rounded, as left operand): x = X^T in fp16 as left operand, d[16 ..] = (Q S)^T, and
-  /// S <- 2^{c_last} S unless this is past the last step. In between, put() stores the last step's
-  /// O.
-  template <class Put>
-  __device__ __forceinline__ void front(float (&state)[64], const uint32_t (&left)[32],
-                                        float (&d)[32], uint32_t (&x)[8], bool past, Put put) {
-    uint32_t vv[8];
-    const StepGates &g = s.gates[tile.i];
-    const bf16 *const v = s.v[value.i] + half * 2048;
+  /// [U, Q S] of the step at the rings' place from S, rounded, in left.
+  __device__ __forceinline__ void issue_front(float (&d)[32], const uint32_t (&left)[32]) const {
     const uint32_t kq = descriptor_base(s.kq[tile.i], 16);
     mma_fence();
 #pragma unroll
@@ -75,10 +52,15 @@ struct StateWarps {
       mma_rs_n64(d, left + 4 * k, descriptor128(kq, (k >> 2) * 8192 + (k & 3) * 32), k > 0);
     }
     mma_commit();
-    put();
-    const float decay = past ? 1.0F : g.decay;
-#pragma unroll
-    for (int i = 0; i < 64; ++i) state[i] *= decay;
+  }
+
+  /// While issue_front() is in flight: S <- 2^{c_last} S unless this is past the last step. Then
+  /// x = X^T in fp16 as left operand, d[16 ..] = (Q S)^T.
+  __device__ __forceinline__ void finish_front(float (&state)[64], float (&d)[32],
+                                               uint32_t (&x)[8], bool past) const {
+    uint32_t vv[8];
+    const StepGates &g = s.gates[tile.i];
+    const bf16 *const v = s.v[value.i] + half * 2048;
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
       const int r = j * 16 + (lane & 7) + ((lane >> 4) & 1) * 8;
@@ -89,6 +71,10 @@ struct StateWarps {
     float2 e[4];
 #pragma unroll
     for (int j = 0; j < 4; ++j) e[j] = *reinterpret_cast<const float2 *>(&g.key_decay[j * 8 + cl]);
+    const float decay = past ? 1.0F : g.decay;
+#pragma unroll
+    for (int i = 0; i < 64; ++i) state[i] *= decay;
+    pin(state);  // Here, not behind the wait.
     mma_wait<0>();
     pin(d);
 #pragma unroll
@@ -99,28 +85,37 @@ struct StateWarps {
     }
   }
 
-  /// From X in x: V' in fp16 in x and V' 2^{c_last - c} in update, both left operands.
-  __device__ __forceinline__ void solve(float (&y)[16], uint32_t (&x)[8], uint32_t (&update)[8],
+  /// From X in x and (Q S)^T in d[16 ..]: z = V'^T, y = scale 2^c (Q S)^T.
+  __device__ __forceinline__ void solve(float (&z)[16], float (&y)[16], const uint32_t (&x)[8],
+                                        const float (&d)[32], float2 (&end)[4],
                                         const StepGates &g) const {
-    const uint32_t t = descriptor_base(s.t[t_ring.i], 16);
+    const uint32_t t = descriptor_base(s.t[ready.i], 16);
     mma_fence();
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
-      mma_rs_n32_f16<true>(y, x + 4 * (k & 1), descriptor64(t, k * 1024), k > 0);
+      mma_rs_n32_f16<true>(z, x + 4 * (k & 1), descriptor64(t, k * 1024), k > 0);
     }
     mma_commit();
-    float2 end[4];
 #pragma unroll
     for (int j = 0; j < 4; ++j) end[j] = *reinterpret_cast<const float2 *>(&g.end[j * 8 + cl]);
-    mma_wait<0>();
-    pin(y);
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      update[2 * j] = pack2<f16>(end[j].x * y[4 * j], end[j].y * y[4 * j + 1]);
-      update[2 * j + 1] = pack2<f16>(end[j].x * y[4 * j + 2], end[j].y * y[4 * j + 3]);
+      const float2 e = *reinterpret_cast<const float2 *>(&g.query_decay[j * 8 + cl]);
+      y[4 * j] = e.x * d[16 + 4 * j];
+      y[4 * j + 1] = e.y * d[16 + 4 * j + 1];
+      y[4 * j + 2] = e.x * d[16 + 4 * j + 2];
+      y[4 * j + 3] = e.y * d[16 + 4 * j + 3];
     }
+    mma_wait<0>();
+    pin(z);
+    pin(y);
+  }
+
+  /// S^T in bf16 as left operand.
+  static __device__ __forceinline__ void round_state(uint32_t (&left)[32],
+                                                     const float (&state)[64]) {
 #pragma unroll
-    for (int i = 0; i < 8; ++i) x[i] = pack2<f16>(y[2 * i], y[2 * i + 1]);
+    for (int i = 0; i < 32; ++i) left[i] = pack2<bf16>(state[2 * i], state[2 * i + 1]);
   }
 
   /// Zeros to the o of a skipped sequence.
@@ -133,8 +128,8 @@ struct StateWarps {
   }
 
   __device__ __forceinline__ void run_item(const Item &item) {
-    float state[64], d[32], y[16];
-    uint32_t x[8], update[8], left[32];
+    float state[64], d[32], y[16], z[16];
+    uint32_t x[8], left[32];
 #pragma unroll
     for (int i = 0; i < 64; ++i) state[i] = 0.0F;
     const Tensor &from = p.initial_state;
@@ -155,77 +150,80 @@ struct StateWarps {
       checkpoint = units_before(p.sequences, item.sequence, p.checkpoint_every, false, lane);
     }
     const bool any = left_tokens > 0;
+    bool is_ready = false;  // Asked while products are in flight, so that the answer costs nothing.
     if (any) {
-      open_v(left_tokens);
-      wait(&s.k_full[k_ring.i], k_ring.phase);  // It comes after the next step's tile.
-#pragma unroll
-      for (int i = 0; i < 32; ++i) left[i] = pack2<bf16>(state[2 * i], state[2 * i + 1]);
-      front(state, left, d, x, false, [] {});
-      arrive_warp(lane == 0, &s.v_empty[value.i]);
+      wait(&s.ready[ready.i], ready.phase);  // It comes after the tiles of the next step.
+      is_ready = true;
+      round_state(left, state);
+      issue_front(d, left);
+      finish_front(state, d, x, false);
     }
     for (; left_tokens > 0; left_tokens -= kStep) {
       const uint32_t p_tile = descriptor_base(s.p[p_ring.i], 16);
       const uint32_t k_tile = descriptor_base(s.k[k_ring.i], 4096);
-      bf16 *const o_tile = s.o[o_ring.i][half];
+      bf16 *const o_tile = s.o[o_buffer][half];
       uint64_t *const done = &s.done[tile.i];
       const StepGates &g = s.gates[tile.i];
       const bool more = left_tokens > kStep;
-      wait(&s.o_empty[o_ring.i], o_ring.phase ^ 1);
-      o_ring.next();
-      wait(&s.t_full[t_ring.i], t_ring.phase);
-      wait(&s.k_full[k_ring.i], k_ring.phase);
-      if (more) {
-        tile.next();
-        value.next();
-        open_v(left_tokens - kStep);
-      }
-      solve(y, x, update, g);
-      t_ring.next();
+      float2 end[4];
+      if (!is_ready) wait(&s.ready[ready.i], ready.phase);
+      solve(z, y, x, d, end, g);
+      ready.next();
       k_ring.next();
       p_ring.next();
-      mma_fence();
-#pragma unroll
-      for (int k = 0; k < 2; ++k) mma_rs_n128_f16(state, update + 4 * k, descriptor128(k_tile, k * 2048));
-      mma_commit();
-#pragma unroll
-      for (int k = 0; k < 2; ++k) mma_rs_n32_f16<false>(y, x + 4 * k, descriptor64(p_tile, k * 32), k > 0);
-      mma_commit();
-      mma_wait<1>();
-      pin(state);
-#pragma unroll
-      for (int i = 0; i < 32; ++i) left[i] = pack2<bf16>(state[2 * i], state[2 * i + 1]);
-      mma_wait<0>();
-      pin(y);
-      uint32_t o[8];
+      o_buffer ^= 1;
+      tile.next();
+      value.next();
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        const float2 e = *reinterpret_cast<const float2 *>(&g.query_decay[j * 8 + cl]);
-        const float *const qs = d + 16 + 4 * j;
-        o[2 * j] = pack2<bf16>(y[4 * j] + e.x * qs[0], y[4 * j + 1] + e.y * qs[1]);
-        o[2 * j + 1] = pack2<bf16>(y[4 * j + 2] + e.x * qs[2], y[4 * j + 3] + e.y * qs[3]);
+        x[2 * j] = pack2<f16>(end[j].x * z[4 * j], end[j].y * z[4 * j + 1]);
+        x[2 * j + 1] = pack2<f16>(end[j].x * z[4 * j + 2], end[j].y * z[4 * j + 3]);
       }
+      mma_fence();
+#pragma unroll
+      for (int k = 0; k < 2; ++k) {
+        mma_rs_n128_f16(state, x + 4 * k, descriptor128(k_tile, k * 2048));
+      }
+      mma_commit();
+      uint32_t o[8];
+#pragma unroll
+      for (int i = 0; i < 8; ++i) o[i] = pack2<f16>(z[2 * i], z[2 * i + 1]);
+      mma_fence();
+#pragma unroll
+      for (int k = 0; k < 2; ++k) {
+        mma_rs_n32_f16<false>(y, o + 4 * k, descriptor64(p_tile, k * 32), true);
+      }
+      mma_commit();
+      is_ready = is_over(&s.ready[ready.i], ready.phase);
+      mma_wait<1>();
+      pin(state);
+      round_state(left, state);
+      issue_front(d, left);
+      mma_wait<1>();
+      pin(y);
+#pragma unroll
+      for (int i = 0; i < 8; ++i) o[i] = pack2<bf16>(y[2 * i], y[2 * i + 1]);
+#pragma unroll
+      for (int j = 0; j < 4; j += 2) {
+        bf16 *const to = &o_tile[(j * 8 + (lane & 7) + (lane >> 4) * 8) * kHalf +
+                                 ((warp * 16 + ((lane >> 3) & 1) * 8) ^ ((lane & 7) * 8))];
+        stmatrix_trans(to, o[2 * j], o[2 * j + 1], o[2 * j + 2], o[2 * j + 3]);
+      }
+      __syncwarp();
+      arrive_if(kEveryLaneArrives || lane == 0, done);
+      finish_front(state, d, x, !more || until == 1);
       if (--until == 0) {
         until = every;
         if (left_tokens >= kStep && checkpoint < p.checkpoints.shape[0]) {
           write(p.checkpoints, checkpoint, head, state);
         }
         ++checkpoint;
-      }
-      front(state, left, d, x, !more, [&] {
+        if (more) {
+          const float decay = s.gates[tile.i].decay;
 #pragma unroll
-        for (int j = 0; j < 4; j += 2) {
-          bf16 *const to = &o_tile[(j * 8 + (lane & 7) + (lane >> 4) * 8) * kHalf +
-                                   ((warp * 16 + ((lane >> 3) & 1) * 8) ^ ((lane & 7) * 8))];
-          stmatrix_trans(to, o[2 * j], o[2 * j + 1], o[2 * j + 2], o[2 * j + 3]);
+          for (int i = 0; i < 64; ++i) state[i] *= decay;
         }
-        __syncwarp();
-        arrive_if(kEveryLaneArrives || lane == 0, done);
-      });
-      if (more) arrive_warp(lane == 0, &s.v_empty[value.i]);
-    }
-    if (any) {
-      tile.next();
-      value.next();
+      }
     }
     const Tensor &to = p.state_indices.present ? p.initial_state : p.final_state;
     if (to.present()) write(to, item.slot, head, state);

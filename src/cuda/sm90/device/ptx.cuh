@@ -77,6 +77,17 @@ __device__ __forceinline__ void wait(uint64_t *b, int parity) {
       "r"(parity)
       : "memory");
 }
+/// Whether a wait would be over at once; straight code, so that it may stand beside a wgmma in
+/// flight.
+__device__ __forceinline__ bool is_over(uint64_t *b, int parity) {
+  uint32_t over;
+  asm volatile(
+      "{.reg .pred p; mbarrier.test_wait.parity.shared.b64 p, [%1], %2; selp.u32 %0, 1, 0, p;}"
+      : "=r"(over)
+      : "r"(shared_address(b)), "r"(parity)
+      : "memory");
+  return over != 0;
+}
 
 // ---- TMA ----
 
