@@ -31,17 +31,19 @@ struct LoadWarp {
   Shared &s;
   const int lane;
   Ring<kTiles> tile;
-  Ring<kValueTiles> value;
-  int value_gates = 0;            ///< Gates of the step whose V is loaded next.
-  int o_buffer = 0, o_gates = 0;  ///< Of the step whose O is stored next.
-  Ring<kInverses> o_ready;        ///< Of the step that gets room for its O next.
+  int value = 0, value_gates = 0;  ///< Place and gates of the V that is loaded next.
+  int o_buffer = 0, o_gates = 0;   ///< Of the step whose O is stored next.
+  Ring<kReady> given, v_ready;     ///< Steps that are given room for O, and V of the next one.
 
-  __device__ __forceinline__ void give_o() {
-    arrive_warp(elect(), &s.ready[o_ready.i]);
-    o_ready.next();
+  /// Tells the state that a step has room for its O and that V of the next one is on its way.
+  __device__ __forceinline__ void give(bool stored) {
+    const bool leader = elect();
+    if (leader && stored) tma_store_wait_read();
+    arrive_warp(leader, &s.ready[given.i]);
+    given.next();
   }
 
-  /// Stores O of a step; wait_o() hands its buffer back.
+  /// Stores O of a step.
   __device__ __forceinline__ void store_o() {
     proxy_fence();  // The state warps wrote the tile by ordinary stores.
     const StepGates &g = s.gates[o_gates];
@@ -69,28 +71,25 @@ struct LoadWarp {
     if (++o_gates == kTiles) o_gates = 0;
   }
 
-  __device__ __forceinline__ void wait_o() {
-    if (elect()) tma_store_wait_read();
-    __syncwarp();
-    give_o();
-  }
-
-  __device__ __forceinline__ void load_v() {
+  /// V of step m belongs to what the step before it waits for, since the state asks for both at
+  /// once; that of the very first, to its own.
+  __device__ __forceinline__ void load_v(int m) {
+    if (m == kValueTiles) wait(&s.done[0], 0);  // The first V has no step before it.
     const StepGates &g = s.gates[value_gates];
+    uint64_t *const full = &s.ready[v_ready.i];
     if (plan.tma_v) {
       if (elect()) {
-        arrive_expect(&s.v_full[value.i], 2 * kStep * 128);
-        tma_load(s.v[value.i], &maps.v, g.token, 0, g.head, g.batch, &s.v_full[value.i]);
-      } else if (kEveryLaneArrives) {
-        arrive(&s.v_full[value.i]);
+        expect(full, 2 * kStep * 128);
+        tma_load(s.v[value], &maps.v, g.token, 0, g.head, g.batch, full);
       }
     } else {
-      load_rows(s.v[value.i], kStep * kHalf, p.v.at<const bf16>(g.batch, g.token, g.head),
+      // give() arrives for these stores too.
+      load_rows(s.v[value], kStep * kHalf, p.v.at<const bf16>(g.batch, g.token, g.head),
                 p.v.stride[1], g.valid, lane);
-      __syncwarp();
-      arrive_warp(elect(), &s.v_full[value.i]);
     }
-    value.next();
+    __syncwarp();
+    if (++value == kValueTiles) value = 0;
+    if (m > 0) v_ready.next();
     if (++value_gates == kTiles) value_gates = 0;
   }
 
@@ -125,12 +124,12 @@ struct LoadWarp {
   }
 
   __device__ __forceinline__ void run() {
-    constexpr int kBehind = kTiles - kValueTiles;  // V follows K and Q by so many steps.
+    // V follows K and Q by kBehind steps, so that its place is that of a step whose O has been
+    // stored. The room for O of a step is that of the step two before.
+    constexpr int kBehind = kTiles - kValueTiles - 1, kRoom = kTiles - 2;
     Walk walk;
     bool live = walk.open(p, plan, s);
     int n = 0;
-    give_o();
-    give_o();
     while (live) {
       const int token = walk.begin + walk.step * kStep, batch = walk.batch, head = walk.head;
       const int key_head = walk.key_head, valid = min(kStep, walk.length - walk.step * kStep);
@@ -155,16 +154,16 @@ struct LoadWarp {
       load_kq(batch, token, key_head, valid);
       tile.next();
       ++n;
-      if (n > kBehind) load_v();  // Its place is that of a step whose O has been stored.
-      if (n > kTiles) wait_o();
+      if (n > kBehind) load_v(n - kBehind - 1);
+      if (n > kRoom) give(n > kTiles);
     }
     for (int i = n; i < n + kTiles; ++i) {
       if (i >= kTiles) {
         wait(&s.done[o_gates], ((i - kTiles) / kTiles) & 1);
         store_o();
       }
-      if (i >= kBehind && i - kBehind < n) load_v();
-      if (i >= kTiles) wait_o();
+      if (i >= kBehind && i - kBehind < n) load_v(i - kBehind);
+      if (i >= kRoom) give(i >= kTiles);
     }
     if (elect()) tma_store_wait();
   }

@@ -20,11 +20,9 @@ struct ProductWarps {
   const int warp, lane;
   const int cl = (lane & 3) * 2;                 // First column of a pair of accumulators.
   const int r0 = (warp & 1) * 16 + (lane >> 2);  // Row of the first two accumulators.
-  // Step n of K, Q, gates; step m = n - kLag; step m - kKeys, whose K the state must have used; the
-  // step whose V is waited for.
-  Ring<kTiles> new_tile, old_tile, used_tile, value_tile;
-  Ring<kValueTiles> value;
-  Ring<kInverses> ready;
+  // Step n of K, Q, gates; step m = n - kLag; step m - kKeys, whose K the state must have used.
+  Ring<kTiles> new_tile, old_tile, used_tile;
+  Ring<kReady> ready;
   Ring<kSolvers> a_ring;
   Ring<kScores> p_ring;
   Ring<kKeys> k_ring;
@@ -58,24 +56,8 @@ struct ProductWarps {
     }
   }
 
-  /// Waits for the next V and clears its rows past the sequence.
-  __device__ __forceinline__ void wait_value() {
-    wait(&s.v_full[value.i], value.phase);
-    const int valid = s.gates[value_tile.i].valid;
-    if (valid < kStep) {
-#pragma unroll 1
-      for (int i = opaque(warp * 32 + lane); i < 2 * kStep * 8; i += 128) {
-        if (((i >> 3) & 31) >= valid) {
-          *reinterpret_cast<uint4 *>(&s.v[value.i][i * 8]) = make_uint4(0, 0, 0, 0);
-        }
-      }
-    }
-    value.next();
-    value_tile.next();
-  }
-
-  __device__ __forceinline__ void wait_tile() {
-    wait(&s.kq_full[new_tile.i], new_tile.phase);
+  __device__ __forceinline__ void wait_tile(bool is_there) {
+    if (!is_there) wait(&s.kq_full[new_tile.i], new_tile.phase);
     clear_tail();
   }
 
@@ -131,11 +113,11 @@ struct ProductWarps {
 
   /// A for the solver out of the first two warps' products of the new tile, scale P out of the
   /// others'.
-  __device__ __forceinline__ void put_masked(const float (&kq)[16]) {
+  __device__ __forceinline__ void put_masked(const float (&kq)[16], bool has_room) {
     const StepGates &g = s.gates[new_tile.i];
     if (warp < 2) {
       const float b0 = g.beta_row[r0], b1 = g.beta_row[r0 + 8];
-      wait(&s.a_empty[a_ring.i], a_ring.phase ^ 1);
+      if (!has_room) wait(&s.a_empty[a_ring.i], a_ring.phase ^ 1);
       float(*a)[kInverseLd] = s.a[a_ring.i];
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
@@ -166,19 +148,20 @@ struct ProductWarps {
     p_ring.next();
   }
 
-  /// K in fp16 and P of the old step and V of the one after it to the state.
+  /// K in fp16 and P of the old step to the state.
   __device__ __forceinline__ void publish() {
+    convert_keys();
     proxy_fence();
     __syncwarp();
-    arrive_warp(lane == 0, &s.ready[ready.i]);
+    arrive_if(kEveryLaneArrives || lane == 0, &s.ready[ready.i]);
     ready.next();
     k_ring.next();
     old_tile.next();
   }
 
-  __device__ __forceinline__ void wait_used(int n) {
+  __device__ __forceinline__ void wait_used(int n, bool is_used) {
     if (n - kLag >= kKeys) {
-      wait(&s.done[used_tile.i], used_tile.phase);
+      if (!is_used) wait(&s.done[used_tile.i], used_tile.phase);
       used_tile.next();
     }
   }
@@ -186,34 +169,36 @@ struct ProductWarps {
   __device__ __forceinline__ void run(int total) {
     float kq[16];
     int n = 0;
+    // Barriers are asked while products are in flight, so that most answers cost nothing.
+    bool is_there = false, is_used = false, has_room = false;
     for (; n < min(kLag, total); ++n) {
-      wait_tile();
+      wait_tile(false);
       mma_fence();
       issue_kq(kq);
       mma_wait<0>();
       pin(kq);
       decay(kq);
-      put_masked(kq);
+      put_masked(kq, false);
     }
-    if (total > 0) wait_value();
     for (; n < total; ++n) {
-      wait_used(n);
-      wait_value();
-      wait_tile();
+      wait_used(n, is_used);
+      wait_tile(is_there);
       mma_fence();
       issue_kq(kq);
-      convert_keys();
+      publish();
+      Ring<kTiles> next = new_tile;
+      next.next();
+      is_there = is_over(&s.kq_full[next.i], next.phase);
+      is_used = is_over(&s.done[used_tile.i], used_tile.phase);
+      has_room = is_over(&s.a_empty[a_ring.i], a_ring.phase ^ 1);
       mma_wait<0>();
       pin(kq);
       decay(kq);
-      publish();
-      put_masked(kq);
+      put_masked(kq, has_room);
     }
     for (; n < total + kLag; ++n) {
       if (n < kLag) continue;
-      wait_used(n);
-      if (n - kLag + 1 < total) wait_value();
-      convert_keys();
+      wait_used(n, false);
       publish();
     }
   }

@@ -20,7 +20,8 @@ constexpr int kThreads = 512;
 constexpr int kTiles = 7;       ///< K, Q tiles and gates.
 constexpr int kValueTiles = 4;  ///< V tiles.
 constexpr int kKeys = 2;        ///< K in fp16.
-constexpr int kInverses = 3;    ///< T, and barriers of steps that are ready for the state.
+constexpr int kInverses = 3;    ///< T.
+constexpr int kReady = 4;       ///< Barriers of steps that are ready for the state.
 constexpr int kSolvers = 2;     ///< Solver warps, and buffers of A.
 constexpr int kLag = 3;
 constexpr int kScores = kLag + kKeys;  ///< P.
@@ -58,10 +59,9 @@ struct Shared {
   uint64_t raw_full[kTiles];   ///< Place written, raw gates landed.
   uint64_t kq_full[kTiles];    ///< K, Q and gates are there.
   uint64_t done[kTiles];       ///< The state has used the step's tiles, O is written.
-  uint64_t v_full[kValueTiles];
   uint64_t a_full[kSolvers], a_empty[kSolvers];
   /// T, K in fp16 and P of a step and V of the next are there, and so is room for O.
-  uint64_t ready[kInverses];
+  uint64_t ready[kReady];
   int total;                   ///< Steps of this block.
   uint16_t order[kMaxSorted];  ///< Sequences, longest first.
 };
@@ -177,13 +177,12 @@ __device__ __forceinline__ void init_barriers(Shared &s) {
     barrier_init_warps(&s.kq_full[i], 2);  // The loader and the gates.
     barrier_init_warps(&s.done[i], 8);     // The warps of the state.
   }
-  for (int i = 0; i < kValueTiles; ++i) barrier_init_warps(&s.v_full[i], 1);
   for (int i = 0; i < kSolvers; ++i) {
     barrier_init_warps(&s.a_full[i], 2);
     barrier_init_warps(&s.a_empty[i], 1);
   }
   // The products, a solver and the loader.
-  for (int i = 0; i < kInverses; ++i) barrier_init_warps(&s.ready[i], 6);
+  for (int i = 0; i < kReady; ++i) barrier_init_warps(&s.ready[i], 6);
   barrier_init_fence();
 }
 

@@ -54,7 +54,7 @@ __device__ __forceinline__ void solve_step(Shared &s, int n, int warp, int lane,
   put_column(tile, lane & 15, 16 + 8 * (lane >> 4), u, corner_beta);
   proxy_fence();
   __syncwarp();
-  arrive_warp(lane == 0, &s.ready[n % kInverses]);
+  arrive_warp(lane == 0, &s.ready[n % kReady]);
 }
 
 __device__ __forceinline__ void solve_steps(Shared &s, int warp, int lane, int total) {

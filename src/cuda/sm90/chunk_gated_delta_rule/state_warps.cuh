@@ -25,7 +25,8 @@ struct StateWarps {
   const int cl = (lane & 3) * 2;
   Ring<kTiles> tile;
   Ring<kValueTiles> value;
-  Ring<kInverses> ready;
+  Ring<kReady> ready;
+  Ring<kInverses> t_ring;
   Ring<kKeys> k_ring;
   Ring<kScores> p_ring;
   int o_buffer = 0;
@@ -54,12 +55,21 @@ struct StateWarps {
     mma_commit();
   }
 
-  /// While issue_front() is in flight: S <- 2^{c_last} S unless this is past the last step. Then
-  /// x = X^T in fp16 as left operand, d[16 ..] = (Q S)^T.
-  __device__ __forceinline__ void finish_front(float (&state)[64], float (&d)[32],
-                                               uint32_t (&x)[8], bool past) const {
-    uint32_t vv[8];
-    const StepGates &g = s.gates[tile.i];
+  /// Clears the rows of V, at its ring's place or one further on, that lie past the sequence.
+  __device__ __forceinline__ void clear_tail(int place, int rows) const {
+    bf16 *const v = s.v[place] + half * 2048;
+    if (lane >= rows) {
+      const int swizzle = (lane & 7) * 8;
+      *reinterpret_cast<uint4 *>(&v[lane * kHalf + ((warp * 16) ^ swizzle)]) =
+          make_uint4(0, 0, 0, 0);
+      *reinterpret_cast<uint4 *>(&v[lane * kHalf + ((warp * 16 + 8) ^ swizzle)]) =
+          make_uint4(0, 0, 0, 0);
+    }
+    __syncwarp();
+  }
+
+  /// V of the step at the rings' place, as accumulators lie.
+  __device__ __forceinline__ void read_v(uint32_t (&vv)[8]) const {
     const bf16 *const v = s.v[value.i] + half * 2048;
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
@@ -68,6 +78,14 @@ struct StateWarps {
       uint32_t(&quad)[4] = *reinterpret_cast<uint32_t(*)[4]>(vv + 4 * j);
       ldmatrix_trans(quad, &v[r * kHalf + (c ^ ((r & 7) * 8))]);
     }
+  }
+
+  /// While issue_front() is in flight: S <- 2^{c_last} S unless this is past the last step. Then
+  /// x = X^T in fp16 as left operand, d[16 ..] = (Q S)^T.
+  __device__ __forceinline__ void finish_front(float (&state)[64], float (&d)[32],
+                                               uint32_t (&x)[8], const uint32_t (&vv)[8],
+                                               bool past) const {
+    const StepGates &g = s.gates[tile.i];
     float2 e[4];
 #pragma unroll
     for (int j = 0; j < 4; ++j) e[j] = *reinterpret_cast<const float2 *>(&g.key_decay[j * 8 + cl]);
@@ -89,7 +107,7 @@ struct StateWarps {
   __device__ __forceinline__ void solve(float (&z)[16], float (&y)[16], const uint32_t (&x)[8],
                                         const float (&d)[32], float2 (&end)[4],
                                         const StepGates &g) const {
-    const uint32_t t = descriptor_base(s.t[ready.i], 16);
+    const uint32_t t = descriptor_base(s.t[t_ring.i], 16);
     mma_fence();
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
@@ -129,7 +147,7 @@ struct StateWarps {
 
   __device__ __forceinline__ void run_item(const Item &item) {
     float state[64], d[32], y[16], z[16];
-    uint32_t x[8], left[32];
+    uint32_t x[8], vv[8], left[32];
 #pragma unroll
     for (int i = 0; i < 64; ++i) state[i] = 0.0F;
     const Tensor &from = p.initial_state;
@@ -154,9 +172,11 @@ struct StateWarps {
     if (any) {
       wait(&s.ready[ready.i], ready.phase);  // It comes after the tiles of the next step.
       is_ready = true;
+      if (left_tokens < kStep) clear_tail(value.i, left_tokens);
       round_state(left, state);
       issue_front(d, left);
-      finish_front(state, d, x, false);
+      read_v(vv);
+      finish_front(state, d, x, vv, false);
     }
     for (; left_tokens > 0; left_tokens -= kStep) {
       const uint32_t p_tile = descriptor_base(s.p[p_ring.i], 16);
@@ -167,8 +187,12 @@ struct StateWarps {
       const bool more = left_tokens > kStep;
       float2 end[4];
       if (!is_ready) wait(&s.ready[ready.i], ready.phase);
+      if (more && left_tokens < 2 * kStep) {
+        clear_tail((value.i + 1) % kValueTiles, left_tokens - kStep);
+      }
       solve(z, y, x, d, end, g);
       ready.next();
+      t_ring.next();
       k_ring.next();
       p_ring.next();
       o_buffer ^= 1;
@@ -209,9 +233,10 @@ struct StateWarps {
                                  ((warp * 16 + ((lane >> 3) & 1) * 8) ^ ((lane & 7) * 8))];
         stmatrix_trans(to, o[2 * j], o[2 * j + 1], o[2 * j + 2], o[2 * j + 3]);
       }
+      read_v(vv);
       __syncwarp();
       arrive_if(kEveryLaneArrives || lane == 0, done);
-      finish_front(state, d, x, !more || until == 1);
+      finish_front(state, d, x, vv, !more || until == 1);
       if (--until == 0) {
         until = every;
         if (left_tokens >= kStep && checkpoint < p.checkpoints.shape[0]) {

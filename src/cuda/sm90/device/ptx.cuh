@@ -70,6 +70,12 @@ __device__ __forceinline__ void arrive_expect(uint64_t *b, int bytes) {
                "r"(bytes)
                : "memory");
 }
+/// Bytes that the current phase waits for too; no arrival.
+__device__ __forceinline__ void expect(uint64_t *b, int bytes) {
+  asm volatile("mbarrier.expect_tx.relaxed.cta.shared.b64 [%0], %1;" ::"r"(shared_address(b)),
+               "r"(bytes)
+               : "memory");
+}
 __device__ __forceinline__ void wait(uint64_t *b, int parity) {
   asm volatile(
       "{.reg .pred p; W%=: mbarrier.try_wait.parity.shared.b64 p, [%0], %1; @p bra D%=; bra W%=; "
