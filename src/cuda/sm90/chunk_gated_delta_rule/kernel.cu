@@ -30,7 +30,7 @@ namespace gdn::cuda::sm90 {
 namespace {
 
 // Registers a thread after the warpgroups have traded them; their sum may not pass 512.
-constexpr int kProductRegisters = 64, kHelperRegisters = 80, kStateRegisters = 184;
+constexpr int kProductRegisters = 72, kHelperRegisters = 72, kStateRegisters = 184;
 
 __global__ void __launch_bounds__(kThreads, 1)
     fused_kernel(const __grid_constant__ DeltaRule p, const __grid_constant__ Plan plan,

@@ -7,7 +7,6 @@
 //
 //     [K; Q] K^T  one chain of eight products of 64 x 32: A out of rows 0..31 (warps 0 and 1),
 //                 P out of rows 32..63 (warps 2 and 3)
-//     K in fp16   of the step kLag steps earlier, when the solver has made T
 //
 // While a wgmma is in flight there must be no wait on a barrier and no branch: ptxas would wait for
 // the products there (C7517).
@@ -20,12 +19,11 @@ struct ProductWarps {
   const int warp, lane;
   const int cl = (lane & 3) * 2;                 // First column of a pair of accumulators.
   const int r0 = (warp & 1) * 16 + (lane >> 2);  // Row of the first two accumulators.
-  // Step n of K, Q, gates; step m = n - kLag; step m - kKeys, whose K the state must have used.
-  Ring<kTiles> new_tile, old_tile, used_tile;
+  // The step at work, and that whose P the state must have used.
+  Ring<kTiles> new_tile, used_tile;
   Ring<kReady> ready;
   Ring<kSolvers> a_ring;
   Ring<kScores> p_ring;
-  Ring<kKeys> k_ring;
 
   /// 16 rows of a [32][32] tile with 64-byte rows: x[2 j] = (row lane / 4, columns 8 j + cl, + 1),
   /// x[2 j + 1] = row + 8.
@@ -69,27 +67,6 @@ struct ProductWarps {
       mma_ss_n32(kq, d, d, k > 0);
     }
     mma_commit();
-  }
-
-  /// K of the old tile in fp16. Nothing but loads, arithmetic and stores: products are in flight.
-  __device__ __forceinline__ void convert_keys() {
-    const int thread = warp * 32 + lane;
-    const uint4 *const from = reinterpret_cast<const uint4 *>(s.kq[old_tile.i]) + thread;
-    uint4 *const to = reinterpret_cast<uint4 *>(s.k[k_ring.i]) + thread;
-    // Both tiles have rows of 128 bytes and one swizzle; a half has 256 pieces in K's, 512 in [K; Q].
-    uint4 x[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) x[i] = from[(i >> 1) * 512 + (i & 1) * 128];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      to[(i >> 1) * 256 + (i & 1) * 128] =
-          make_uint4(to_fp16(x[i].x), to_fp16(x[i].y), to_fp16(x[i].z), to_fp16(x[i].w));
-    }
-  }
-
-  static __device__ __forceinline__ uint32_t to_fp16(uint32_t pair) {
-    const float2 f = unpack2<bf16>(pair);
-    return pack2<f16>(f.x, f.y);
   }
 
   /// Decays of the new tile's products: of A in the first two warps, of P in the others. All loads
@@ -148,44 +125,28 @@ struct ProductWarps {
     p_ring.next();
   }
 
-  /// K in fp16 and P of the old step to the state.
-  __device__ __forceinline__ void publish() {
-    convert_keys();
+  /// P of the last step to the state.
+  __device__ __forceinline__ void publish(bool any) {
     proxy_fence();
     __syncwarp();
-    arrive_if(kEveryLaneArrives || lane == 0, &s.ready[ready.i]);
-    ready.next();
-    k_ring.next();
-    old_tile.next();
-  }
-
-  __device__ __forceinline__ void wait_used(int n, bool is_used) {
-    if (n - kLag >= kKeys) {
-      if (!is_used) wait(&s.done[used_tile.i], used_tile.phase);
-      used_tile.next();
-    }
+    arrive_if(any && (kEveryLaneArrives || lane == 0), &s.ready[ready.i]);
+    if (any) ready.next();
   }
 
   __device__ __forceinline__ void run(int total) {
+    if (total == 0) return;
     float kq[16];
-    int n = 0;
     // Barriers are asked while products are in flight, so that most answers cost nothing.
     bool is_there = false, is_used = false, has_room = false;
-    for (; n < min(kLag, total); ++n) {
-      wait_tile(false);
-      mma_fence();
-      issue_kq(kq);
-      mma_wait<0>();
-      pin(kq);
-      decay(kq);
-      put_masked(kq, false);
-    }
-    for (; n < total; ++n) {
-      wait_used(n, is_used);
+    for (int n = 0; n < total; ++n) {
+      if (n >= kScores) {
+        if (!is_used) wait(&s.done[used_tile.i], used_tile.phase);
+        used_tile.next();
+      }
       wait_tile(is_there);
       mma_fence();
       issue_kq(kq);
-      publish();
+      publish(n > 0);
       Ring<kTiles> next = new_tile;
       next.next();
       is_there = is_over(&s.kq_full[next.i], next.phase);
@@ -196,11 +157,7 @@ struct ProductWarps {
       decay(kq);
       put_masked(kq, has_room);
     }
-    for (; n < total + kLag; ++n) {
-      if (n < kLag) continue;
-      wait_used(n, false);
-      publish();
-    }
+    publish(true);
   }
 };
 

@@ -15,16 +15,15 @@ constexpr int kStep = 32;  ///< Tokens a step.
 constexpr int kDim = 128;  ///< DK and DV.
 constexpr int kThreads = 512;
 
-// Depths of the rings. They fill shared memory; K in fp16 is made kLag steps behind K K^T, when the
-// solver has made T.
+// Depths of the rings. They fill shared memory. The product warpgroup is up to kScores steps ahead
+// of the state, which is what the solver needs.
 constexpr int kTiles = 7;       ///< K, Q tiles and gates.
 constexpr int kValueTiles = 4;  ///< V tiles.
 constexpr int kKeys = 2;        ///< K in fp16.
 constexpr int kInverses = 3;    ///< T.
-constexpr int kReady = 4;       ///< Barriers of steps that are ready for the state.
+constexpr int kReady = 6;       ///< Barriers of steps that are ready for the state.
 constexpr int kSolvers = 2;     ///< Solver warps, and buffers of A.
-constexpr int kLag = 3;
-constexpr int kScores = kLag + kKeys;  ///< P.
+constexpr int kScores = 5;      ///< P.
 
 constexpr int kMaxSorted = 2048;  ///< Sequences that are taken longest first.
 
@@ -68,6 +67,11 @@ struct Shared {
 
 constexpr size_t kSharedBytes = sizeof(Shared) + 1024;  ///< With room to align.
 static_assert(kSharedBytes <= 227 * 1024);
+
+/// Waits until the state has used step n; at once if n < 0.
+__device__ __forceinline__ void wait_done(Shared &s, int n) {
+  if (n >= 0) wait(&s.done[n % kTiles], (n / kTiles) & 1);
+}
 
 /// What follows from shapes, strides and alignment.
 struct Plan {
@@ -181,8 +185,8 @@ __device__ __forceinline__ void init_barriers(Shared &s) {
     barrier_init_warps(&s.a_full[i], 2);
     barrier_init_warps(&s.a_empty[i], 1);
   }
-  // The products, a solver and the loader.
-  for (int i = 0; i < kReady; ++i) barrier_init_warps(&s.ready[i], 6);
+  // The products, a solver, the gate warp and the loader.
+  for (int i = 0; i < kReady; ++i) barrier_init_warps(&s.ready[i], 7);
   barrier_init_fence();
 }
 

@@ -40,10 +40,7 @@ __device__ __forceinline__ void solve_step(Shared &s, int n, int warp, int lane,
     if (lane >= 16) keep_diagonal(a, lane, y);
     multiply_corner(a, lane, r,
                     [&](int k) { return __shfl_sync(kFullWarp, y[k & 15], lane & 15); });
-    if (n >= kInverses) {
-      const int used = n - kInverses;
-      wait(&s.done[used % kTiles], (used / kTiles) & 1);
-    }
+    wait_done(s, n - kInverses);
     __syncwarp();
     put_column(tile, lane, lane & 16, y, beta);
     put_column(tile, lane, (lane & 16) + 8, y + 8, beta);
