@@ -3,7 +3,7 @@
 
 #include "cuda/sm90/chunk_gated_delta_rule/shared.cuh"
 
-// The gate warp: gates, a lane a token, and K in fp16 for the update of the state.
+// The gate warp: a lane a token.
 
 namespace gdn::cuda::sm90 {
 
@@ -23,49 +23,10 @@ __device__ __forceinline__ float row_norm(const bf16 *tile, int row) {
   return rsqrtf(sum + kL2NormEps);
 }
 
-__device__ __forceinline__ uint32_t to_fp16(uint32_t pair) {
-  const float2 f = unpack2<bf16>(pair);
-  return pack2<f16>(f.x, f.y);
-}
-
-/// K of step m in fp16. Both tiles have rows of 128 bytes and one swizzle; a half has 256 pieces of
-/// 16 bytes in K's, 512 in [K; Q].
-__device__ __forceinline__ void convert_keys(Shared &s, int m, int lane) {
-  const int place = m % kTiles, valid = s.gates[place].valid;
-  wait(&s.kq_full[place], (m / kTiles) & 1);
-  wait_done(s, m - kKeys);
-  const uint4 *const from = reinterpret_cast<const uint4 *>(s.kq[place]) + lane;
-  uint4 *const to = reinterpret_cast<uint4 *>(s.k[m % kKeys]) + lane;
-#pragma unroll
-  for (int i = 0; i < 16; i += 4) {
-    uint4 x[4];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) x[j] = from[(i + j) / 8 * 512 + (i + j) % 8 * 32];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      to[(i + j) * 32] = make_uint4(to_fp16(x[j].x), to_fp16(x[j].y), to_fp16(x[j].z),
-                                    to_fp16(x[j].w));
-    }
-  }
-  if (valid < kStep) {
-#pragma unroll 1
-    for (int i = 0; i < 16; ++i) {
-      if (i % 8 * 4 + (lane >> 3) >= valid) to[i * 32] = make_uint4(0, 0, 0, 0);
-    }
-  }
-  proxy_fence();
-  __syncwarp();
-  arrive_warp(elect(), &s.ready[m % kReady]);
-}
-
 __device__ __forceinline__ void gate_steps(const DeltaRule &p, const Plan &plan, Shared &s,
                                            int lane, int total) {
   Ring<kTiles> ring;
-  // Keys are converted as soon as the state has room for them: so many steps behind the gates.
-  constexpr int kBehind = kTiles - kKeys;
-  for (int n = 0; n < total + kBehind; ++n) {
-    if (n >= kBehind) convert_keys(s, n - kBehind, lane);
-    if (n >= total) continue;
+  for (int n = 0; n < total; ++n) {
     wait(&s.raw_full[ring.i], ring.phase);
     StepGates &g = s.gates[ring.i];
     const int head = g.head;

@@ -19,8 +19,10 @@ struct ProductWarps {
   const int warp, lane;
   const int cl = (lane & 3) * 2;                 // First column of a pair of accumulators.
   const int r0 = (warp & 1) * 16 + (lane >> 2);  // Row of the first two accumulators.
-  // The step at work, and that whose P the state must have used.
-  Ring<kTiles> new_tile, used_tile;
+  static constexpr int kBehind = kScores - kKeys;
+  // The step at work, that whose K is converted, and that whose P the state must have used.
+  Ring<kTiles> new_tile, old_tile, used_tile;
+  Ring<kKeys> k_ring;
   Ring<kReady> ready;
   Ring<kSolvers> a_ring;
   Ring<kScores> p_ring;
@@ -125,7 +127,30 @@ struct ProductWarps {
     p_ring.next();
   }
 
-  /// P of the last step to the state.
+  static __device__ __forceinline__ uint32_t to_fp16(uint32_t pair) {
+    const float2 f = unpack2<bf16>(pair);
+    return pack2<f16>(f.x, f.y);
+  }
+
+  /// K of the old tile in fp16. Both tiles have rows of 128 bytes and one swizzle; a half has 256
+  /// pieces of 16 bytes in K's, 512 in [K; Q].
+  __device__ __forceinline__ void convert_keys() {
+    const int thread = warp * 32 + lane;
+    const uint4 *const from = reinterpret_cast<const uint4 *>(s.kq[old_tile.i]) + thread;
+    uint4 *const to = reinterpret_cast<uint4 *>(s.k[k_ring.i]) + thread;
+    uint4 x[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) x[i] = from[(i >> 1) * 512 + (i & 1) * 128];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      to[(i >> 1) * 256 + (i & 1) * 128] =
+          make_uint4(to_fp16(x[i].x), to_fp16(x[i].y), to_fp16(x[i].z), to_fp16(x[i].w));
+    }
+    old_tile.next();
+    k_ring.next();
+  }
+
+  /// K in fp16 and P of a step to the state.
   __device__ __forceinline__ void publish(bool any) {
     proxy_fence();
     __syncwarp();
@@ -134,7 +159,6 @@ struct ProductWarps {
   }
 
   __device__ __forceinline__ void run(int total) {
-    if (total == 0) return;
     float kq[16];
     // Barriers are asked while products are in flight, so that most answers cost nothing.
     bool is_there = false, is_used = false, has_room = false;
@@ -146,7 +170,7 @@ struct ProductWarps {
       wait_tile(is_there);
       mma_fence();
       issue_kq(kq);
-      publish(n > 0);
+      publish(n > kBehind);
       Ring<kTiles> next = new_tile;
       next.next();
       is_there = is_over(&s.kq_full[next.i], next.phase);
@@ -156,8 +180,14 @@ struct ProductWarps {
       pin(kq);
       decay(kq);
       put_masked(kq, has_room);
+      if (n >= kBehind) convert_keys();
     }
-    publish(true);
+    publish(total > kBehind);
+    for (int m = max(total - kBehind, 0); m < total; ++m) {
+      wait_done(s, m - kKeys);
+      convert_keys();
+      publish(true);
+    }
   }
 };
 

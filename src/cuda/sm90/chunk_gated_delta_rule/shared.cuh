@@ -18,10 +18,10 @@ constexpr int kThreads = 512;
 // Depths of the rings. They fill shared memory. The product warpgroup is up to kScores steps ahead
 // of the state, which is what the solver needs.
 constexpr int kTiles = 7;       ///< K, Q tiles and gates.
-constexpr int kValueTiles = 4;  ///< V tiles.
-constexpr int kKeys = 2;        ///< K in fp16.
+constexpr int kValueTiles = 3;  ///< V tiles.
+constexpr int kKeys = 3;        ///< K in fp16.
 constexpr int kInverses = 3;    ///< T.
-constexpr int kReady = 6;       ///< Barriers of steps that are ready for the state.
+constexpr int kReady = 4;       ///< Barriers of steps that are ready for the state.
 constexpr int kSolvers = 2;     ///< Solver warps, and buffers of A.
 constexpr int kScores = 5;      ///< P.
 
@@ -185,8 +185,8 @@ __device__ __forceinline__ void init_barriers(Shared &s) {
     barrier_init_warps(&s.a_full[i], 2);
     barrier_init_warps(&s.a_empty[i], 1);
   }
-  // The products, a solver, the gate warp and the loader.
-  for (int i = 0; i < kReady; ++i) barrier_init_warps(&s.ready[i], 7);
+  // The products, a solver and the loader.
+  for (int i = 0; i < kReady; ++i) barrier_init_warps(&s.ready[i], 6);
   barrier_init_fence();
 }
 

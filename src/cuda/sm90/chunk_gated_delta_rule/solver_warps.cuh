@@ -25,30 +25,71 @@ __device__ __forceinline__ void put_column(f16 (&tile)[2][kStep * kStep], int co
   *reinterpret_cast<uint4 *>(&tile[1][place]) = make_uint4(low[0], low[1], low[2], low[3]);
 }
 
+/// out[0 .. 7] = sign * (rows 8 h .. 8 h + 7 of a 16 x 16 block, columns kInverseLd floats apart) *
+/// z[0 .. 15]. A loop: the code of all roles shares one instruction cache.
+__device__ __forceinline__ void multiply_column(float (&out)[8], const float *block, const float *z,
+                                                float sign) {
+#pragma unroll
+  for (int i = 0; i < 8; ++i) out[i] = 0.0F;
+#pragma unroll 1
+  for (int k = 0; k < 16; k += 4) {
+    const float4 z4 = *reinterpret_cast<const float4 *>(z + k);
+    const float v[4] = {sign * z4.x, sign * z4.y, sign * z4.z, sign * z4.w};
+    float4 f[4], g[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      f[j] = *reinterpret_cast<const float4 *>(block + (k + j) * kInverseLd);
+      g[j] = *reinterpret_cast<const float4 *>(block + (k + j) * kInverseLd + 4);
+    }
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      out[0] += f[j].x * v[j];
+      out[1] += f[j].y * v[j];
+      out[2] += f[j].z * v[j];
+      out[3] += f[j].w * v[j];
+      out[4] += g[j].x * v[j];
+      out[5] += g[j].y * v[j];
+      out[6] += g[j].z * v[j];
+      out[7] += g[j].w * v[j];
+    }
+  }
+}
+
 /// One step: T out of A. Lane (h, c) = (lane / 16, lane % 16) has column c of Thh in y and rows
 /// 8 h .. 8 h + 7 of column c of T21 in u. T12 is zero from the start.
 __device__ __forceinline__ void solve_step(Shared &s, int n, int warp, int lane, int phase) {
   float(*const a)[kInverseLd] = s.a[warp];
   const StepGates &g = s.gates[n % kTiles];
   f16(&tile)[2][kStep * kStep] = s.t[n % kInverses];
-  float r[8], u[8];
+  const int c = lane & 15, row = 8 * (lane >> 4);
+  float u[8];
   wait(&s.a_full[warp], phase);
-  const float beta = g.beta[lane], corner_beta = g.beta[lane & 15];
+  const float beta = g.beta[lane], corner_beta = g.beta[c];
   {
     float y[16];
     invert_diagonal(a, lane, y);
-    if (lane >= 16) keep_diagonal(a, lane, y);
-    multiply_corner(a, lane, r,
-                    [&](int k) { return __shfl_sync(kFullWarp, y[k & 15], lane & 15); });
+    __syncwarp();
+    keep_diagonal(a, lane, y);
     wait_done(s, n - kInverses);
     __syncwarp();
     put_column(tile, lane, lane & 16, y, beta);
     put_column(tile, lane, (lane & 16) + 8, y + 8, beta);
   }
-  finish_corner(a, lane, u, r);
   __syncwarp();
+  // u = -A21 T11, then T22 u by way of A21's place.
+#pragma unroll 1
+  for (int pass = 0; pass < 2; ++pass) {
+    multiply_column(u, pass == 0 ? &a[0][16 + row] : &a[16][row], &a[c][16 * pass],
+                    pass == 0 ? -1.0F : 1.0F);
+    __syncwarp();
+    if (pass == 0) {
+      *reinterpret_cast<float4 *>(&a[c][16 + row]) = make_float4(u[0], u[1], u[2], u[3]);
+      *reinterpret_cast<float4 *>(&a[c][20 + row]) = make_float4(u[4], u[5], u[6], u[7]);
+      __syncwarp();
+    }
+  }
   arrive_warp(lane == 0, &s.a_empty[warp]);
-  put_column(tile, lane & 15, 16 + 8 * (lane >> 4), u, corner_beta);
+  put_column(tile, c, 16 + row, u, corner_beta);
   proxy_fence();
   __syncwarp();
   arrive_warp(lane == 0, &s.ready[n % kReady]);
