@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 
   if (group == 0) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kProductRegisters));
-    ProductWarps{s, p.scale, warp, lane}.run(total);
+    ProductWarps{s, p.scale < 0.0F ? 0x80008000U : 0U, warp, lane}.run(total);
   } else if (group == 1) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kHelperRegisters));
     if (warp == 3) {

@@ -33,7 +33,7 @@ struct LoadWarp {
   Ring<kTiles> tile;
   int value = 0, value_gates = 0;  ///< Place and gates of the V that is loaded next.
   int o_buffer = 0, o_gates = 0;   ///< Of the step whose O is stored next.
-  Ring<kReady> given, v_ready;     ///< Steps that are given room for O, and V of the next one.
+  Ring<kInputs> given, v_ready;     ///< Steps that are given room for O, and V of the next one.
 
   /// Tells the state that a step has room for its O and that V of the next one is on its way.
   __device__ __forceinline__ void give(bool stored) {
@@ -74,7 +74,7 @@ struct LoadWarp {
   /// V of step m belongs to what the step before it waits for, since the state asks for both at
   /// once; that of the very first, to its own.
   __device__ __forceinline__ void load_v(int m) {
-    if (m == kValueTiles) wait(&s.done[0], 0);  // The first V has no step before it.
+    if (m == kInputs) wait(&s.done[0], 0);  // The first V has no step before it.
     const StepGates &g = s.gates[value_gates];
     uint64_t *const full = &s.ready[v_ready.i];
     if (plan.tma_v) {
@@ -88,7 +88,7 @@ struct LoadWarp {
                 p.v.stride[1], g.valid, lane);
     }
     __syncwarp();
-    if (++value == kValueTiles) value = 0;
+    if (++value == kInputs) value = 0;
     if (m > 0) v_ready.next();
     if (++value_gates == kTiles) value_gates = 0;
   }
@@ -126,7 +126,7 @@ struct LoadWarp {
   __device__ __forceinline__ void run() {
     // V follows K and Q by kBehind steps, so that its place is that of a step whose O has been
     // stored. The room for O of a step is that of the step two before.
-    constexpr int kBehind = kTiles - kValueTiles - 1, kRoom = kTiles - 2;
+    constexpr int kBehind = kTiles - kInputs - 1, kRoom = kTiles - 2;
     Walk walk;
     bool live = walk.open(p, plan, s);
     int n = 0;

@@ -15,15 +15,15 @@ namespace gdn::cuda::sm90 {
 
 struct ProductWarps {
   Shared &s;
-  const float scale;
+  const uint32_t sign;  // Of the scale, as bits of a pair.
   const int warp, lane;
   const int cl = (lane & 3) * 2;                 // First column of a pair of accumulators.
   const int r0 = (warp & 1) * 16 + (lane >> 2);  // Row of the first two accumulators.
-  static constexpr int kBehind = kScores - kKeys;
+  static constexpr int kBehind = kScores - kInputs;
   // The step at work, that whose K is converted, and that whose P the state must have used.
   Ring<kTiles> new_tile, old_tile, used_tile;
-  Ring<kKeys> k_ring;
-  Ring<kReady> ready;
+  Ring<kInputs> k_ring;
+  Ring<kInputs> ready;
   Ring<kSolvers> a_ring;
   Ring<kScores> p_ring;
 
@@ -40,8 +40,7 @@ struct ProductWarps {
   }
 
   /// Clears the rows of the new tile that lie past its sequence.
-  __device__ __forceinline__ void clear_tail() {
-    const int valid = s.gates[new_tile.i].valid;
+  __device__ __forceinline__ void clear_tail(int valid) {
     if (valid < kStep) {
 #pragma unroll 1
       for (int i = opaque(warp * 32 + lane); i < 2 * 64 * 8; i += 128) {
@@ -56,9 +55,13 @@ struct ProductWarps {
     }
   }
 
-  __device__ __forceinline__ void wait_tile(bool is_there) {
-    if (!is_there) wait(&s.kq_full[new_tile.i], new_tile.phase);
-    clear_tail();
+  /// `valid`: of its step if it is there already.
+  __device__ __forceinline__ void wait_tile(bool is_there, int valid) {
+    if (!is_there) {
+      wait(&s.kq_full[new_tile.i], new_tile.phase);
+      valid = s.gates[new_tile.i].valid;
+    }
+    clear_tail(valid);
   }
 
   __device__ __forceinline__ void issue_kq(float (&kq)[16]) {
@@ -92,7 +95,8 @@ struct ProductWarps {
 
   /// A for the solver out of the first two warps' products of the new tile, scale P out of the
   /// others'.
-  __device__ __forceinline__ void put_masked(const float (&kq)[16], bool has_room) {
+  __device__ __forceinline__ void put_masked(const float (&kq)[16], const uint32_t (&mask)[8],
+                                             bool has_room) {
     const StepGates &g = s.gates[new_tile.i];
     if (warp < 2) {
       const float b0 = g.beta_row[r0], b1 = g.beta_row[r0 + 8];
@@ -111,14 +115,11 @@ struct ProductWarps {
       __syncwarp();
       arrive_warp(lane == 0, &s.a_full[a_ring.i]);
     } else {
+      // Above the diagonal decays may overflow: masked as bits.
       uint32_t p[8];
 #pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const int c = j * 8 + cl;
-        p[2 * j] = pack2<f16>(c <= r0 ? scale * kq[4 * j] : 0.0F,
-                              c + 1 <= r0 ? scale * kq[4 * j + 1] : 0.0F);
-        p[2 * j + 1] = pack2<f16>(c <= r0 + 8 ? scale * kq[4 * j + 2] : 0.0F,
-                                  c + 1 <= r0 + 8 ? scale * kq[4 * j + 3] : 0.0F);
+      for (int i = 0; i < 8; ++i) {
+        p[i] = (pack2<f16>(kq[2 * i], kq[2 * i + 1]) & mask[i]) ^ sign;
       }
       put_rows(s.p[p_ring.i], p);  // The proxy fence of publish() covers it before it is read.
     }
@@ -160,31 +161,39 @@ struct ProductWarps {
 
   __device__ __forceinline__ void run(int total) {
     float kq[16];
+    uint32_t mask[8];  // Of pairs of P.
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      const int row = r0 + (i & 1) * 8, c = (i >> 1) * 8 + cl;
+      mask[i] = (c <= row ? 0xffffU : 0U) | (c + 1 <= row ? 0xffff0000U : 0U);
+    }
     // Barriers are asked while products are in flight, so that most answers cost nothing.
     bool is_there = false, is_used = false, has_room = false;
+    int valid = 0;
     for (int n = 0; n < total; ++n) {
       if (n >= kScores) {
         if (!is_used) wait(&s.done[used_tile.i], used_tile.phase);
         used_tile.next();
       }
-      wait_tile(is_there);
+      wait_tile(is_there, valid);
       mma_fence();
       issue_kq(kq);
       publish(n > kBehind);
       Ring<kTiles> next = new_tile;
       next.next();
       is_there = is_over(&s.kq_full[next.i], next.phase);
+      valid = s.gates[next.i].valid;
       is_used = is_over(&s.done[used_tile.i], used_tile.phase);
       has_room = is_over(&s.a_empty[a_ring.i], a_ring.phase ^ 1);
       mma_wait<0>();
       pin(kq);
       decay(kq);
-      put_masked(kq, has_room);
+      put_masked(kq, mask, has_room);
       if (n >= kBehind) convert_keys();
     }
     publish(total > kBehind);
     for (int m = max(total - kBehind, 0); m < total; ++m) {
-      wait_done(s, m - kKeys);
+      wait_done(s, m - kInputs);
       convert_keys();
       publish(true);
     }

@@ -18,10 +18,7 @@ constexpr int kThreads = 512;
 // Depths of the rings. They fill shared memory. The product warpgroup is up to kScores steps ahead
 // of the state, which is what the solver needs.
 constexpr int kTiles = 7;       ///< K, Q tiles and gates.
-constexpr int kValueTiles = 3;  ///< V tiles.
-constexpr int kKeys = 3;        ///< K in fp16.
-constexpr int kInverses = 3;    ///< T.
-constexpr int kReady = 4;       ///< Barriers of steps that are ready for the state.
+constexpr int kInputs = 3;      ///< V, K in fp16, T, and barriers of steps that are ready.
 constexpr int kSolvers = 2;     ///< Solver warps, and buffers of A.
 constexpr int kScores = 5;      ///< P.
 
@@ -35,7 +32,7 @@ struct alignas(16) StepGates {
   float key_decay[kStep];    ///< 2^c r_k.
   float query_decay[kStep];  ///< scale 2^c r_q.
   float beta_row[kStep];     ///< beta r_k.
-  float query_row[kStep];    ///< c + log2 r_q.
+  float query_row[kStep];    ///< c + log2 (r_q |scale|).
   float beta[kStep];
   float end[kStep];  ///< 2^(c_last - c) r_k.
   float decay;        ///< 2^c_last.
@@ -46,9 +43,9 @@ struct alignas(16) StepGates {
 
 struct Shared {
   bf16 kq[kTiles][2 * 64 * kHalf];         ///< [dk half][K rows 0..31, Q rows 32..63][64].
-  bf16 v[kValueTiles][2 * kStep * kHalf];  ///< [dv half][token][64].
-  f16 k[kKeys][2 * kStep * kHalf];         ///< [dk half][token][64].
-  f16 t[kInverses][2][kStep * kStep];      ///< [high or low part][j]: column j of T diag(beta).
+  bf16 v[kInputs][2 * kStep * kHalf];  ///< [dv half][token][64].
+  f16 k[kInputs][2 * kStep * kHalf];         ///< [dk half][token][64].
+  f16 t[kInputs][2][kStep * kStep];      ///< [high or low part][j]: column j of T diag(beta).
   bf16 o[2][2][kStep * kHalf];             ///< [buffer][dv half][token][64].
   f16 p[kScores][kStep * kStep];           ///< scale P; rows of 64 bytes.
   float a[kSolvers][kStep][kInverseLd];    ///< Row c: column c of A.
@@ -60,7 +57,7 @@ struct Shared {
   uint64_t done[kTiles];       ///< The state has used the step's tiles, O is written.
   uint64_t a_full[kSolvers], a_empty[kSolvers];
   /// T, K in fp16 and P of a step and V of the next are there, and so is room for O.
-  uint64_t ready[kReady];
+  uint64_t ready[kInputs];
   int total;                   ///< Steps of this block.
   uint16_t order[kMaxSorted];  ///< Sequences, longest first.
 };
@@ -186,7 +183,7 @@ __device__ __forceinline__ void init_barriers(Shared &s) {
     barrier_init_warps(&s.a_empty[i], 1);
   }
   // The products, a solver and the loader.
-  for (int i = 0; i < kReady; ++i) barrier_init_warps(&s.ready[i], 6);
+  for (int i = 0; i < kInputs; ++i) barrier_init_warps(&s.ready[i], 6);
   barrier_init_fence();
 }
 

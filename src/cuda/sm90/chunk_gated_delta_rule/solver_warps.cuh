@@ -60,7 +60,7 @@ __device__ __forceinline__ void multiply_column(float (&out)[8], const float *bl
 __device__ __forceinline__ void solve_step(Shared &s, int n, int warp, int lane, int phase) {
   float(*const a)[kInverseLd] = s.a[warp];
   const StepGates &g = s.gates[n % kTiles];
-  f16(&tile)[2][kStep * kStep] = s.t[n % kInverses];
+  f16(&tile)[2][kStep * kStep] = s.t[n % kInputs];
   const int c = lane & 15, row = 8 * (lane >> 4);
   float u[8];
   wait(&s.a_full[warp], phase);
@@ -70,7 +70,7 @@ __device__ __forceinline__ void solve_step(Shared &s, int n, int warp, int lane,
     invert_diagonal(a, lane, y);
     __syncwarp();
     keep_diagonal(a, lane, y);
-    wait_done(s, n - kInverses);
+    wait_done(s, n - kInputs);
     __syncwarp();
     put_column(tile, lane, lane & 16, y, beta);
     put_column(tile, lane, (lane & 16) + 8, y + 8, beta);
@@ -92,7 +92,7 @@ __device__ __forceinline__ void solve_step(Shared &s, int n, int warp, int lane,
   put_column(tile, c, 16 + row, u, corner_beta);
   proxy_fence();
   __syncwarp();
-  arrive_warp(lane == 0, &s.ready[n % kReady]);
+  arrive_warp(lane == 0, &s.ready[n % kInputs]);
 }
 
 __device__ __forceinline__ void solve_steps(Shared &s, int warp, int lane, int total) {

@@ -24,10 +24,7 @@ struct StateWarps {
   const int warp, lane;
   const int cl = (lane & 3) * 2;
   Ring<kTiles> tile;
-  Ring<kValueTiles> value;
-  Ring<kReady> ready;
-  Ring<kInverses> t_ring;
-  Ring<kKeys> k_ring;
+  Ring<kInputs> input;  ///< V of the step after the one that T and K belong to is one further on.
   Ring<kScores> p_ring;
   int o_buffer = 0;
 
@@ -70,7 +67,7 @@ struct StateWarps {
 
   /// V of the step at the rings' place, as accumulators lie.
   __device__ __forceinline__ void read_v(uint32_t (&vv)[8]) const {
-    const bf16 *const v = s.v[value.i] + half * 2048;
+    const bf16 *const v = s.v[input.i] + half * 2048;
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
       const int r = j * 16 + (lane & 7) + ((lane >> 4) & 1) * 8;
@@ -107,7 +104,7 @@ struct StateWarps {
   __device__ __forceinline__ void solve(float (&z)[16], float (&y)[16], const uint32_t (&x)[8],
                                         const float (&d)[32], float2 (&end)[4],
                                         const StepGates &g) const {
-    const uint32_t t = descriptor_base(s.t[t_ring.i], 16);
+    const uint32_t t = descriptor_base(s.t[input.i], 16);
     mma_fence();
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
@@ -170,9 +167,9 @@ struct StateWarps {
     const bool any = left_tokens > 0;
     bool is_ready = false;  // Asked while products are in flight, so that the answer costs nothing.
     if (any) {
-      wait(&s.ready[ready.i], ready.phase);  // It comes after the tiles of the next step.
+      wait(&s.ready[input.i], input.phase);  // It comes after the tiles of the next step.
       is_ready = true;
-      if (left_tokens < kStep) clear_tail(value.i, left_tokens);
+      if (left_tokens < kStep) clear_tail(input.i, left_tokens);
       round_state(left, state);
       issue_front(d, left);
       read_v(vv);
@@ -180,24 +177,21 @@ struct StateWarps {
     }
     for (; left_tokens > 0; left_tokens -= kStep) {
       const uint32_t p_tile = descriptor_base(s.p[p_ring.i], 16);
-      const uint32_t k_tile = descriptor_base(s.k[k_ring.i], 4096);
+      const uint32_t k_tile = descriptor_base(s.k[input.i], 4096);
       bf16 *const o_tile = s.o[o_buffer][half];
       uint64_t *const done = &s.done[tile.i];
       const StepGates &g = s.gates[tile.i];
       const bool more = left_tokens > kStep;
       float2 end[4];
-      if (!is_ready) wait(&s.ready[ready.i], ready.phase);
+      if (!is_ready) wait(&s.ready[input.i], input.phase);
       if (more && left_tokens < 2 * kStep) {
-        clear_tail((value.i + 1) % kValueTiles, left_tokens - kStep);
+        clear_tail((input.i + 1) % kInputs, left_tokens - kStep);
       }
       solve(z, y, x, d, end, g);
-      ready.next();
-      t_ring.next();
-      k_ring.next();
+      input.next();
       p_ring.next();
       o_buffer ^= 1;
       tile.next();
-      value.next();
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         x[2 * j] = pack2<f16>(end[j].x * z[4 * j], end[j].y * z[4 * j + 1]);
@@ -218,7 +212,7 @@ struct StateWarps {
         mma_rs_n32_f16<false>(y, o + 4 * k, descriptor64(p_tile, k * 32), true);
       }
       mma_commit();
-      is_ready = is_over(&s.ready[ready.i], ready.phase);
+      is_ready = is_over(&s.ready[input.i], input.phase);
       mma_wait<1>();
       pin(state);
       round_state(left, state);
