@@ -33,7 +33,7 @@ struct LoadWarp {
   Ring<kTiles> tile;
   int value = 0, value_gates = 0;  ///< Place and gates of the V that is loaded next.
   int o_buffer = 0, o_gates = 0;   ///< Of the step whose O is stored next.
-  Ring<kInputs> given, v_ready;     ///< Steps that are given room for O, and V of the next one.
+  Ring<kAhead> given, v_ready;     ///< Steps that are given room for O, and V of the next one.
 
   /// Tells the state that a step has room for its O and that V of the next one is on its way.
   __device__ __forceinline__ void give(bool stored) {
@@ -74,7 +74,9 @@ struct LoadWarp {
   /// V of step m belongs to what the step before it waits for, since the state asks for both at
   /// once; that of the very first, to its own.
   __device__ __forceinline__ void load_v(int m) {
-    if (m == kInputs) wait(&s.done[0], 0);  // The first V has no step before it.
+    // V of a sequence's first step is read after the step before it is done.
+    const int last = m - kInputs;
+    if (last >= 0 && s.gates[last % kTiles].first != 0) wait_done(s, last);
     const StepGates &g = s.gates[value_gates];
     uint64_t *const full = &s.ready[v_ready.i];
     if (plan.tma_v) {
@@ -132,6 +134,7 @@ struct LoadWarp {
     int n = 0;
     while (live) {
       const int token = walk.begin + walk.step * kStep, batch = walk.batch, head = walk.head;
+      const bool first = walk.step == 0;
       const int key_head = walk.key_head, valid = min(kStep, walk.length - walk.step * kStep);
       live = walk.next(p, plan, s);
       wait(&s.done[tile.i], tile.phase ^ 1);
@@ -142,6 +145,7 @@ struct LoadWarp {
         g.token = token;
         g.head = head;
         g.batch = batch;
+        g.first = first ? 1 : 0;
         if (plan.tma_gates) {
           arrive_expect(&s.raw_full[tile.i], 2 * kStep * 16);
           tma_load_gates(s.raw[tile.i][0], &maps.g, head & ~3, token, batch, &s.raw_full[tile.i]);

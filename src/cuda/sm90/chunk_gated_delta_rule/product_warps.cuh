@@ -19,13 +19,11 @@ struct ProductWarps {
   const int warp, lane;
   const int cl = (lane & 3) * 2;                 // First column of a pair of accumulators.
   const int r0 = (warp & 1) * 16 + (lane >> 2);  // Row of the first two accumulators.
-  static constexpr int kBehind = kScores - kInputs;
-  // The step at work, that whose K is converted, and that whose P the state must have used.
-  Ring<kTiles> new_tile, old_tile, used_tile;
-  Ring<kInputs> k_ring;
-  Ring<kInputs> ready;
+  // The step at work, and that whose P the state must have used.
+  Ring<kTiles> new_tile, used_tile;
+  Ring<kAhead> ready;
   Ring<kSolvers> a_ring;
-  Ring<kScores> p_ring;
+  Ring<kAhead> p_ring;
 
   /// 16 rows of a [32][32] tile with 64-byte rows: x[2 j] = (row lane / 4, columns 8 j + cl, + 1),
   /// x[2 j + 1] = row + 8.
@@ -119,7 +117,7 @@ struct ProductWarps {
       uint32_t p[8];
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
-        p[i] = (pack2<f16>(kq[2 * i], kq[2 * i + 1]) & mask[i]) ^ sign;
+        p[i] = (pack2<bf16>(kq[2 * i], kq[2 * i + 1]) & mask[i]) ^ sign;
       }
       put_rows(s.p[p_ring.i], p);  // The proxy fence of publish() covers it before it is read.
     }
@@ -128,30 +126,7 @@ struct ProductWarps {
     p_ring.next();
   }
 
-  static __device__ __forceinline__ uint32_t to_fp16(uint32_t pair) {
-    const float2 f = unpack2<bf16>(pair);
-    return pack2<f16>(f.x, f.y);
-  }
-
-  /// K of the old tile in fp16. Both tiles have rows of 128 bytes and one swizzle; a half has 256
-  /// pieces of 16 bytes in K's, 512 in [K; Q].
-  __device__ __forceinline__ void convert_keys() {
-    const int thread = warp * 32 + lane;
-    const uint4 *const from = reinterpret_cast<const uint4 *>(s.kq[old_tile.i]) + thread;
-    uint4 *const to = reinterpret_cast<uint4 *>(s.k[k_ring.i]) + thread;
-    uint4 x[4];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) x[i] = from[(i >> 1) * 512 + (i & 1) * 128];
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      to[(i >> 1) * 256 + (i & 1) * 128] =
-          make_uint4(to_fp16(x[i].x), to_fp16(x[i].y), to_fp16(x[i].z), to_fp16(x[i].w));
-    }
-    old_tile.next();
-    k_ring.next();
-  }
-
-  /// K in fp16 and P of a step to the state.
+  /// P of a step to the state.
   __device__ __forceinline__ void publish(bool any) {
     proxy_fence();
     __syncwarp();
@@ -171,14 +146,14 @@ struct ProductWarps {
     bool is_there = false, is_used = false, has_room = false;
     int valid = 0;
     for (int n = 0; n < total; ++n) {
-      if (n >= kScores) {
+      if (n >= kAhead) {
         if (!is_used) wait(&s.done[used_tile.i], used_tile.phase);
         used_tile.next();
       }
       wait_tile(is_there, valid);
       mma_fence();
       issue_kq(kq);
-      publish(n > kBehind);
+      publish(n > 0);
       Ring<kTiles> next = new_tile;
       next.next();
       is_there = is_over(&s.kq_full[next.i], next.phase);
@@ -189,14 +164,8 @@ struct ProductWarps {
       pin(kq);
       decay(kq);
       put_masked(kq, mask, has_room);
-      if (n >= kBehind) convert_keys();
     }
-    publish(total > kBehind);
-    for (int m = max(total - kBehind, 0); m < total; ++m) {
-      wait_done(s, m - kInputs);
-      convert_keys();
-      publish(true);
-    }
+    publish(total > 0);
   }
 };
 

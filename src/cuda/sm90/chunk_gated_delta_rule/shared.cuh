@@ -15,12 +15,12 @@ constexpr int kStep = 32;  ///< Tokens a step.
 constexpr int kDim = 128;  ///< DK and DV.
 constexpr int kThreads = 512;
 
-// Depths of the rings. They fill shared memory. The product warpgroup is up to kScores steps ahead
+// Depths of the rings. They fill shared memory. The product warpgroup is up to kAhead steps ahead
 // of the state, which is what the solver needs.
 constexpr int kTiles = 7;       ///< K, Q tiles and gates.
-constexpr int kInputs = 3;      ///< V, K in fp16, T, and barriers of steps that are ready.
+constexpr int kInputs = 4;      ///< V and T.
 constexpr int kSolvers = 2;     ///< Solver warps, and buffers of A.
-constexpr int kScores = 5;      ///< P.
+constexpr int kAhead = 5;       ///< P, and barriers of steps that are ready.
 
 constexpr int kMaxSorted = 2048;  ///< Sequences that are taken longest first.
 
@@ -38,16 +38,16 @@ struct alignas(16) StepGates {
   float decay;        ///< 2^c_last.
   int valid;          ///< Tokens of the step.
   int token;          ///< The first.
+  int first;          ///< The step begins a sequence.
   int batch, head;
 };
 
 struct Shared {
   bf16 kq[kTiles][2 * 64 * kHalf];         ///< [dk half][K rows 0..31, Q rows 32..63][64].
   bf16 v[kInputs][2 * kStep * kHalf];  ///< [dv half][token][64].
-  f16 k[kInputs][2 * kStep * kHalf];         ///< [dk half][token][64].
-  f16 t[kInputs][2][kStep * kStep];      ///< [high or low part][j]: column j of T diag(beta).
+  bf16 t[kInputs][2][kStep * kStep];      ///< [high or low part][j]: column j of T diag(beta).
   bf16 o[2][2][kStep * kHalf];             ///< [buffer][dv half][token][64].
-  f16 p[kScores][kStep * kStep];           ///< scale P; rows of 64 bytes.
+  bf16 p[kAhead][kStep * kStep];           ///< scale P; rows of 64 bytes.
   float a[kSolvers][kStep][kInverseLd];    ///< Row c: column c of A.
   float raw[kTiles][2][kStep][4];        ///< g, beta of four heads as loaded.
   StepGates gates[kTiles];
@@ -56,8 +56,8 @@ struct Shared {
   uint64_t kq_full[kTiles];    ///< K, Q and gates are there.
   uint64_t done[kTiles];       ///< The state has used the step's tiles, O is written.
   uint64_t a_full[kSolvers], a_empty[kSolvers];
-  /// T, K in fp16 and P of a step and V of the next are there, and so is room for O.
-  uint64_t ready[kInputs];
+  /// T and P of a step and V of the next are there, and so is room for O.
+  uint64_t ready[kAhead];
   int total;                   ///< Steps of this block.
   uint16_t order[kMaxSorted];  ///< Sequences, longest first.
 };
@@ -183,7 +183,7 @@ __device__ __forceinline__ void init_barriers(Shared &s) {
     barrier_init_warps(&s.a_empty[i], 1);
   }
   // The products, a solver and the loader.
-  for (int i = 0; i < kInputs; ++i) barrier_init_warps(&s.ready[i], 6);
+  for (int i = 0; i < kAhead; ++i) barrier_init_warps(&s.ready[i], 6);
   barrier_init_fence();
 }
 

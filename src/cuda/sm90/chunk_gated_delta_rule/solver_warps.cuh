@@ -9,16 +9,16 @@
 
 namespace gdn::cuda::sm90 {
 
-/// Eight rows from `row` on of column `column` of T diag(beta), in two parts of fp16.
-__device__ __forceinline__ void put_column(f16 (&tile)[2][kStep * kStep], int column, int row,
+/// Eight rows from `row` on of column `column` of T diag(beta), in two parts of bf16.
+__device__ __forceinline__ void put_column(bf16 (&tile)[2][kStep * kStep], int column, int row,
                                            const float *x, float beta) {
   uint32_t high[4], low[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     const float a = beta * x[2 * i], b = beta * x[2 * i + 1];
-    high[i] = pack2<f16>(a, b);
-    const float2 rounded = unpack2<f16>(high[i]);
-    low[i] = pack2<f16>(a - rounded.x, b - rounded.y);
+    high[i] = pack2<bf16>(a, b);
+    const float2 rounded = unpack2<bf16>(high[i]);
+    low[i] = pack2<bf16>(a - rounded.x, b - rounded.y);
   }
   const int place = column * kStep + (((row >> 3) ^ ((column >> 1) & 3)) * 8);
   *reinterpret_cast<uint4 *>(&tile[0][place]) = make_uint4(high[0], high[1], high[2], high[3]);
@@ -60,7 +60,7 @@ __device__ __forceinline__ void multiply_column(float (&out)[8], const float *bl
 __device__ __forceinline__ void solve_step(Shared &s, int n, int warp, int lane, int phase) {
   float(*const a)[kInverseLd] = s.a[warp];
   const StepGates &g = s.gates[n % kTiles];
-  f16(&tile)[2][kStep * kStep] = s.t[n % kInputs];
+  bf16(&tile)[2][kStep * kStep] = s.t[n % kInputs];
   const int c = lane & 15, row = 8 * (lane >> 4);
   float u[8];
   wait(&s.a_full[warp], phase);
@@ -92,7 +92,7 @@ __device__ __forceinline__ void solve_step(Shared &s, int n, int warp, int lane,
   put_column(tile, c, 16 + row, u, corner_beta);
   proxy_fence();
   __syncwarp();
-  arrive_warp(lane == 0, &s.ready[n % kInputs]);
+  arrive_warp(lane == 0, &s.ready[n % kAhead]);
 }
 
 __device__ __forceinline__ void solve_steps(Shared &s, int warp, int lane, int total) {

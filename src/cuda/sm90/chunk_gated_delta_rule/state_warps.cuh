@@ -5,9 +5,9 @@
 
 // A state warpgroup: S^T for 64 value columns in the accumulators of its 128 threads. A step is
 //
-//     [U, Q S] = S^T [K; Q]^T      one chain of eight products of 64 x 64, bf16
+//     [U, Q S] = S^T [K; Q]^T      one chain of eight products of 64 x 64
 //     X = V - 2^c U
-//     V' = T diag(beta) X          fp16, T in two parts
+//     V' = T diag(beta) X          T in two parts
 //     S^T <- 2^{c_last} S^T + (2^{c_last - c} V')^T K         O^T = scale 2^c (Q S)^T + V'^T (scale P)^T
 //
 // Barriers are waited for and branches taken only while no wgmma is in flight, and nothing is in
@@ -24,8 +24,8 @@ struct StateWarps {
   const int warp, lane;
   const int cl = (lane & 3) * 2;
   Ring<kTiles> tile;
-  Ring<kInputs> input;  ///< V of the step after the one that T and K belong to is one further on.
-  Ring<kScores> p_ring;
+  Ring<kInputs> input;  ///< T; V of the step after is one further on.
+  Ring<kAhead> ready;   ///< P too.
   int o_buffer = 0;
 
   __device__ __forceinline__ int64_t state_offset(const Tensor &t, int64_t entry, int head) const {
@@ -78,7 +78,7 @@ struct StateWarps {
   }
 
   /// While issue_front() is in flight: S <- 2^{c_last} S unless this is past the last step. Then
-  /// x = X^T in fp16 as left operand, d[16 ..] = (Q S)^T.
+  /// x = X^T as left operand, d[16 ..] = (Q S)^T.
   __device__ __forceinline__ void finish_front(float (&state)[64], float (&d)[32],
                                                uint32_t (&x)[8], const uint32_t (&vv)[8],
                                                bool past) const {
@@ -95,8 +95,8 @@ struct StateWarps {
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       const float2 a = unpack2<bf16>(vv[2 * j]), b = unpack2<bf16>(vv[2 * j + 1]);
-      x[2 * j] = pack2<f16>(a.x - e[j].x * d[4 * j], a.y - e[j].y * d[4 * j + 1]);
-      x[2 * j + 1] = pack2<f16>(b.x - e[j].x * d[4 * j + 2], b.y - e[j].y * d[4 * j + 3]);
+      x[2 * j] = pack2<bf16>(a.x - e[j].x * d[4 * j], a.y - e[j].y * d[4 * j + 1]);
+      x[2 * j + 1] = pack2<bf16>(b.x - e[j].x * d[4 * j + 2], b.y - e[j].y * d[4 * j + 3]);
     }
   }
 
@@ -108,7 +108,7 @@ struct StateWarps {
     mma_fence();
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
-      mma_rs_n32_f16<true>(z, x + 4 * (k & 1), descriptor64(t, k * 1024), k > 0);
+      mma_rs_n32<true>(z, x + 4 * (k & 1), descriptor64(t, k * 1024), k > 0);
     }
     mma_commit();
 #pragma unroll
@@ -167,7 +167,7 @@ struct StateWarps {
     const bool any = left_tokens > 0;
     bool is_ready = false;  // Asked while products are in flight, so that the answer costs nothing.
     if (any) {
-      wait(&s.ready[input.i], input.phase);  // It comes after the tiles of the next step.
+      wait(&s.ready[ready.i], ready.phase);  // It comes after the tiles of the next step.
       is_ready = true;
       if (left_tokens < kStep) clear_tail(input.i, left_tokens);
       round_state(left, state);
@@ -176,43 +176,43 @@ struct StateWarps {
       finish_front(state, d, x, vv, false);
     }
     for (; left_tokens > 0; left_tokens -= kStep) {
-      const uint32_t p_tile = descriptor_base(s.p[p_ring.i], 16);
-      const uint32_t k_tile = descriptor_base(s.k[input.i], 4096);
+      const uint32_t p_tile = descriptor_base(s.p[ready.i], 16);
+      const uint32_t k_tile = descriptor_base(s.kq[tile.i], 8192);
       bf16 *const o_tile = s.o[o_buffer][half];
       uint64_t *const done = &s.done[tile.i];
       const StepGates &g = s.gates[tile.i];
       const bool more = left_tokens > kStep;
       float2 end[4];
-      if (!is_ready) wait(&s.ready[input.i], input.phase);
+      if (!is_ready) wait(&s.ready[ready.i], ready.phase);
       if (more && left_tokens < 2 * kStep) {
         clear_tail((input.i + 1) % kInputs, left_tokens - kStep);
       }
       solve(z, y, x, d, end, g);
       input.next();
-      p_ring.next();
+      ready.next();
       o_buffer ^= 1;
       tile.next();
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        x[2 * j] = pack2<f16>(end[j].x * z[4 * j], end[j].y * z[4 * j + 1]);
-        x[2 * j + 1] = pack2<f16>(end[j].x * z[4 * j + 2], end[j].y * z[4 * j + 3]);
+        x[2 * j] = pack2<bf16>(end[j].x * z[4 * j], end[j].y * z[4 * j + 1]);
+        x[2 * j + 1] = pack2<bf16>(end[j].x * z[4 * j + 2], end[j].y * z[4 * j + 3]);
       }
       mma_fence();
 #pragma unroll
       for (int k = 0; k < 2; ++k) {
-        mma_rs_n128_f16(state, x + 4 * k, descriptor128(k_tile, k * 2048));
+        mma_rs_n128(state, x + 4 * k, descriptor128(k_tile, k * 2048));
       }
       mma_commit();
       uint32_t o[8];
 #pragma unroll
-      for (int i = 0; i < 8; ++i) o[i] = pack2<f16>(z[2 * i], z[2 * i + 1]);
+      for (int i = 0; i < 8; ++i) o[i] = pack2<bf16>(z[2 * i], z[2 * i + 1]);
       mma_fence();
 #pragma unroll
       for (int k = 0; k < 2; ++k) {
-        mma_rs_n32_f16<false>(y, o + 4 * k, descriptor64(p_tile, k * 32), true);
+        mma_rs_n32<false>(y, o + 4 * k, descriptor64(p_tile, k * 32), true);
       }
       mma_commit();
-      is_ready = is_over(&s.ready[input.i], input.phase);
+      is_ready = is_over(&s.ready[ready.i], ready.phase);
       mma_wait<1>();
       pin(state);
       round_state(left, state);

@@ -173,14 +173,14 @@ __device__ __forceinline__ void pin(float (&d)[kCount]) {
 #define GDN_F16(d, i) GDN_F4(d, i), GDN_F4(d, i + 4), GDN_F4(d, i + 8), GDN_F4(d, i + 12)
 #define GDN_REGS16 "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15}"
 
-/// d[64, 32] (+)= a b, a: fp16 in registers, b in shared memory with k (kRightTransposed: with n)
+/// d[64, 32] (+)= a b, a: bf16 in registers, b in shared memory with k (kRightTransposed: with n)
 /// contiguous.
 template <bool kRightTransposed>
-__device__ __forceinline__ void mma_rs_n32_f16(float (&d)[16], const uint32_t *a, uint64_t b,
-                                               bool add) {
+__device__ __forceinline__ void mma_rs_n32(float (&d)[16], const uint32_t *a, uint64_t b,
+                                           bool add) {
   asm volatile(
       "{.reg .pred p; setp.ne.b32 p, %21, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n32k16.f32.f16.f16 " GDN_REGS16
+      "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 " GDN_REGS16
       ", {%16,%17,%18,%19}, %20, p, 1, 1, %22;}\n"
       : GDN_F16(d, 0)
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)),
@@ -199,27 +199,19 @@ __device__ __forceinline__ void mma_rs_n64(float (&d)[32], const uint32_t *a, ui
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)));
 }
 
-#define GDN_RS_N128(type)                                                                          \
-  asm volatile(                                                                                    \
-      "{.reg .pred p; setp.ne.b32 p, 1, 0;\n"                                                      \
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " "                             \
-      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,"    \
-      "%24,%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,"   \
-      "%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, "                 \
-      "{%64,%65,%66,%67}, %68, p, 1, 1, 1;}\n"                                                     \
-      : GDN_F16(d, 0), GDN_F16(d, 16), GDN_F16(d, 32), GDN_F16(d, 48)                              \
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b))
-
 /// d[64, 128] += a b, a: bf16 in registers, b in shared memory with n contiguous.
 __device__ __forceinline__ void mma_rs_n128(float (&d)[64], const uint32_t *a, uint64_t b) {
-  GDN_RS_N128("bf16");
+  asm volatile(
+      "{.reg .pred p; setp.ne.b32 p, 1, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
+      "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,"
+      "%25,%26,%27,%28,%29,%30,%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,"
+      "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63}, {%64,%65,%66,%67}, %68, "
+      "p, "
+      "1, 1, 1;}\n"
+      : GDN_F16(d, 0), GDN_F16(d, 16), GDN_F16(d, 32), GDN_F16(d, 48)
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
-
-/// The same in fp16.
-__device__ __forceinline__ void mma_rs_n128_f16(float (&d)[64], const uint32_t *a, uint64_t b) {
-  GDN_RS_N128("f16");
-}
-#undef GDN_RS_N128
 
 /// d[64, 32] (+)= a b, both in shared memory, bf16, k contiguous.
 __device__ __forceinline__ void mma_ss_n32(float (&d)[16], uint64_t a, uint64_t b, bool add) {
