@@ -114,12 +114,17 @@ struct ProductWarps {
       arrive_warp(lane == 0, &s.a_full[a_ring.i]);
     } else {
       // Above the diagonal decays may overflow: masked as bits.
-      uint32_t p[8];
+      uint32_t high[8], low[8];
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
-        p[i] = (pack2<bf16>(kq[2 * i], kq[2 * i + 1]) & mask[i]) ^ sign;
+        high[i] = pack2<bf16>(kq[2 * i], kq[2 * i + 1]);
+        const float2 rounded = unpack2<bf16>(high[i]);
+        low[i] = (pack2<bf16>(kq[2 * i] - rounded.x, kq[2 * i + 1] - rounded.y) & mask[i]) ^ sign;
+        high[i] = (high[i] & mask[i]) ^ sign;
       }
-      put_rows(s.p[p_ring.i], p);  // The proxy fence of publish() covers it before it is read.
+      // The proxy fence of publish() covers them before they are read.
+      put_rows(s.p[p_ring.i][0], high);
+      put_rows(s.p[p_ring.i][1], low);
     }
     new_tile.next();
     a_ring.next();

@@ -47,7 +47,7 @@ struct Shared {
   bf16 v[kInputs][2 * kStep * kHalf];  ///< [dv half][token][64].
   bf16 t[kInputs][2][kStep * kStep];      ///< [high or low part][j]: column j of T diag(beta).
   bf16 o[2][2][kStep * kHalf];             ///< [buffer][dv half][token][64].
-  bf16 p[kAhead][kStep * kStep];           ///< scale P; rows of 64 bytes.
+  bf16 p[kAhead][2][kStep * kStep];        ///< [high or low part]: scale P; rows of 64 bytes.
   float a[kSolvers][kStep][kInverseLd];    ///< Row c: column c of A.
   float raw[kTiles][2][kStep][4];        ///< g, beta of four heads as loaded.
   StepGates gates[kTiles];

@@ -89,7 +89,6 @@ struct StateWarps {
     const float decay = past ? 1.0F : g.decay;
 #pragma unroll
     for (int i = 0; i < 64; ++i) state[i] *= decay;
-    pin(state);  // Here, not behind the wait.
     mma_wait<0>();
     pin(d);
 #pragma unroll
@@ -176,7 +175,7 @@ struct StateWarps {
       finish_front(state, d, x, vv, false);
     }
     for (; left_tokens > 0; left_tokens -= kStep) {
-      const uint32_t p_tile = descriptor_base(s.p[ready.i], 16);
+      const uint32_t p_tile = descriptor_base(s.p[ready.i][0], 16);
       const uint32_t k_tile = descriptor_base(s.kq[tile.i], 8192);
       bf16 *const o_tile = s.o[o_buffer][half];
       uint64_t *const done = &s.done[tile.i];
@@ -208,8 +207,9 @@ struct StateWarps {
       for (int i = 0; i < 8; ++i) o[i] = pack2<bf16>(z[2 * i], z[2 * i + 1]);
       mma_fence();
 #pragma unroll
-      for (int k = 0; k < 2; ++k) {
-        mma_rs_n32<false>(y, o + 4 * k, descriptor64(p_tile, k * 32), true);
+      for (int k = 0; k < 4; ++k) {
+        mma_rs_n32<false>(y, o + 4 * (k & 1),
+                          descriptor64(p_tile, (k >> 1) * sizeof(s.p[0][0]) + (k & 1) * 32), true);
       }
       mma_commit();
       is_ready = is_over(&s.ready[ready.i], ready.phase);
