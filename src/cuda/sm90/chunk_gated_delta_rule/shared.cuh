@@ -17,10 +17,10 @@ constexpr int kThreads = 512;
 
 // Depths of the rings. They fill shared memory. The product warpgroup is up to kAhead steps ahead
 // of the state, which is what the solver needs.
-constexpr int kTiles = 7;       ///< K, Q tiles and gates.
-constexpr int kInputs = 4;      ///< V and T.
-constexpr int kSolvers = 2;     ///< Solver warps, and buffers of A.
-constexpr int kAhead = 5;       ///< P, and barriers of steps that are ready.
+constexpr int kTiles = 7;    ///< K, Q tiles and gates.
+constexpr int kInputs = 4;   ///< V and T.
+constexpr int kSolvers = 2;  ///< Solver warps, and buffers of A.
+constexpr int kAhead = 5;    ///< P, and barriers of steps that are ready.
 
 constexpr int kMaxSorted = 2048;  ///< Sequences that are taken longest first.
 
@@ -35,20 +35,20 @@ struct alignas(16) StepGates {
   float query_row[kStep];    ///< c + log2 (r_q |scale|).
   float beta[kStep];
   float end[kStep];  ///< 2^(c_last - c) r_k.
-  float decay;        ///< 2^c_last.
-  int valid;          ///< Tokens of the step.
-  int token;          ///< The first.
-  int first;          ///< The step begins a sequence.
+  float decay;       ///< 2^c_last.
+  int valid;         ///< Tokens of the step.
+  int token;         ///< The first.
+  int first;         ///< The step begins a sequence.
   int batch, head;
 };
 
 struct Shared {
-  bf16 kq[kTiles][2 * 64 * kHalf];         ///< [dk half][K rows 0..31, Q rows 32..63][64].
-  bf16 v[kInputs][2 * kStep * kHalf];  ///< [dv half][token][64].
-  bf16 t[kInputs][2][kStep * kStep];      ///< [high or low part][j]: column j of T diag(beta).
-  bf16 o[2][2][kStep * kHalf];             ///< [buffer][dv half][token][64].
-  bf16 p[kAhead][2][kStep * kStep];        ///< [high or low part]: scale P; rows of 64 bytes.
-  float a[kSolvers][kStep][kInverseLd];    ///< Row c: column c of A.
+  bf16 kq[kTiles][2 * 64 * kHalf];       ///< [dk half][K rows 0..31, Q rows 32..63][64].
+  bf16 v[kInputs][2 * kStep * kHalf];    ///< [dv half][token][64].
+  bf16 t[kInputs][2][kStep * kStep];     ///< [high or low part][j]: column j of T diag(beta).
+  bf16 o[2][2][kStep * kHalf];           ///< [buffer][dv half][token][64].
+  bf16 p[kAhead][2][kStep * kStep];      ///< [high or low part]: scale P; rows of 64 bytes.
+  float a[kSolvers][kStep][kInverseLd];  ///< Row c: column c of A.
   float raw[kTiles][2][kStep][4];        ///< g, beta of four heads as loaded.
   StepGates gates[kTiles];
   uint64_t tile_full[kTiles];  ///< K and Q have landed (under l2norm only).

@@ -8,7 +8,8 @@
 //     [U, Q S] = S^T [K; Q]^T      one chain of eight products of 64 x 64
 //     X = V - 2^c U
 //     V' = T diag(beta) X          T in two parts
-//     S^T <- 2^{c_last} S^T + (2^{c_last - c} V')^T K         O^T = scale 2^c (Q S)^T + V'^T (scale P)^T
+//     S^T <- 2^{c_last} S^T + (2^{c_last - c} V')^T K         O^T = scale 2^c (Q S)^T + V'^T (scale
+//     P)^T
 //
 // Barriers are waited for and branches taken only while no wgmma is in flight, and nothing is in
 // flight across the loop's end: otherwise ptxas injects waits (C7517) or serialises every wgmma
@@ -79,9 +80,8 @@ struct StateWarps {
 
   /// While issue_front() is in flight: S <- 2^{c_last} S unless this is past the last step. Then
   /// x = X^T as left operand, d[16 ..] = (Q S)^T.
-  __device__ __forceinline__ void finish_front(float (&state)[64], float (&d)[32],
-                                               uint32_t (&x)[8], const uint32_t (&vv)[8],
-                                               bool past) const {
+  __device__ __forceinline__ void finish_front(float (&state)[64], float (&d)[32], uint32_t (&x)[8],
+                                               const uint32_t (&vv)[8], bool past) const {
     const StepGates &g = s.gates[tile.i];
     float2 e[4];
 #pragma unroll
