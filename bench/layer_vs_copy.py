@@ -21,14 +21,14 @@ CHANNELS, WIDTH, HEADS, D = 8192, 4, 32, 128
 
 
 def conv_fwd(tokens: int) -> tuple[int, dict[str, Callable[[], object]]]:
-    """causal_conv1d_fn with silu, channels fastest."""
+    """causal_conv1d_fwd with silu, channels fastest."""
     x = torch.randn(1, tokens, CHANNELS).bfloat16().transpose(1, 2)
     weight = torch.randn(CHANNELS, WIDTH).bfloat16()
     state = torch.zeros(1, CHANNELS, WIDTH).bfloat16()
     out = torch.empty_like(x)
 
     def ours():
-        return gdn.causal_conv1d_fn(x, weight, activation="silu", conv_state=state, out=out)
+        return gdn.causal_conv1d_fwd(x, weight, activation="silu", conv_state=state, out=out)
 
     def theirs():
         y = functional.conv1d(x, weight[:, None], padding=WIDTH - 1, groups=CHANNELS)

@@ -14,6 +14,7 @@ enum class Recipe {
   reflections,
   strong_decay,
   decay_spikes,
+  slow_decay,
   beta_levels,
   huge_v,
   gate_extremes,

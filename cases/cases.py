@@ -16,6 +16,7 @@ RECIPES = (
     "reflections",
     "strong_decay",
     "decay_spikes",
+    "slow_decay",
     "beta_levels",
     "huge_v",
     "gate_extremes",

@@ -129,20 +129,30 @@ std::vector<bool> DeltaRuleCall::touched_slots() const {
   return touched;
 }
 
+gdn_status call_library(Operation operation, const gdn_gated_delta_rule_args &args,
+                        const gdn_exec &exec) {
+  return operation == Operation::chunk ? gdn_chunk_gated_delta_rule(&args, &exec)
+                                       : gdn_fused_recurrent_gated_delta_rule(&args, &exec);
+}
+
+gdn_status workspace_size(Operation operation, const gdn_gated_delta_rule_args &args,
+                          const gdn_exec &exec, size_t *bytes) {
+  *bytes = 0;
+  if (operation == Operation::recurrent) return GDN_OK;
+  return gdn_chunk_gated_delta_rule_workspace_size(&args, &exec, bytes);
+}
+
 std::string run(Operation operation, const DeltaRuleCall &call, const Target &target, int threads,
                 uint32_t exec_flags) {
   const gdn_gated_delta_rule_args args = call.args();
   gdn_exec exec = exec_for(target, threads, exec_flags);
-  if (operation == Operation::recurrent) {
-    return describe(gdn_fused_recurrent_gated_delta_rule(&args, &exec));
-  }
   size_t bytes = 0;
-  const gdn_status status = gdn_chunk_gated_delta_rule_workspace_size(&args, &exec, &bytes);
+  const gdn_status status = workspace_size(operation, args, exec, &bytes);
   if (status != GDN_OK) return "workspace size: " + describe(status);
   const Workspace workspace(bytes);
   exec.workspace = workspace.data();
   exec.workspace_size = bytes;
-  const std::string failure = describe(gdn_chunk_gated_delta_rule(&args, &exec));
+  const std::string failure = describe(call_library(operation, args, exec));
   if (!failure.empty()) return failure;
   return workspace.intact() ? "" : "bytes outside the workspace were written";
 }

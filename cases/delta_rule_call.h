@@ -57,6 +57,14 @@ struct DeltaRuleCall {
 /// Draws the operands of a case. q, k, v have type `type`; the outputs are poisoned.
 DeltaRuleCall make_call(const Case &c, Element type, uint64_t seed = 0);
 
+/// The C function of an operation.
+gdn_status call_library(Operation operation, const gdn_gated_delta_rule_args &args,
+                        const gdn_exec &exec);
+
+/// What the workspace of a call must hold; 0 for the recurrent operation.
+gdn_status workspace_size(Operation operation, const gdn_gated_delta_rule_args &args,
+                          const gdn_exec &exec, size_t *bytes);
+
 /// Runs a call, with a workspace of exactly the queried size, its contents poisoned. Returns a
 /// sentence if the status is not GDN_OK or a byte outside the workspace was written, else "".
 std::string run(Operation operation, const DeltaRuleCall &call, const Target &target,

@@ -170,6 +170,8 @@ class Drawing {
         return -80.0F * random.uniform();
       case Recipe::decay_spikes:
         return token % 19 == 7 ? -80.0F : token % 3 == 0 ? 0.0F : -0.01F * random.uniform();
+      case Recipe::slow_decay:
+        return -2e-3F * random.uniform();
       case Recipe::gate_extremes:
         return token % 4 == 0 ? 40.0F * x : x;
       case Recipe::fading_tail:

@@ -1,4 +1,4 @@
-"""Rules that no other linter checks: ASCII sources, folder names, documented public symbols."""
+"""Rules that no other linter checks: ASCII, names, documented symbols, references in docs."""
 
 from __future__ import annotations
 
@@ -55,10 +55,35 @@ def check_documented(header: str) -> list[str]:
     return problems
 
 
+def check_references(paths: list[str]) -> list[str]:
+    """Links of the docs lead to files, and files that the docs name exist.
+
+    The lab's text may name files of its day; placeholders hold NAME; fenced code may name any file.
+    """
+    problems = []
+    for path in paths:
+        if not path.endswith(".md"):
+            continue
+        text = (ROOT / path).read_text()
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+            if "://" not in link and not (ROOT / path).parent.joinpath(link).exists():
+                problems.append(f"{path}: the link {link} leads nowhere")
+        if "lab/" in path:
+            continue
+        text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+        for name in re.findall(r"(?<![\w*.])[\w./-]*\w\.(?:h|hpp|cc|cu|cuh|py|md|json|sh)\b", text):
+            name = name.removeprefix("../")
+            known = any(p == name or p.endswith("/" + name) for p in paths)
+            if not known and "NAME" not in name:
+                problems.append(f"{path}: there is no file {name}")
+    return problems
+
+
 def main() -> int:
     """Print the problems; 1 if there are any."""
     paths = tracked_files()
-    problems = check_ascii(paths) + check_names(paths) + check_documented("include/gdn/gdn.h")
+    problems = check_ascii(paths) + check_names(paths) + check_references(paths)
+    problems += check_documented("include/gdn/gdn.h")
     print("\n".join(problems) if problems else f"{len(paths)} files, no problem")
     return 1 if problems else 0
 

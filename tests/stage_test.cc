@@ -1,5 +1,5 @@
 // Each stage of the chunkwise algorithm against the float64 reference on the same inputs, and the
-// chain of all stages against the recurrence. Suites as in fwd_test.cc.
+// chain of all stages against the recurrence. Suites as in chunk_test.cc.
 
 #include <algorithm>
 #include <memory>

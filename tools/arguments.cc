@@ -4,10 +4,8 @@
 
 #include <charconv>
 #include <optional>
-#include <regex>
 #include <stdexcept>
 #include <string>
-#include <utility>
 
 namespace gdn::tools {
 
@@ -56,13 +54,20 @@ CLI::Validator number(double lowest, double highest) {
 
 void check(gdn_status status) {
   if (status == GDN_OK) return;
-  static const std::pair<std::regex, const char *> names[] = {
-      {std::regex("^gdn_[a-z0-9_]+: "), ""},
-      {std::regex("\\bexec->(backend|isa|threads)\\b"), "--$1"},
-      {std::regex("^(scale|head_map) is"), "--$1 is"},
-  };
   std::string message = gdn_last_error();
-  for (const auto &[pattern, name] : names) message = std::regex_replace(message, pattern, name);
+  const size_t operation = message.find(": ");
+  if (message.starts_with("gdn_") && operation != std::string::npos) {
+    message.erase(0, operation + 2);
+  }
+  for (const char *option : {"backend", "isa", "threads"}) {
+    const std::string field = fmt::format("exec->{}", option);
+    for (size_t at = message.find(field); at != std::string::npos; at = message.find(field)) {
+      message.replace(at, field.size(), fmt::format("--{}", option));
+    }
+  }
+  for (const char *option : {"scale", "head_map"}) {
+    if (message.starts_with(fmt::format("{} is", option))) message.insert(0, "--");
+  }
   throw std::runtime_error(message);
 }
 

@@ -31,7 +31,7 @@ constexpr int64_t kMostHeads = 4096;
 constexpr int64_t kWidestHead = 1024;
 
 struct BenchOptions {
-  std::vector<std::string> operations = {"fused", "stages", "decode"};
+  std::vector<std::string> operations = {"chunk", "stages", "recurrent"};
   std::vector<int64_t> tokens = {2048};
   std::vector<int64_t> batch = {1, 64};
   std::vector<std::string> heads = {"16/16", "16/32"};
@@ -123,12 +123,12 @@ class Bench {
     for (const std::string &heads : options_.heads) {
       const auto [hk, hv] = parse_heads(heads);
       for (const std::string &operation : options_.operations) {
-        if (operation == "decode") {
-          for (const int64_t b : options_.batch) decode(make_case(b, 1, hk, hv));
+        if (operation == "recurrent") {
+          for (const int64_t b : options_.batch) recurrent(make_case(b, 1, hk, hv));
         } else {
           for (const int64_t t : options_.tokens) {
             const testing::Case c = make_case(1, t, hk, hv);
-            operation == "fused" ? fused(c) : stages(c);
+            operation == "chunk" ? chunk(c) : stages(c);
           }
         }
       }
@@ -148,10 +148,9 @@ class Bench {
         peak_.fma_gflops, peak_.bf16_dot_gflops, peak_.amx_gflops, peak_.copy_gbps);
     if (rows_.empty()) return;
     fmt::print(
-        "Times are medians (best .. worst). fused and decode count 6 DK DV FLOP per token and "
-        "value "
-        "head,\nstages their own products; GB/s counts every operand once (over 100 % of copy: "
-        "caches).\n\n");
+        "Times are medians (best .. worst). chunk and recurrent count 6 DK DV FLOP per token and "
+        "value head,\nstages their own products; GB/s counts every operand once (over 100 % of "
+        "copy: caches).\n\n");
     fmt::print("{:<22} {:>5} {:>7} {:>7}  {:>30}  {:>8} {:>6}  {:>7} {:>6}\n", "operation", "B",
                "T", "HK/HV", "ms", "GFLOP/s", "peak", "GB/s", "copy");
     for (const Row &r : rows_) {
@@ -188,28 +187,25 @@ class Bench {
     return c;
   }
 
-  void fused(const testing::Case &c) {
+  void chunk(const testing::Case &c) { delta_rule(testing::Operation::chunk, "chunk", c); }
+
+  void recurrent(const testing::Case &shape) {
+    testing::Case c = shape;
+    c.options |= testing::kInPlace;
+    delta_rule(testing::Operation::recurrent, "recurrent", c);
+  }
+
+  void delta_rule(testing::Operation operation, const char *name, const testing::Case &c) {
     const testing::DeltaRuleCall call = testing::make_call(c, element_of(options_.dtype));
     const gdn_gated_delta_rule_args args = call.args();
     gdn_exec exec = testing::exec_for(target_, options_.threads);
     size_t size = 0;
-    check(gdn_chunk_gated_delta_rule_workspace_size(&args, &exec, &size));
+    check(testing::workspace_size(operation, args, exec, &size));
     const testing::Workspace workspace(size);
     exec.workspace = workspace.data();
     exec.workspace_size = size;
-    Row row = time_it("fused", c, options_.seconds,
-                      [&] { return testing::describe(gdn_chunk_gated_delta_rule(&args, &exec)); });
-    add(row, c, call);
-  }
-
-  void decode(const testing::Case &shape) {
-    testing::Case c = shape;
-    c.options |= testing::kInPlace;
-    const testing::DeltaRuleCall call = testing::make_call(c, element_of(options_.dtype));
-    const gdn_gated_delta_rule_args args = call.args();
-    const gdn_exec exec = testing::exec_for(target_, options_.threads);
-    Row row = time_it("decode", c, options_.seconds, [&] {
-      return testing::describe(gdn_fused_recurrent_gated_delta_rule(&args, &exec));
+    const Row row = time_it(name, c, options_.seconds, [&] {
+      return testing::describe(testing::call_library(operation, args, exec));
     });
     add(row, c, call);
   }
@@ -257,11 +253,11 @@ class Bench {
     }
   }
 
-  /// The rate that bounds an operation's products on the chosen code path: the fused kernel uses
+  /// The rate that bounds an operation's products on the chosen code path: the chunk kernel uses
   /// bf16 products where the path has them, everything else float32 multiply-adds.
   double flop_peak(const Row &row) const {
     const std::string isa = selection_.isa;
-    if (row.operation != "fused") return peak_.fma_gflops;
+    if (row.operation != "chunk") return peak_.fma_gflops;
     if (options_.dtype == "bf16" && isa == "amx") return peak_.amx_gflops;
     if (options_.dtype == "bf16" && isa == "avx512bf16") return peak_.bf16_dot_gflops;
     return peak_.fma_gflops;
@@ -307,13 +303,13 @@ void add_bench(CLI::App &app) {
   CLI::App *bench = app.add_subcommand(
       "bench", "Times, rates and percent of this machine's own measured peak, per operation");
   const auto o = std::make_shared<BenchOptions>();
-  bench->add_option("--op", o->operations, "fused, stages, decode")
-      ->check(CLI::IsMember({"fused", "stages", "decode"}))
+  bench->add_option("--op", o->operations, "chunk, stages, recurrent")
+      ->check(CLI::IsMember({"chunk", "stages", "recurrent"}))
       ->capture_default_str();
-  bench->add_option("--tokens", o->tokens, "Sequence lengths (fused, stages)")
+  bench->add_option("--tokens", o->tokens, "Sequence lengths (chunk, stages)")
       ->check(whole_number(1, kMostTokens))
       ->capture_default_str();
-  bench->add_option("--batch", o->batch, "Batch sizes (decode)")
+  bench->add_option("--batch", o->batch, "Batch sizes (recurrent)")
       ->check(whole_number(1, kMostTokens))
       ->capture_default_str();
   bench->add_option("--heads", o->heads, "HK/HV pairs")->check(head_pair())->capture_default_str();

@@ -16,6 +16,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "cases/delta_rule_call.h"
 #include "tools/arguments.h"
 #include "tools/commands.h"
 #include "tools/progress.h"
@@ -281,18 +282,16 @@ class Runner {
     args.checkpoints = saved ? &saved->tensor : nullptr;
     args.checkpoint_every = options_.checkpoint_every;
     args.o = &o.tensor;
-    if (options_.operation == "recurrent") {
-      check(gdn_fused_recurrent_gated_delta_rule(&args, &exec_));
-      return;
-    }
+    const testing::Operation operation =
+        options_.operation == "chunk" ? testing::Operation::chunk : testing::Operation::recurrent;
     size_t bytes = 0;
-    check(gdn_chunk_gated_delta_rule_workspace_size(&args, &exec_, &bytes));
+    check(testing::workspace_size(operation, args, exec_, &bytes));
     if (bytes > exec_.workspace_size) {
       workspace_ = allocate(bytes, "the workspace");
       exec_.workspace = workspace_.get();
       exec_.workspace_size = bytes;
     }
-    check(gdn_chunk_gated_delta_rule(&args, &exec_));
+    check(testing::call_library(operation, args, exec_));
   }
 
   /// Slicing trusts [B, T, ..], so that much is checked here; the rest by the library.

@@ -1,6 +1,7 @@
 // How long the operations take on a GPU, beside what its memory allows.
 //
-//   gdn_gpu_bench [--json FILE] [--isa NAME] [--only fused|stages|decode|layer|host] [--repeat N]
+//   gdn_gpu_bench [--json FILE] [--isa NAME] [--only chunk|stages|recurrent|layer|host] [--repeat
+//   N]
 //
 // Prefill and stages: device time of one call, CUDA events around each of N calls, median, least
 // and largest. Decode: a CUDA graph of 20 calls, time of a replay over 20. Inputs are those of the
@@ -32,7 +33,7 @@ std::string label(const char *what, const std::string &shape, int hk, int hv) {
   return std::string(what) + " " + shape + ", " + std::to_string(hk) + "/" + std::to_string(hv);
 }
 
-void fused(const Options &o, Report &report, const std::string &shape, std::vector<int32_t> lengths,
+void chunk(const Options &o, Report &report, const std::string &shape, std::vector<int32_t> lengths,
            int hk, int hv) {
   std::vector<int32_t> cu = {0};
   for (const int32_t n : lengths) cu.push_back(cu.back() + n);
@@ -55,7 +56,7 @@ void fused(const Options &o, Report &report, const std::string &shape, std::vect
     require(gdn_chunk_gated_delta_rule(&args, &e));
   });
   report.row(
-      label("fused", shape, hk, hv), t,
+      label("chunk", shape, hk, hv), t,
       q.bytes() + k.bytes() + v.bytes() + out.bytes() + g.bytes() + beta.bytes() + state.bytes());
 }
 
@@ -122,7 +123,8 @@ struct DecodeForm {
   int tokens = 1;  ///< Of a sequence.
 };
 
-void decode(const Options &o, Report &report, int batch, int hk, int hv, const DecodeForm &form) {
+void recurrent(const Options &o, Report &report, int batch, int hk, int hv,
+               const DecodeForm &form) {
   const int64_t rows = form.packed ? 1 : batch,
                 length = form.packed ? batch * form.tokens : form.tokens;
   Tensor q(kBf16, {rows, length, hk, 128}), k(kBf16, {rows, length, hk, 128}),
@@ -157,7 +159,7 @@ void decode(const Options &o, Report &report, int batch, int hk, int hv, const D
     const gdn_exec e = exec_of(o, s);
     require(gdn_fused_recurrent_gated_delta_rule(&args, &e));
   });
-  std::string name = form.narrow ? "decode bf16 state" : "decode f32 state";
+  std::string name = form.narrow ? "recurrent bf16 state" : "recurrent f32 state";
   if (form.packed) name += ", packed";
   if (form.v_first) name += ", V first";
   if (form.tokens > 1) name += ", " + std::to_string(form.tokens) + " tokens";
@@ -241,32 +243,32 @@ int main(int argc, char **argv) {
   const auto same = [](int n, int length) {
     return std::vector<int32_t>(static_cast<size_t>(n), length);
   };
-  if (wanted("fused")) {
-    for (const int hv : {16, 32, 48, 64}) fused(o, report, "16 x 16384", same(16, 16384), 16, hv);
-    fused(o, report, "1 x 32768", same(1, 32768), 16, 32);
-    fused(o, report, "1 x 32768", same(1, 32768), 16, 16);
-    fused(o, report, "1 x 131072", same(1, 131072), 16, 32);
-    fused(o, report, "8 x 4096", same(8, 4096), 16, 32);
-    fused(o, report, "1 x 2048", same(1, 2048), 16, 32);
-    fused(o, report, "1 x 8192", same(1, 8192), 16, 64);
-    fused(o, report, "64 x 512", same(64, 512), 16, 32);
+  if (wanted("chunk")) {
+    for (const int hv : {16, 32, 48, 64}) chunk(o, report, "16 x 16384", same(16, 16384), 16, hv);
+    chunk(o, report, "1 x 32768", same(1, 32768), 16, 32);
+    chunk(o, report, "1 x 32768", same(1, 32768), 16, 16);
+    chunk(o, report, "1 x 131072", same(1, 131072), 16, 32);
+    chunk(o, report, "8 x 4096", same(8, 4096), 16, 32);
+    chunk(o, report, "1 x 2048", same(1, 2048), 16, 32);
+    chunk(o, report, "1 x 8192", same(1, 8192), 16, 64);
+    chunk(o, report, "64 x 512", same(64, 512), 16, 32);
     std::vector<int32_t> mixed;
     for (int i = 0; i < 16; ++i) {
       for (const int n : {1, 63, 64, 65, 127, 128, 129, 447, 512, 640, 1920}) mixed.push_back(n);
     }
-    fused(o, report, "mixed lengths x 16", mixed, 16, 32);
-    fused(o, report, "1 x 32768", same(1, 32768), 2, 4);
+    chunk(o, report, "mixed lengths x 16", mixed, 16, 32);
+    chunk(o, report, "1 x 32768", same(1, 32768), 2, 4);
   }
   if (wanted("stages")) {
     for (const int hv : {16, 32, 48, 64}) stages(o, report, 16, 16384, 16, hv);
   }
-  if (wanted("decode")) {
+  if (wanted("recurrent")) {
     for (const bool narrow : {false, true}) {
-      for (const int batch : {1, 8, 64, 256}) decode(o, report, batch, 16, 32, {narrow});
+      for (const int batch : {1, 8, 64, 256}) recurrent(o, report, batch, 16, 32, {narrow});
       for (const int batch : {1, 64}) {
-        decode(o, report, batch, 16, 32, {narrow, true});
-        decode(o, report, batch, 16, 32, {narrow, false, true});
-        decode(o, report, batch, 16, 32, {narrow, false, false, 4});
+        recurrent(o, report, batch, 16, 32, {narrow, true});
+        recurrent(o, report, batch, 16, 32, {narrow, false, true});
+        recurrent(o, report, batch, 16, 32, {narrow, false, false, 4});
       }
     }
   }

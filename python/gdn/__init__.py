@@ -8,15 +8,9 @@ Names, shapes and options follow the gated delta rule functions of flash-linear-
 more than there comes as keyword arguments.
 """
 
-from gdn import stages
-from gdn._delta_rule import chunk_gated_delta_rule, fused_recurrent_gated_delta_rule
-from gdn._layer import (
-    causal_conv1d_fn,
-    causal_conv1d_update,
-    fused_gdn_gating,
-    l2norm,
-    rms_norm_gated,
-)
+from gdn import _delta_rule, _layer, stages
+from gdn._delta_rule import *
+from gdn._layer import *
 from gdn._settings import (
     get_include,
     get_library_dir,
@@ -29,18 +23,13 @@ from gdn._settings import version as __version__
 
 __all__ = [
     "__version__",
-    "causal_conv1d_fn",
-    "causal_conv1d_update",
-    "chunk_gated_delta_rule",
-    "fused_gdn_gating",
-    "fused_recurrent_gated_delta_rule",
     "get_include",
     "get_library_dir",
     "get_num_threads",
     "info",
-    "l2norm",
-    "rms_norm_gated",
     "set_num_threads",
     "stages",
     "use",
 ]
+__all__ += _delta_rule.__all__
+__all__ += _layer.__all__

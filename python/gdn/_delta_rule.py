@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from gdn import _C, _hints, _options
-from gdn._routing import dispatched, is_compiling, traced
+from gdn import _C, _checks, _hints
+from gdn._routing import dispatched, is_compiling
+
+__all__ = ["chunk_gated_delta_rule", "fused_recurrent_gated_delta_rule"]
 
 Array = TypeVar("Array")
 
@@ -97,36 +99,20 @@ def chunk_gated_delta_rule(
             argument, what was found and what was expected. Nothing has been written.
         NotImplementedError: a gradient is needed.
     """
-    # Where every option is plain this does it all; the rest is for what it leaves.
-    if not is_compiling():
-        done = _C.try_chunk_gated_delta_rule(
-            q, k, v, g, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel,
-            use_beta_sigmoid_in_kernel, allow_neg_eigval, state_v_first, cu_seqlens,
-            cu_seqlens_cpu, chunk_indices, cp_context, use_gate_in_kernel, A_log, dt_bias,
-            chunk_size, transpose_state_layout, out, state_indices, inplace_final_state,
-            checkpoint_every, head_map,
-        )  # fmt: skip
-        if done is not None:
-            return done
-    _options.refuse("cp_context", cp_context, "context parallelism is not supported")
-    flags = _options.delta_rule_flags(
-        use_qk_l2norm_in_kernel, use_gate_in_kernel, use_beta_sigmoid_in_kernel, allow_neg_eigval,
-        state_v_first, transpose_state_layout,
-    )  # fmt: skip
-    chunk = _options.chunk_size_code(chunk_size)
-    every = _options.positive("checkpoint_every", checkpoint_every)
-    in_trace = traced()
+    if cp_context is not None:
+        _checks.refuse("cp_context", cp_context, "context parallelism is not supported")
+    if transpose_state_layout is not None:
+        state_v_first = _checks.v_first(state_v_first, transpose_state_layout)
     if cu_seqlens_cpu is not None or chunk_indices is not None:
-        _hints.check_hints(cu_seqlens, cu_seqlens_cpu, chunk_indices, chunk, in_trace)
-    kernels = dispatched if in_trace else _C
-    o, final_state, checkpoints = kernels.chunk_gated_delta_rule(
+        _hints.check_hints(cu_seqlens, cu_seqlens_cpu, chunk_indices, chunk_size)
+    kernels = dispatched if is_compiling() else _C
+    return kernels.chunk_gated_delta_rule(
         q, k, v, g, beta, A_log, dt_bias, cu_seqlens, initial_state, state_indices, out,
-        flags, _options.head_map_code(head_map), scale,
-        _options.switch("output_final_state", output_final_state),
-        _options.switch("inplace_final_state", inplace_final_state),
-        chunk, every,
+        scale, head_map,
+        use_qk_l2norm_in_kernel, use_gate_in_kernel, use_beta_sigmoid_in_kernel, allow_neg_eigval,
+        state_v_first, output_final_state, inplace_final_state,
+        chunk_size, checkpoint_every, None,
     )  # fmt: skip
-    return (o, final_state) if checkpoint_every is None else (o, final_state, checkpoints)
 
 
 def fused_recurrent_gated_delta_rule(
@@ -177,27 +163,16 @@ def fused_recurrent_gated_delta_rule(
         (o, final_state): [B, T, HV, DV] in the type of q; and [N, HV, DK, DV] float32,
         initial_state itself with state_indices or inplace_final_state, or None.
     """
-    if not is_compiling():  # As above.
-        done = _C.try_fused_recurrent_gated_delta_rule(
-            q, k, v, g, gk, gv, beta, scale, initial_state, output_final_state,
-            use_qk_l2norm_in_kernel, use_gate_in_kernel, A_log, dt_bias,
-            use_beta_sigmoid_in_kernel, allow_neg_eigval, state_v_first, cu_seqlens,
-            transpose_state_layout, out, state_indices, inplace_final_state,
-            num_accepted_tokens, head_map,
-        )  # fmt: skip
-        if done is not None:
-            return done
-    _options.refuse("gk", gk, "decays per key channel are not supported")
-    _options.refuse("gv", gv, "decays per value channel are not supported")
-    flags = _options.delta_rule_flags(
-        use_qk_l2norm_in_kernel, use_gate_in_kernel, use_beta_sigmoid_in_kernel, allow_neg_eigval,
-        state_v_first, transpose_state_layout,
-    )  # fmt: skip
-    kernels = dispatched if traced() else _C
+    if gk is not None or gv is not None:
+        _checks.refuse("gk", gk, "decays per key channel are not supported")
+        _checks.refuse("gv", gv, "decays per value channel are not supported")
+    if transpose_state_layout is not None:
+        state_v_first = _checks.v_first(state_v_first, transpose_state_layout)
+    kernels = dispatched if is_compiling() else _C
     return kernels.fused_recurrent_gated_delta_rule(
         q, k, v, g, beta, A_log, dt_bias, cu_seqlens, initial_state, state_indices, out,
-        flags, _options.head_map_code(head_map), scale,
-        _options.switch("output_final_state", output_final_state),
-        _options.switch("inplace_final_state", inplace_final_state),
-        num_accepted_tokens,
+        scale, head_map,
+        use_qk_l2norm_in_kernel, use_gate_in_kernel, use_beta_sigmoid_in_kernel, allow_neg_eigval,
+        state_v_first, output_final_state, inplace_final_state,
+        None, None, num_accepted_tokens,
     )  # fmt: skip

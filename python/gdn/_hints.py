@@ -5,6 +5,10 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+from gdn import _C
+from gdn._checks import plain
+from gdn._routing import traced
+
 
 def _check_kind(name: str, hint: Any, cu_seqlens: Any) -> None:
     """Refuse what is no array of the kind of cu_seqlens."""
@@ -17,9 +21,7 @@ def _check_kind(name: str, hint: Any, cu_seqlens: Any) -> None:
         raise TypeError(f"{name}: expected an array like cu_seqlens, got {type(hint).__name__}.")
 
 
-def check_hints(
-    cu_seqlens: Any, cu_seqlens_cpu: Any, chunk_indices: Any, chunk_size: int, traced: bool
-) -> None:
+def check_hints(cu_seqlens: Any, cu_seqlens_cpu: Any, chunk_indices: Any, chunk_size: Any) -> None:
     """Refuse cu_seqlens_cpu and chunk_indices that contradict cu_seqlens.
 
     Shapes alone are compared while a call is traced, since there are no contents then, and for
@@ -38,13 +40,13 @@ def check_hints(
             raise ValueError(
                 f"chunk_indices: found shape {tuple(chunk_indices.shape)}, expected [NT, 2]."
             )
-    if traced or str(getattr(cu_seqlens, "device", "cpu")) != "cpu" or cu_seqlens.ndim != 1:
+    if traced() or str(getattr(cu_seqlens, "device", "cpu")) != "cpu" or cu_seqlens.ndim != 1:
         return
     offsets = cu_seqlens.tolist()
     if cu_seqlens_cpu is not None and cu_seqlens_cpu.tolist() != offsets:
         raise ValueError("cu_seqlens_cpu: its contents differ from those of cu_seqlens.")
     if chunk_indices is not None:
-        size = chunk_size or 64
+        size = plain("chunk_size", chunk_size) or _C.CHUNK_SIZE
         lengths = [end - begin for begin, end in itertools.pairwise(offsets)]
         expected = [[n, c] for n, length in enumerate(lengths) for c in range(-(-length // size))]
         if chunk_indices.tolist() != expected:

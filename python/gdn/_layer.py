@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from gdn import _C, _options
-from gdn._dtypes import dtype_name
-from gdn._routing import dispatched, traced
+from gdn import _C
+from gdn._routing import dispatched, is_compiling
+
+__all__ = [
+    "causal_conv1d_fn",
+    "causal_conv1d_fwd",
+    "causal_conv1d_update",
+    "fused_gdn_gating",
+    "l2norm",
+    "rms_norm_gated",
+]
 
 Array = TypeVar("Array")
 
 
-def causal_conv1d_fn(
+def causal_conv1d_fwd(
     x: Array,
     weight: Array,
     bias: Array | None = None,
@@ -45,10 +53,10 @@ def causal_conv1d_fn(
         result.
 
     Raises:
-        TypeError, ValueError, NotImplementedError: as chunk_gated_delta_rule.
+        TypeError, ValueError, NotImplementedError: as the gated delta rule does.
     """
-    kernels = dispatched if traced() else _C
-    return kernels.causal_conv1d_fn(
+    kernels = dispatched if is_compiling() else _C
+    return kernels.causal_conv1d_fwd(
         x,
         weight,
         bias,
@@ -57,8 +65,12 @@ def causal_conv1d_fn(
         has_initial_state,
         cu_seqlens,
         out,
-        _options.activation_flag(activation),
+        activation,
     )
+
+
+# Users of the library causal-conv1d know it by this name.
+causal_conv1d_fn = causal_conv1d_fwd
 
 
 def causal_conv1d_update(
@@ -91,9 +103,9 @@ def causal_conv1d_update(
         Shape and type of x.
 
     Raises:
-        TypeError, ValueError, NotImplementedError: as chunk_gated_delta_rule.
+        TypeError, ValueError, NotImplementedError: as the gated delta rule does.
     """
-    kernels = dispatched if traced() else _C
+    kernels = dispatched if is_compiling() else _C
     return kernels.causal_conv1d_update(
         x,
         conv_state,
@@ -102,7 +114,7 @@ def causal_conv1d_update(
         state_indices,
         num_accepted_tokens,
         out,
-        _options.activation_flag(activation),
+        activation,
     )
 
 
@@ -132,16 +144,16 @@ def fused_gdn_gating(
         (g, beta), of the shape of a; g is float32.
 
     Raises:
-        TypeError, ValueError, NotImplementedError: as chunk_gated_delta_rule.
+        TypeError, ValueError, NotImplementedError: as the gated delta rule does.
     """
-    kernels = dispatched if traced() else _C
+    kernels = dispatched if is_compiling() else _C
     return kernels.fused_gdn_gating(
         A_log,
         a,
         b,
         dt_bias,
-        _options.ALLOW_NEG_EIGVAL if _options.switch("allow_neg_eigval", allow_neg_eigval) else 0,
-        None if beta_dtype is None else dtype_name("beta_dtype", beta_dtype),
+        allow_neg_eigval,
+        beta_dtype,
     )
 
 
@@ -157,10 +169,10 @@ def l2norm(x: Array, eps: float = 1e-6, *, out: Array | None = None) -> Array:
         Shape and type of x.
 
     Raises:
-        TypeError, ValueError, NotImplementedError: as chunk_gated_delta_rule.
+        TypeError, ValueError, NotImplementedError: as the gated delta rule does.
     """
-    kernels = dispatched if traced() else _C
-    return kernels.l2norm(x, float(eps), out)
+    kernels = dispatched if is_compiling() else _C
+    return kernels.l2norm(x, eps, out)
 
 
 def rms_norm_gated(
@@ -184,7 +196,7 @@ def rms_norm_gated(
         Shape and type of x.
 
     Raises:
-        TypeError, ValueError, NotImplementedError: as chunk_gated_delta_rule.
+        TypeError, ValueError, NotImplementedError: as the gated delta rule does.
     """
-    kernels = dispatched if traced() else _C
-    return kernels.rms_norm_gated(x, weight, z, float(eps), out)
+    kernels = dispatched if is_compiling() else _C
+    return kernels.rms_norm_gated(x, weight, z, eps, out)

@@ -7,13 +7,13 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from gdn import _C, _options
+from gdn import _C, _checks
 
 version: str = _C.version()
 
 
 def _thread_count(name: str, n: Any) -> int:
-    count = _options.integer(name, n, "an integer")
+    count = _checks.integer(name, n, "an integer")
     if not 0 <= count <= _C.MAX_THREADS:
         raise ValueError(f"{name}: expected 0 (the default) to {_C.MAX_THREADS}, found {count}.")
     return count
@@ -84,7 +84,7 @@ def use(
     if threads is not None:
         now[2] = _thread_count("threads", threads)
     if no_split is not None:
-        now[3] = _options.switch("no_split", no_split)
+        now[3] = _checks.switch("no_split", no_split)
     _C.set_settings(*now)
     try:
         yield

@@ -23,9 +23,8 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from gdn import _C, _options
-from gdn._dtypes import dtype_name
-from gdn._routing import dispatched, traced
+from gdn import _C, _checks
+from gdn._routing import dispatched, is_compiling
 
 __all__ = [
     "chunk_fwd_h",
@@ -37,10 +36,6 @@ __all__ = [
 ]
 
 Array = TypeVar("Array")
-
-
-def _chunk(chunk_size: Any) -> int:
-    return _options.chunk_size_code(chunk_size) or 64
 
 
 def chunk_local_cumsum(
@@ -61,8 +56,8 @@ def chunk_local_cumsum(
     Returns:
         g_cumsum, [B, T, HV] float32.
     """
-    kernels = dispatched if traced() else _C
-    return kernels.chunk_local_cumsum(g, cu_seqlens, out, _chunk(chunk_size))
+    kernels = dispatched if is_compiling() else _C
+    return kernels.chunk_local_cumsum(g, cu_seqlens, out, chunk_size)
 
 
 def chunk_scaled_dot_kkt(
@@ -89,15 +84,15 @@ def chunk_scaled_dot_kkt(
     Returns:
         A, [B, T, HV, C] float32; 0 on and above the diagonal and past the end of a sequence.
     """
-    kernels = dispatched if traced() else _C
+    kernels = dispatched if is_compiling() else _C
     return kernels.chunk_scaled_dot_kkt(
         k,
         beta,
         g_cumsum,
         cu_seqlens,
         out,
-        _chunk(chunk_size),
-        _options.head_map_code(head_map),
+        chunk_size,
+        head_map,
     )
 
 
@@ -120,11 +115,11 @@ def solve_tril(
     Returns:
         T, [B, T, HV, C]; 0 above the diagonal and past the end of a sequence.
     """
-    kernels = dispatched if traced() else _C
-    size = A.shape[-1] if getattr(A, "ndim", 0) == 4 else 64
-    if size not in (16, 32, 64, 128):
+    kernels = dispatched if is_compiling() else _C
+    size = A.shape[-1] if getattr(A, "ndim", 0) == 4 else _C.CHUNK_SIZE
+    if size not in _checks.CHUNK_SIZES:
         raise ValueError(f"A: found a last dimension of {size}, expected 16, 32, 64 or 128.")
-    return kernels.solve_tril(A, cu_seqlens, out, size, dtype_name("output_dtype", output_dtype))
+    return kernels.solve_tril(A, cu_seqlens, out, size, output_dtype)
 
 
 def recompute_w_u(
@@ -153,7 +148,7 @@ def recompute_w_u(
     Returns:
         (w, u): [B, T, HV, DK] and [B, T, HV, DV], type of k.
     """
-    kernels = dispatched if traced() else _C
+    kernels = dispatched if is_compiling() else _C
     return kernels.recompute_w_u(
         k,
         v,
@@ -161,8 +156,8 @@ def recompute_w_u(
         T,
         g_cumsum,
         cu_seqlens,
-        _chunk(chunk_size),
-        _options.head_map_code(head_map),
+        chunk_size,
+        head_map,
     )
 
 
@@ -199,7 +194,7 @@ def chunk_fwd_h(
         (h, v_new, final_state): [NT, HV, DK, DV] of h_dtype, the state before each chunk;
         [B, T, HV, DV], type of k; [N, HV, DK, DV] float32 or None.
     """
-    kernels = dispatched if traced() else _C
+    kernels = dispatched if is_compiling() else _C
     return kernels.chunk_fwd_h(
         k,
         w,
@@ -207,11 +202,11 @@ def chunk_fwd_h(
         g_cumsum,
         initial_state,
         cu_seqlens,
-        _options.switch("output_final_state", output_final_state),
-        _chunk(chunk_size),
-        _options.STATE_V_FIRST if _options.switch("state_v_first", state_v_first) else 0,
-        _options.head_map_code(head_map),
-        dtype_name("h_dtype", h_dtype),
+        output_final_state,
+        chunk_size,
+        state_v_first,
+        head_map,
+        h_dtype,
     )
 
 
@@ -247,7 +242,7 @@ def chunk_fwd_o(
     Returns:
         o, [B, T, HV, DV], type of q.
     """
-    kernels = dispatched if traced() else _C
+    kernels = dispatched if is_compiling() else _C
     return kernels.chunk_fwd_o(
         q,
         k,
@@ -257,7 +252,7 @@ def chunk_fwd_o(
         cu_seqlens,
         out,
         scale,
-        _chunk(chunk_size),
-        _options.STATE_V_FIRST if _options.switch("state_v_first", state_v_first) else 0,
-        _options.head_map_code(head_map),
+        chunk_size,
+        state_v_first,
+        head_map,
     )

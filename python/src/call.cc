@@ -5,6 +5,8 @@
 #include <memory>
 #include <vector>
 
+#include "options.h"
+
 namespace gdn::python {
 
 namespace {
@@ -51,6 +53,12 @@ void replace_name(std::string *text, const std::string &from, const std::string 
   }
 }
 
+void refuse_none(const char *name, nb::handle array) {
+  if (array.is_none()) {
+    raise(PyExc_TypeError, std::string(name) + ": expected an array, got None.");
+  }
+}
+
 /// What the C interface calls by another name than Python does.
 constexpr std::pair<const char *, const char *> kPythonNames[] = {
     {"GDN_USE_GATE", "use_gate_in_kernel"},
@@ -80,12 +88,7 @@ void Call::check_kind(const char *name, nb::handle array) {
 
 Call::Operand &Call::add(const char *name, nb::handle array) {
   check_kind(name, array);
-  if (grad_enabled_ && requires_grad(array)) {
-    raise(PyExc_NotImplementedError,
-          std::string(name) +
-              ": requires a gradient, but gdn has no backward pass yet; call it "
-              "under torch.no_grad(), or detach the tensor.");
-  }
+  if (grad_enabled_ && requires_grad(array)) check("refuse_gradient", name);
   if (tangents_enabled_ && has_tangent(array)) {
     raise(PyExc_NotImplementedError,
           std::string(name) +
@@ -113,10 +116,13 @@ View *Call::input(const char *name, nb::handle array, Strides strides) {
 }
 
 View *Call::required(const char *name, nb::handle array, Strides strides) {
-  if (array.is_none()) {
-    raise(PyExc_TypeError, std::string(name) + ": expected an array, got None.");
-  }
+  refuse_none(name, array);
   return input(name, array, strides);
+}
+
+View *Call::required_updated(const char *name, nb::handle array) {
+  refuse_none(name, array);
+  return updated(name, array);
 }
 
 View *Call::updated(const char *name, nb::handle array) {
@@ -251,12 +257,7 @@ void Call::fail(gdn_status status) const {
 
 uint32_t set_scale(nb::handle scale, double *value) {
   if (scale.is_none()) return 0;
-  *value = PyFloat_AsDouble(scale.ptr());
-  if (*value == -1.0 && PyErr_Occurred() != nullptr) {
-    PyErr_Clear();
-    raise(PyExc_TypeError, std::string("scale: expected a number or None, got ") +
-                               Py_TYPE(scale.ptr())->tp_name + ".");
-  }
+  *value = read_number("scale", scale, "a number or None");
   return GDN_HAS_SCALE;
 }
 

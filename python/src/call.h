@@ -49,6 +49,9 @@ class Call {
   /// An argument that is updated in place; null for None. Never copied.
   View *updated(const char *name, nb::handle array);
 
+  /// The same for an argument that must be there.
+  View *required_updated(const char *name, nb::handle array);
+
   /// An output: the caller's array `given` (Python argument `name`), or with None a fresh one on
   /// the device of the first operand. `c_name` is what the library calls it.
   View *output(const char *name, const char *c_name, nb::handle given, const Shape &shape,

@@ -19,12 +19,12 @@ nb::object with_rank(nb::object array, bool drop, int axis) {
   return drop ? nb::object(array.attr("squeeze")(axis)) : array;
 }
 
-nb::object causal_conv1d_fn(Arg x, Arg weight, Arg bias, Arg conv_state, Arg state_indices,
-                            Arg has_initial_state, Arg cu_seqlens, Arg out, uint32_t flags) {
+nb::object causal_conv1d_fwd(Arg x, Arg weight, Arg bias, Arg conv_state, Arg state_indices,
+                             Arg has_initial_state, Arg cu_seqlens, Arg out, Arg activation) {
   Call call;
   gdn_causal_conv1d_fwd_args args{};
   args.struct_size = sizeof args;
-  args.flags = flags;
+  args.flags = read_activation(activation);
   View *vx = call.required("x", x);
   const bool packed = vx->tensor.ndim == 2;
   if (packed) add_dimension(vx, true);
@@ -36,7 +36,7 @@ nb::object causal_conv1d_fn(Arg x, Arg weight, Arg bias, Arg conv_state, Arg sta
   args.state_indices = tensor(call.input("state_indices", state_indices));
   args.has_initial_state = tensor(call.input("has_initial_state", has_initial_state));
   View *y = nullptr;
-  if (out.object.is_none()) {
+  if (out.absent()) {
     y = like_activations(&call, vx);
   } else {
     y = call.output("out", "y", out, {}, vx->tensor.dtype);
@@ -44,26 +44,25 @@ nb::object causal_conv1d_fn(Arg x, Arg weight, Arg bias, Arg conv_state, Arg sta
   }
   args.y = tensor(y);
   call.run(&gdn_causal_conv1d_fwd, args);
-  return with_rank(call.array(y), packed && out.object.is_none(), 0);
+  return with_rank(call.array(y), packed && out.absent(), 0);
 }
 
 nb::object causal_conv1d_update(Arg x, Arg conv_state, Arg weight, Arg bias, Arg state_indices,
-                                Arg num_accepted_tokens, Arg out, uint32_t flags) {
+                                Arg num_accepted_tokens, Arg out, Arg activation) {
   Call call;
   gdn_causal_conv1d_update_args args{};
   args.struct_size = sizeof args;
-  args.flags = flags;
+  args.flags = read_activation(activation);
   View *vx = call.required("x", x);
   const bool one_token = vx->tensor.ndim == 2;
   args.x = tensor(vx);
   args.weight = tensor(call.required("weight", weight));
   args.bias = tensor(call.input("bias", bias));
-  if (conv_state.object.is_none()) throw nb::type_error("conv_state: expected an array, got None.");
-  args.conv_state = tensor(call.updated("conv_state", conv_state));
+  args.conv_state = tensor(call.required_updated("conv_state", conv_state));
   args.state_indices = tensor(call.input("state_indices", state_indices));
   args.num_accepted_tokens = tensor(call.input("num_accepted_tokens", num_accepted_tokens));
   View *y = nullptr;
-  if (!out.object.is_none()) {
+  if (!out.absent()) {
     y = call.output("out", "y", out, {}, vx->tensor.dtype);
   } else if (one_token) {
     y = call.output_like("out", "y", out, vx);
@@ -79,11 +78,12 @@ nb::object causal_conv1d_update(Arg x, Arg conv_state, Arg weight, Arg bias, Arg
   return call.array(y);
 }
 
-nb::tuple fused_gdn_gating(Arg A_log, Arg a, Arg b, Arg dt_bias, uint32_t flags, Arg beta_dtype) {
+nb::object fused_gdn_gating(Arg A_log, Arg a, Arg b, Arg dt_bias, Arg allow_neg_eigval,
+                            Arg beta_dtype) {
   Call call;
   gdn_fused_gdn_gating_args args{};
   args.struct_size = sizeof args;
-  args.flags = flags;
+  if (read_switch("allow_neg_eigval", allow_neg_eigval)) args.flags = GDN_ALLOW_NEG_EIGVAL;
   args.A_log = tensor(call.required("A_log", A_log));
   View *va = call.required("a", a);
   View *vb = call.required("b", b);
@@ -102,9 +102,8 @@ nb::tuple fused_gdn_gating(Arg A_log, Arg a, Arg b, Arg dt_bias, uint32_t flags,
     return out;
   };
   View *g = make(va, kFloat32);
-  View *beta = make(va, beta_dtype.object.is_none()
-                            ? vb->tensor.dtype
-                            : dtype_named("beta_dtype", nb::cast<const char *>(beta_dtype.object)));
+  View *beta =
+      make(va, beta_dtype.absent() ? vb->tensor.dtype : read_dtype("beta_dtype", beta_dtype));
   if (packed) add_dimension(va, true);
   if (packed && vb->tensor.ndim == 2) add_dimension(vb, true);
   args.a = tensor(va);
@@ -115,12 +114,12 @@ nb::tuple fused_gdn_gating(Arg A_log, Arg a, Arg b, Arg dt_bias, uint32_t flags,
   return nb::make_tuple(call.array(g), call.array(beta));
 }
 
-nb::object l2norm(Arg x, double eps, Arg out) {
+nb::object l2norm(Arg x, Arg eps, Arg out) {
   Call call;
   gdn_l2norm_args args{};
   args.struct_size = sizeof args;
   args.flags = GDN_HAS_EPS;
-  args.eps = eps;
+  args.eps = read_number("eps", eps, "a number");
   View *vx = call.required("x", x, Strides::unit_last);
   View *y = call.output_like("out", "y", out, vx);
   args.x = tensor(vx);
@@ -129,12 +128,12 @@ nb::object l2norm(Arg x, double eps, Arg out) {
   return call.array(y);
 }
 
-nb::object rms_norm_gated(Arg x, Arg weight, Arg z, double eps, Arg out) {
+nb::object rms_norm_gated(Arg x, Arg weight, Arg z, Arg eps, Arg out) {
   Call call;
   gdn_rms_norm_gated_args args{};
   args.struct_size = sizeof args;
   args.flags = GDN_HAS_EPS;
-  args.eps = eps;
+  args.eps = read_number("eps", eps, "a number");
   View *vx = call.required("x", x, Strides::unit_last);
   args.weight = tensor(call.input("weight", weight, Strides::unit_last));
   args.z = tensor(call.input("z", z, Strides::unit_last));
@@ -148,11 +147,11 @@ nb::object rms_norm_gated(Arg x, Arg weight, Arg z, double eps, Arg out) {
 }  // namespace
 
 void bind_layer(nb::module_ &m) {
-  m.def("causal_conv1d_fn", &causal_conv1d_fn);
-  m.def("causal_conv1d_update", &causal_conv1d_update);
-  m.def("fused_gdn_gating", &fused_gdn_gating);
-  m.def("l2norm", &l2norm);
-  m.def("rms_norm_gated", &rms_norm_gated);
+  define<&causal_conv1d_fwd>(m, "causal_conv1d_fwd");
+  define<&causal_conv1d_update>(m, "causal_conv1d_update");
+  define<&fused_gdn_gating>(m, "fused_gdn_gating");
+  define<&l2norm>(m, "l2norm");
+  define<&rms_norm_gated>(m, "rms_norm_gated");
 }
 
 }  // namespace gdn::python

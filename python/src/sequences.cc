@@ -1,6 +1,3 @@
-#include <string>
-#include <string_view>
-
 #include "bindings.h"
 
 namespace gdn::python {
@@ -24,16 +21,6 @@ int64_t Sequences::pieces(int64_t step, bool round_up) {
     sum += of(length);
   }
   return offsets.empty() || offsets.front() != 0 || offsets.back() != total ? 0 : sum;
-}
-
-DLDataType dtype_named(const char *argument, const char *name) {
-  const std::string_view text = name;
-  if (text == "float32") return kFloat32;
-  if (text == "bfloat16") return {kDLBfloat, 16, 1};
-  if (text == "float16") return {kDLFloat, 16, 1};
-  throw nb::value_error(
-      (std::string(argument) + ": expected float32, bfloat16 or float16, got " + name + ".")
-          .c_str());
 }
 
 }  // namespace gdn::python

@@ -73,6 +73,7 @@ gdn_exec make_exec() {
 }
 
 void bind_settings(nb::module_ &m) {
+  m.attr("CHUNK_SIZE") = GDN_CHUNK_SIZE;
   m.attr("MAX_THREADS") = GDN_MAX_THREADS;
   m.def("version", &gdn_version);
   m.def("describe", &describe);

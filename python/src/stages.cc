@@ -4,11 +4,16 @@ namespace gdn::python {
 
 namespace {
 
-nb::object chunk_local_cumsum(Arg g, Arg cu_seqlens, Arg out, int32_t chunk_size) {
+uint32_t state_flag(Arg state_v_first) {
+  return read_switch("state_v_first", state_v_first) ? static_cast<uint32_t>(GDN_STATE_V_FIRST)
+                                                     : 0U;
+}
+
+nb::object chunk_local_cumsum(Arg g, Arg cu_seqlens, Arg out, Arg chunk_size) {
   Call call;
   gdn_chunk_local_cumsum_args args{};
   args.struct_size = sizeof args;
-  args.chunk_size = chunk_size;
+  args.chunk_size = read_chunk_size(chunk_size, GDN_CHUNK_SIZE);
   View *vg = call.required("g", g);
   args.g = tensor(vg);
   args.cu_seqlens = tensor(call.input("cu_seqlens", cu_seqlens));
@@ -19,47 +24,46 @@ nb::object chunk_local_cumsum(Arg g, Arg cu_seqlens, Arg out, int32_t chunk_size
 }
 
 nb::object chunk_scaled_dot_kkt(Arg k, Arg beta, Arg g_cumsum, Arg cu_seqlens, Arg out,
-                                int32_t chunk_size, int32_t head_map) {
+                                Arg chunk_size, Arg head_map) {
   Call call;
   gdn_chunk_scaled_dot_kkt_args args{};
   args.struct_size = sizeof args;
-  args.chunk_size = chunk_size;
-  args.head_map = head_map;
+  args.chunk_size = read_chunk_size(chunk_size, GDN_CHUNK_SIZE);
+  args.head_map = read_head_map(head_map);
   args.k = tensor(call.required("k", k, Strides::unit_last));
   View *b = call.required("beta", beta);
   args.beta = tensor(b);
   args.g_cumsum = tensor(call.input("g_cumsum", g_cumsum));
   args.cu_seqlens = tensor(call.input("cu_seqlens", cu_seqlens));
   View *o =
-      call.output("out", "A", out, {b->size(0), b->size(1), b->size(2), chunk_size}, kFloat32);
+      call.output("out", "A", out, {b->size(0), b->size(1), b->size(2), args.chunk_size}, kFloat32);
   args.A = tensor(o);
   call.run(&gdn_chunk_scaled_dot_kkt, args);
   return call.array(o);
 }
 
-nb::object solve_tril(Arg A, Arg cu_seqlens, Arg out, int32_t chunk_size,
-                      const char *output_dtype) {
+nb::object solve_tril(Arg A, Arg cu_seqlens, Arg out, Arg chunk_size, Arg output_dtype) {
   Call call;
   gdn_solve_tril_args args{};
   args.struct_size = sizeof args;
-  args.chunk_size = chunk_size;
+  args.chunk_size = read_chunk_size(chunk_size, GDN_CHUNK_SIZE);
   View *a = call.required("A", A, Strides::unit_last);
   args.A = tensor(a);
   args.cu_seqlens = tensor(call.input("cu_seqlens", cu_seqlens));
   View *o = call.output("out", "T", out, {a->size(0), a->size(1), a->size(2), a->size(3)},
-                        dtype_named("output_dtype", output_dtype));
+                        read_dtype("output_dtype", output_dtype));
   args.T = tensor(o);
   call.run(&gdn_solve_tril, args);
   return call.array(o);
 }
 
-nb::tuple recompute_w_u(Arg k, Arg v, Arg beta, Arg T, Arg g_cumsum, Arg cu_seqlens,
-                        int32_t chunk_size, int32_t head_map) {
+nb::object recompute_w_u(Arg k, Arg v, Arg beta, Arg T, Arg g_cumsum, Arg cu_seqlens,
+                         Arg chunk_size, Arg head_map) {
   Call call;
   gdn_recompute_w_u_args args{};
   args.struct_size = sizeof args;
-  args.chunk_size = chunk_size;
-  args.head_map = head_map;
+  args.chunk_size = read_chunk_size(chunk_size, GDN_CHUNK_SIZE);
+  args.head_map = read_head_map(head_map);
   View *vk = call.required("k", k, Strides::unit_last);
   View *vv = call.required("v", v, Strides::unit_last);
   args.k = tensor(vk);
@@ -77,15 +81,16 @@ nb::tuple recompute_w_u(Arg k, Arg v, Arg beta, Arg T, Arg g_cumsum, Arg cu_seql
   return nb::make_tuple(call.array(w), call.array(u));
 }
 
-nb::tuple chunk_fwd_h(Arg k, Arg w, Arg u, Arg g_cumsum, Arg initial_state, Arg cu_seqlens,
-                      bool output_final_state, int32_t chunk_size, uint32_t flags, int32_t head_map,
-                      const char *h_dtype) {
+nb::object chunk_fwd_h(Arg k, Arg w, Arg u, Arg g_cumsum, Arg initial_state, Arg cu_seqlens,
+                       Arg output_final_state, Arg chunk_size, Arg state_v_first, Arg head_map,
+                       Arg h_dtype) {
   Call call;
   gdn_chunk_fwd_h_args args{};
   args.struct_size = sizeof args;
-  args.flags = flags;
-  args.chunk_size = chunk_size;
-  args.head_map = head_map;
+  args.flags = state_flag(state_v_first);
+  const bool with_final_state = read_switch("output_final_state", output_final_state);
+  args.chunk_size = read_chunk_size(chunk_size, GDN_CHUNK_SIZE);
+  args.head_map = read_head_map(head_map);
   View *vk = call.required("k", k, Strides::unit_last);
   View *vu = call.required("u", u, Strides::unit_last);
   args.k = tensor(vk);
@@ -97,14 +102,14 @@ nb::tuple chunk_fwd_h(Arg k, Arg w, Arg u, Arg g_cumsum, Arg initial_state, Arg 
   args.cu_seqlens = tensor(cu);
 
   Sequences sequences(&call, vk, cu);
-  const bool v_first = (flags & GDN_STATE_V_FIRST) != 0;
+  const bool v_first = (args.flags & GDN_STATE_V_FIRST) != 0;
   const int64_t rows = v_first ? vu->size(3) : vk->size(3);
   const int64_t columns = v_first ? vk->size(3) : vu->size(3);
-  View *h = call.output({sequences.pieces(chunk_size, true), vu->size(2), rows, columns},
-                        dtype_named("h_dtype", h_dtype));
+  View *h = call.output({sequences.pieces(args.chunk_size, true), vu->size(2), rows, columns},
+                        read_dtype("h_dtype", h_dtype));
   View *v_new = call.output_like("", "", nb::none(), vu);
   View *final_state = nullptr;
-  if (output_final_state) {
+  if (with_final_state) {
     final_state = call.output({sequences.count(), vu->size(2), rows, columns}, kFloat32);
   }
   args.h = tensor(h);
@@ -115,13 +120,13 @@ nb::tuple chunk_fwd_h(Arg k, Arg w, Arg u, Arg g_cumsum, Arg initial_state, Arg 
 }
 
 nb::object chunk_fwd_o(Arg q, Arg k, Arg v_new, Arg h, Arg g_cumsum, Arg cu_seqlens, Arg out,
-                       Arg scale, int32_t chunk_size, uint32_t flags, int32_t head_map) {
+                       Arg scale, Arg chunk_size, Arg state_v_first, Arg head_map) {
   Call call;
   gdn_chunk_fwd_o_args args{};
   args.struct_size = sizeof args;
-  args.flags = flags | set_scale(scale, &args.scale);
-  args.chunk_size = chunk_size;
-  args.head_map = head_map;
+  args.flags = state_flag(state_v_first) | set_scale(scale, &args.scale);
+  args.chunk_size = read_chunk_size(chunk_size, GDN_CHUNK_SIZE);
+  args.head_map = read_head_map(head_map);
   args.q = tensor(call.required("q", q, Strides::unit_last));
   args.k = tensor(call.required("k", k, Strides::unit_last));
   View *v = call.required("v_new", v_new, Strides::unit_last);
@@ -138,12 +143,12 @@ nb::object chunk_fwd_o(Arg q, Arg k, Arg v_new, Arg h, Arg g_cumsum, Arg cu_seql
 }  // namespace
 
 void bind_stages(nb::module_ &m) {
-  m.def("chunk_local_cumsum", &chunk_local_cumsum);
-  m.def("chunk_scaled_dot_kkt", &chunk_scaled_dot_kkt);
-  m.def("solve_tril", &solve_tril);
-  m.def("recompute_w_u", &recompute_w_u);
-  m.def("chunk_fwd_h", &chunk_fwd_h);
-  m.def("chunk_fwd_o", &chunk_fwd_o);
+  define<&chunk_local_cumsum>(m, "chunk_local_cumsum");
+  define<&chunk_scaled_dot_kkt>(m, "chunk_scaled_dot_kkt");
+  define<&solve_tril>(m, "solve_tril");
+  define<&recompute_w_u>(m, "recompute_w_u");
+  define<&chunk_fwd_h>(m, "chunk_fwd_h");
+  define<&chunk_fwd_o>(m, "chunk_fwd_o");
 }
 
 }  // namespace gdn::python

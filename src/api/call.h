@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "api/text.h"
+#include "core/device.h"
 #include "core/layer.h"
 #include "core/status.h"
 #include "core/tensor.h"
@@ -81,16 +82,6 @@ struct Region {
   int64_t end;                       ///< One past the last byte touched; 0 if the tensor is empty.
 
   bool empty() const { return end == lowest; }
-};
-
-/// Where operands lie.
-struct Device {
-  int32_t type = kDLCPU;
-  int32_t id = 0;
-
-  /// A kernel on the host may read it.
-  bool host() const { return type == kDLCPU || type == kDLCUDAHost; }
-  bool cuda() const { return type == kDLCUDA || type == kDLCUDAManaged; }
 };
 
 /// A call being checked. Keeps the first failure; after it every check is a no-op that returns an

@@ -51,7 +51,7 @@ void report_duplicate(Call *call, int64_t slot) {
 
 HostIndices::HostIndices(Call *call, const Target &target, const IndexArray &array)
     : array_(array) {
-  if (!array.present || target.backend->device() == DeviceKind::cpu || !call->ok()) return;
+  if (!array.present || target.backend->device().host() || !call->ok()) return;
   const int64_t item = array.is_64bit ? 8 : 4;
   if (array.rows == 0 || array.columns == 0) return;
   int64_t lowest = 0;

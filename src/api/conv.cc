@@ -96,19 +96,11 @@ void update_contents(Call *call, const Target &target, const CausalConv1dUpdate 
   check_accepted(call, accepted.array(), p.x.shape[2], slots.array());
 }
 
-constexpr Operation<gdn_causal_conv1d_fwd_args, CausalConv1dFwd> kFwd = {
-    "gdn_causal_conv1d_fwd", fwd_shapes, fwd_contents, &Backend::causal_conv1d_fwd};
-constexpr Operation<gdn_causal_conv1d_update_args, CausalConv1dUpdate> kUpdate = {
-    "gdn_causal_conv1d_update", update_shapes, update_contents, &Backend::causal_conv1d_update};
-
 }  // namespace
+
+const Checks<op::causal_conv1d_fwd, gdn_causal_conv1d_fwd_args> checks::causal_conv1d_fwd = {
+    fwd_shapes, fwd_contents};
+const Checks<op::causal_conv1d_update, gdn_causal_conv1d_update_args> checks::causal_conv1d_update =
+    {update_shapes, update_contents};
+
 }  // namespace gdn::api
-
-gdn_status gdn_causal_conv1d_fwd(const gdn_causal_conv1d_fwd_args *args, const gdn_exec *exec) {
-  return gdn::api::perform(gdn::api::kFwd, args, exec);
-}
-
-gdn_status gdn_causal_conv1d_update(const gdn_causal_conv1d_update_args *args,
-                                    const gdn_exec *exec) {
-  return gdn::api::perform(gdn::api::kUpdate, args, exec);
-}

@@ -186,27 +186,11 @@ void check_contents(Call *call, const Target &target, const DeltaRule &p) {
                         p.initial_state.shape[0]);
 }
 
-constexpr Operation<Args, DeltaRule> kChunk = {"gdn_chunk_gated_delta_rule", chunk_shapes,
-                                               check_contents, &Backend::chunk_gated_delta_rule,
-                                               &Backend::chunk_gated_delta_rule_workspace};
-constexpr Operation<Args, DeltaRule> kRecurrent = {"gdn_fused_recurrent_gated_delta_rule",
-                                                   recurrent_shapes, check_contents,
-                                                   &Backend::fused_recurrent_gated_delta_rule};
-
 }  // namespace
+
+const Checks<op::chunk_gated_delta_rule, Args> checks::chunk_gated_delta_rule = {chunk_shapes,
+                                                                                 check_contents};
+const Checks<op::fused_recurrent_gated_delta_rule, Args> checks::fused_recurrent_gated_delta_rule =
+    {recurrent_shapes, check_contents};
+
 }  // namespace gdn::api
-
-gdn_status gdn_chunk_gated_delta_rule(const gdn_gated_delta_rule_args *args, const gdn_exec *exec) {
-  return gdn::api::perform(gdn::api::kChunk, args, exec);
-}
-
-gdn_status gdn_chunk_gated_delta_rule_workspace_size(const gdn_gated_delta_rule_args *args,
-                                                     const gdn_exec *exec, size_t *bytes) {
-  return gdn::api::query_workspace(gdn::api::kChunk, "gdn_chunk_gated_delta_rule_workspace_size",
-                                   args, exec, bytes);
-}
-
-gdn_status gdn_fused_recurrent_gated_delta_rule(const gdn_gated_delta_rule_args *args,
-                                                const gdn_exec *exec) {
-  return gdn::api::perform(gdn::api::kRecurrent, args, exec);
-}

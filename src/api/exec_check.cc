@@ -23,22 +23,18 @@ const Backend *named_backend(Call *call, const char *in_exec) {
   return backend;
 }
 
-bool serves(const Backend &backend, const Device &device) {
-  return backend.device() == DeviceKind::cuda ? device.cuda() : device.host();
-}
-
 const Backend *choose_backend(Call *call, const char *in_exec, const Device &device) {
   const Backend *named = named_backend(call, in_exec);
   if (!call->ok()) return nullptr;
   if (named != nullptr) {
-    if (serves(*named, device)) return named;
+    if (named->serves(device)) return named;
     call->invalid(in_exec != nullptr ? "exec->backend" : "GDN_BACKEND", " is \"", named->name(),
                   "\", which cannot read tensors on ", device_text(device.type, device.id), ".");
     return nullptr;
   }
   const Backend *found = nullptr;
   for (const Backend *b : backends()) {
-    if (serves(*b, device)) found = b;
+    if (b->serves(device)) found = b;
   }
   if (found == nullptr) {
     call->fail(Code::unsupported, "no backend of this build (", backend_names(),
@@ -91,11 +87,9 @@ int32_t choose_threads(Call *call, int32_t in_exec) {
 /// The device whose calls gdn_select describes: that of the backend named, else the CPU.
 Device selected_device(Call *call, const gdn_exec *exec) {
   gdn_exec e{};
-  Device device;
-  if (exec != nullptr && !read_struct(call, "exec", exec, &e)) return device;
+  if (exec != nullptr && !read_struct(call, "exec", exec, &e)) return {};
   const Backend *named = named_backend(call, e.backend);
-  if (named != nullptr && named->device() == DeviceKind::cuda) device.type = kDLCUDA;
-  return device;
+  return named != nullptr ? named->device() : Device();
 }
 
 }  // namespace
@@ -111,7 +105,7 @@ void resolve(Call *call, const gdn_exec *exec, const Device &device, Target *tar
   const int32_t threads = choose_threads(call, e.threads);
   const Backend *backend = choose_backend(call, e.backend, device);
   if (!call->ok()) return;
-  const bool on_cpu = backend->device() == DeviceKind::cpu;
+  const bool on_cpu = backend->device().host();
   if (on_cpu && e.stream != nullptr) {
     call->invalid("exec->stream is not NULL, expected NULL for tensors on the CPU.");
   }
@@ -153,7 +147,7 @@ gdn_status gdn_select(const gdn_exec *exec, gdn_selection *out) {
       call.invalid("out is NULL, expected a pointer to a gdn_selection.");
       return call.take();
     }
-    const api::Device device = api::selected_device(&call, exec);
+    const Device device = api::selected_device(&call, exec);
     api::Target target;
     api::resolve(&call, exec, device, &target);
     if (!call.ok() || target.backend == nullptr) return call.take();

@@ -48,24 +48,12 @@ void rms_norm_shapes(Call *call, const gdn_rms_norm_gated_args &a, RmsNormGated 
   p->y = call->rows("y", a.y, as_x, &shape, Use::output);
 }
 
-constexpr Operation<gdn_fused_gdn_gating_args, FusedGdnGating> kGating = {
-    "gdn_fused_gdn_gating", gating_shapes, nullptr, &Backend::fused_gdn_gating};
-constexpr Operation<gdn_l2norm_args, L2Norm> kL2Norm = {"gdn_l2norm", l2norm_shapes, nullptr,
-                                                        &Backend::l2norm};
-constexpr Operation<gdn_rms_norm_gated_args, RmsNormGated> kRmsNormGated = {
-    "gdn_rms_norm_gated", rms_norm_shapes, nullptr, &Backend::rms_norm_gated};
-
 }  // namespace
+
+const Checks<op::fused_gdn_gating, gdn_fused_gdn_gating_args> checks::fused_gdn_gating = {
+    gating_shapes};
+const Checks<op::l2norm, gdn_l2norm_args> checks::l2norm = {l2norm_shapes};
+const Checks<op::rms_norm_gated, gdn_rms_norm_gated_args> checks::rms_norm_gated = {
+    rms_norm_shapes};
+
 }  // namespace gdn::api
-
-gdn_status gdn_fused_gdn_gating(const gdn_fused_gdn_gating_args *args, const gdn_exec *exec) {
-  return gdn::api::perform(gdn::api::kGating, args, exec);
-}
-
-gdn_status gdn_l2norm(const gdn_l2norm_args *args, const gdn_exec *exec) {
-  return gdn::api::perform(gdn::api::kL2Norm, args, exec);
-}
-
-gdn_status gdn_rms_norm_gated(const gdn_rms_norm_gated_args *args, const gdn_exec *exec) {
-  return gdn::api::perform(gdn::api::kRmsNormGated, args, exec);
-}

@@ -5,6 +5,7 @@
 #include <new>
 #include <string_view>
 
+#include "core/float_environment.h"
 #include "core/status.h"
 #include "gdn/gdn.h"
 
@@ -14,10 +15,11 @@ namespace gdn::api {
 /// buffer, so that it works without memory too.
 void set_last_error(const char *operation, std::string_view message) noexcept;
 
-/// Runs the body of an entry point: turns its Status into a gdn_status, keeps the message, and lets
-/// no exception out.
+/// Runs the body of an entry point in the library's own floating-point environment: turns its
+/// Status into a gdn_status, keeps the message, and lets no exception out.
 template <class Body>
 gdn_status guarded(const char *operation, Body &&body) noexcept {
+  const FloatEnvironment environment(Denormals::kept);
   try {
     const Status status = body();
     if (!status.ok()) set_last_error(operation, status.message());

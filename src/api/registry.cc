@@ -2,23 +2,15 @@
 
 #include <cstddef>
 
-#include "cpu/backend.h"
 #include "gdn/gdn.h"
-#include "reference/backend.h"
-#if defined(GDN_WITH_CUDA)
-#include "cuda/backend.h"
-#endif
+#include "gdn_backends.inc"
 
 namespace gdn::api {
 
 std::span<const Backend *const> backends() {
-  static const Backend *const all[] = {
-    &reference::backend(),
-    &cpu::backend(),
-#if defined(GDN_WITH_CUDA)
-    &cuda::backend(),
-#endif
-  };
+#define GDN_BACKEND(name) &name::backend(),
+  static const Backend *const all[] = {GDN_FOR_EACH_BACKEND(GDN_BACKEND)};
+#undef GDN_BACKEND
   return all;
 }
 

@@ -162,43 +162,19 @@ void fwd_o_shapes(Call *call, const gdn_chunk_fwd_o_args &a, ChunkFwdO *p) {
   p->o = call->tensor("o", a.o, as_q, {&s.B, &s.T, &s.HV, &s.DV}, Layout::unit_last, Use::output);
 }
 
-constexpr Operation<gdn_chunk_local_cumsum_args, ChunkLocalCumsum> kCumsum = {
-    "gdn_chunk_local_cumsum", cumsum_shapes, check_sequences, &Backend::chunk_local_cumsum};
-constexpr Operation<gdn_chunk_scaled_dot_kkt_args, ChunkScaledDotKkt> kKkt = {
-    "gdn_chunk_scaled_dot_kkt", kkt_shapes, check_sequences, &Backend::chunk_scaled_dot_kkt};
-constexpr Operation<gdn_solve_tril_args, SolveTril> kSolve = {
-    "gdn_solve_tril", solve_shapes, check_sequences, &Backend::solve_tril};
-constexpr Operation<gdn_recompute_w_u_args, RecomputeWU> kWU = {
-    "gdn_recompute_w_u", w_u_shapes, check_sequences, &Backend::recompute_w_u};
-constexpr Operation<gdn_chunk_fwd_h_args, ChunkFwdH> kFwdH = {
-    "gdn_chunk_fwd_h", fwd_h_shapes, check_sequences_and_h, &Backend::chunk_fwd_h};
-constexpr Operation<gdn_chunk_fwd_o_args, ChunkFwdO> kFwdO = {
-    "gdn_chunk_fwd_o", fwd_o_shapes, check_sequences_and_h, &Backend::chunk_fwd_o};
-
 }  // namespace
+
+const Checks<op::chunk_local_cumsum, gdn_chunk_local_cumsum_args> checks::chunk_local_cumsum = {
+    cumsum_shapes, check_sequences};
+const Checks<op::chunk_scaled_dot_kkt, gdn_chunk_scaled_dot_kkt_args> checks::chunk_scaled_dot_kkt =
+    {kkt_shapes, check_sequences};
+const Checks<op::solve_tril, gdn_solve_tril_args> checks::solve_tril = {solve_shapes,
+                                                                        check_sequences};
+const Checks<op::recompute_w_u, gdn_recompute_w_u_args> checks::recompute_w_u = {w_u_shapes,
+                                                                                 check_sequences};
+const Checks<op::chunk_fwd_h, gdn_chunk_fwd_h_args> checks::chunk_fwd_h = {fwd_h_shapes,
+                                                                           check_sequences_and_h};
+const Checks<op::chunk_fwd_o, gdn_chunk_fwd_o_args> checks::chunk_fwd_o = {fwd_o_shapes,
+                                                                           check_sequences_and_h};
+
 }  // namespace gdn::api
-
-gdn_status gdn_chunk_local_cumsum(const gdn_chunk_local_cumsum_args *args, const gdn_exec *exec) {
-  return gdn::api::perform(gdn::api::kCumsum, args, exec);
-}
-
-gdn_status gdn_chunk_scaled_dot_kkt(const gdn_chunk_scaled_dot_kkt_args *args,
-                                    const gdn_exec *exec) {
-  return gdn::api::perform(gdn::api::kKkt, args, exec);
-}
-
-gdn_status gdn_solve_tril(const gdn_solve_tril_args *args, const gdn_exec *exec) {
-  return gdn::api::perform(gdn::api::kSolve, args, exec);
-}
-
-gdn_status gdn_recompute_w_u(const gdn_recompute_w_u_args *args, const gdn_exec *exec) {
-  return gdn::api::perform(gdn::api::kWU, args, exec);
-}
-
-gdn_status gdn_chunk_fwd_h(const gdn_chunk_fwd_h_args *args, const gdn_exec *exec) {
-  return gdn::api::perform(gdn::api::kFwdH, args, exec);
-}
-
-gdn_status gdn_chunk_fwd_o(const gdn_chunk_fwd_o_args *args, const gdn_exec *exec) {
-  return gdn::api::perform(gdn::api::kFwdO, args, exec);
-}

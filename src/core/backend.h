@@ -5,9 +5,8 @@
 #include <cstdint>
 #include <span>
 
-#include "core/delta_rule.h"
-#include "core/layer.h"
-#include "core/stages.h"
+#include "core/device.h"
+#include "core/operations.h"
 #include "core/status.h"
 
 namespace gdn {
@@ -39,50 +38,46 @@ struct Selection {
   int32_t threads;
 };
 
-enum class DeviceKind { cpu, cuda };
-
-/// Head widths (DK and DV) that a backend serves: multiples of `multiple` up to `maximum`.
+/// Head widths (DK and DV): multiples of `multiple` up to `maximum`.
 struct HeadDims {
-  int64_t multiple;
-  int64_t maximum;
+  int64_t multiple = 1;
+  int64_t maximum = INT64_MAX;
 };
 
-/// One implementation of every operation. Backends are immutable singletons; calls may come from
-/// several threads at once. Operands have been checked: shapes agree, strides obey gdn.h, and on
-/// the CPU the contents of index arrays are valid. (On CUDA they may hold anything: kernels clamp.)
-/// Sizes of 0 (B, T, N) reach the backend; state copies must still happen.
+/// How a backend serves one operation. The default: it does not, and the api says so.
+///
+/// Operands have been checked: shapes agree, strides obey gdn.h, head widths are those that the
+/// entry names, and on the host the contents of index arrays are valid. (On other devices they may
+/// hold anything: kernels clamp.) Sizes of 0 (B, T, N) arrive too; state copies must still happen.
+template <class Op>
+struct Service {
+  using Problem = typename Op::Problem;
+
+  Status (*run)(const Problem &p, const Exec &exec) = nullptr;
+  /// Bytes of workspace that run needs, from shapes and types alone; nullptr: none.
+  size_t (*workspace)(const Problem &p, const Exec &exec) = nullptr;
+  HeadDims head_dims = {};
+};
+
+/// A set of operations on a kind of device. Backends are immutable singletons; calls may come from
+/// several threads at once. One may serve any part of the operations.
 class Backend {
  public:
   virtual ~Backend() = default;
 
   virtual const char *name() const = 0;
-  virtual DeviceKind device() const = 0;
+  /// Its own kind of memory.
+  virtual Device device() const = 0;
+  /// True if it reads and writes operands there.
+  virtual bool serves(const Device &operands) const = 0;
   /// Code paths, slowest first.
   virtual std::span<const Isa> isas() const = 0;
-  /// What the gated delta rule and its stages accept; the api refuses the rest.
-  virtual HeadDims head_dims() const { return {8, 256}; }
   /// Resolves isa == -1 and threads == 0.
   virtual Selection select(const Exec &exec) const = 0;
-  /// Copies device memory of this backend to the host, after the stream's earlier work.
+  /// Copies memory of this backend's device to the host, after the stream's earlier work.
   virtual Status copy_to_host(void *host, const void *device, size_t bytes,
                               const Exec &exec) const = 0;
-
-  virtual size_t chunk_gated_delta_rule_workspace(const DeltaRule &p, const Exec &exec) const = 0;
-  virtual Status chunk_gated_delta_rule(const DeltaRule &p, const Exec &exec) const = 0;
-  virtual Status fused_recurrent_gated_delta_rule(const DeltaRule &p, const Exec &exec) const = 0;
-
-  virtual Status chunk_local_cumsum(const ChunkLocalCumsum &p, const Exec &exec) const = 0;
-  virtual Status chunk_scaled_dot_kkt(const ChunkScaledDotKkt &p, const Exec &exec) const = 0;
-  virtual Status solve_tril(const SolveTril &p, const Exec &exec) const = 0;
-  virtual Status recompute_w_u(const RecomputeWU &p, const Exec &exec) const = 0;
-  virtual Status chunk_fwd_h(const ChunkFwdH &p, const Exec &exec) const = 0;
-  virtual Status chunk_fwd_o(const ChunkFwdO &p, const Exec &exec) const = 0;
-
-  virtual Status causal_conv1d_fwd(const CausalConv1dFwd &p, const Exec &exec) const = 0;
-  virtual Status causal_conv1d_update(const CausalConv1dUpdate &p, const Exec &exec) const = 0;
-  virtual Status fused_gdn_gating(const FusedGdnGating &p, const Exec &exec) const = 0;
-  virtual Status l2norm(const L2Norm &p, const Exec &exec) const = 0;
-  virtual Status rms_norm_gated(const RmsNormGated &p, const Exec &exec) const = 0;
+  virtual const OperationTable<Service> &operations() const = 0;
 };
 
 }  // namespace gdn

@@ -49,7 +49,8 @@ struct Tensor {
   }
 };
 
-/// A vector or matrix of int32 or int64; absent if data is null and size is 0.
+/// A vector or matrix of int32 or int64. `present` alone says whether there is one: an array of no
+/// entries may come with a null pointer.
 struct IndexArray {
   const void *data = nullptr;
   bool present = false;

@@ -4,7 +4,7 @@
 #include <cstring>
 #include <type_traits>
 
-#include "cpu/flush_denormals.h"
+#include "core/float_environment.h"
 #include "cpu/isa.h"
 #include "cpu/kernel_table.h"
 #include "cpu/pool.h"
@@ -28,41 +28,88 @@ int32_t thread_count(const Exec &exec) {
   return std::min(exec.threads > 0 ? exec.threads : usable_cpus(), kMaxThreads);
 }
 
-/// Runs one kernel over all of its items; `scratch` holds a slice for each thread.
-template <class P>
-void drive(const Kernel<P> &kernel, const P &p, int32_t threads, Wake wake, void *scratch) {
-  const size_t slice = kernel.scratch(p, threads);
+/// Items of chunks, the stages' and those that need scratch, take tens of microseconds; those of
+/// the others few, and decode calls them often.
+template <class Op>
+constexpr Wake kWake =
+    std::is_base_of_v<StageShape, typename Op::Problem> || Op::kWorkspace ? Wake::at_once
+                                                                          : Wake::if_worth_it;
+
+template <class Op>
+const Kernel<Op> &kernel_of(const Exec &exec) {
+  return *kernels(chosen_isa(exec)).template at<Op>().kernel;
+}
+
+template <class Op>
+size_t scratch_bytes(const Kernel<Op> &kernel, const typename Op::Problem &p, int32_t threads) {
+  return kernel.scratch != nullptr ? kernel.scratch(p, threads) : 0;
+}
+
+/// Bytes that a problem needs before the threads' scratch: the table of checkpoint offsets.
+template <class Problem>
+size_t table_bytes(const Problem &p) {
+  if constexpr (requires { p.checkpoint_every; }) {
+    if (p.checkpoint_every > 0) {
+      return align_up(static_cast<size_t>(p.sequences.count) * sizeof(int64_t));
+    }
+  }
+  return 0;
+}
+
+/// Writes where the checkpoints of each sequence begin to `table`, and points the problem there.
+void add_checkpoint_offsets(DeltaRule *p, void *table) {
+  auto *offsets = static_cast<int64_t *>(table);
+  int64_t next = 0;
+  for (int64_t n = 0; n < p->sequences.count; ++n) {
+    offsets[n] = next;
+    next += p->sequences.span(n).length / p->checkpoint_every;
+  }
+  p->checkpoint_offsets = offsets;
+}
+
+/// Runs the kernel over all of its items. The workspace holds the problem's table, then a slice of
+/// scratch for each thread.
+template <class Op>
+void drive(const typename Op::Problem &p, const Exec &exec) {
+  const Kernel<Op> &kernel = kernel_of<Op>(exec);
+  const int32_t threads = thread_count(exec);
+  auto *const scratch = static_cast<std::byte *>(exec.workspace) + table_bytes(p);
+  const size_t slice = scratch_bytes(kernel, p, threads);
   auto work = [&](int32_t thread, int64_t first, int64_t last) {
-    const FlushDenormals guard;
-    kernel.run(p, threads, first, last,
-               static_cast<std::byte *>(scratch) + static_cast<size_t>(thread) * slice);
+    const FloatEnvironment environment(Denormals::zero);
+    kernel.run(p, threads, first, last, scratch + static_cast<size_t>(thread) * slice);
   };
-  parallel_for(threads, kernel.items(p, threads), wake, work);
+  parallel_for(threads, kernel.items(p, threads), kWake<Op>, work);
 }
 
-/// Items of chunks take tens of microseconds; those of the others few, and decode calls them often.
-template <class P>
-constexpr Wake wake_for(const P &) {
-  return std::is_base_of_v<StageShape, P> ? Wake::at_once : Wake::if_worth_it;
-}
-
-/// A kernel that needs no workspace.
-template <class P>
-Status launch(const Kernel<P> *KernelTable::*kernel, const P &p, const Exec &exec) {
-  drive(*(kernels(chosen_isa(exec)).*kernel), p, thread_count(exec), wake_for(p), nullptr);
+template <class Op>
+Status run(const typename Op::Problem &p, const Exec &exec) {
+  if constexpr (requires { p.checkpoint_every; }) {
+    if (p.checkpoint_every > 0) {
+      DeltaRule problem = p;
+      add_checkpoint_offsets(&problem, exec.workspace);
+      drive<Op>(problem, exec);
+      return {};
+    }
+  }
+  drive<Op>(p, exec);
   return {};
 }
 
-/// Bytes of the table of checkpoint offsets, which stands before the scratch slices.
-size_t checkpoint_table(const DeltaRule &p) {
-  const bool wanted = p.checkpoint_every > 0;
-  return wanted ? align_up(static_cast<size_t>(p.sequences.count) * sizeof(int64_t)) : 0;
+template <class Op>
+size_t workspace(const typename Op::Problem &p, const Exec &exec) {
+  const int32_t threads = thread_count(exec);
+  return table_bytes(p) +
+         static_cast<size_t>(threads) * scratch_bytes(kernel_of<Op>(exec), p, threads);
 }
+
+constexpr HeadDims kHeadDims = {8, 256};
 
 class CpuBackend final : public Backend {
  public:
   const char *name() const override { return "cpu"; }
-  DeviceKind device() const override { return DeviceKind::cpu; }
+  Device device() const override { return {kDLCPU, 0}; }
+  bool serves(const Device &operands) const override { return operands.host(); }
   std::span<const Isa> isas() const override { return cpu::isas(); }
 
   Selection select(const Exec &exec) const override {
@@ -80,67 +127,11 @@ class CpuBackend final : public Backend {
     return {};
   }
 
-  size_t chunk_gated_delta_rule_workspace(const DeltaRule &p, const Exec &exec) const override {
-    const int32_t threads = thread_count(exec);
-    const Kernel<DeltaRule> &kernel = *kernels(chosen_isa(exec)).chunk_gated_delta_rule;
-    return checkpoint_table(p) + static_cast<size_t>(threads) * kernel.scratch(p, threads);
-  }
-
-  Status chunk_gated_delta_rule(const DeltaRule &p, const Exec &exec) const override {
-    const int32_t threads = thread_count(exec);
-    DeltaRule problem = p;
-    auto *workspace = static_cast<std::byte *>(exec.workspace);
-    if (problem.checkpoint_every > 0) {
-      auto *offsets = reinterpret_cast<int64_t *>(workspace);
-      int64_t next = 0;
-      for (int64_t n = 0; n < p.sequences.count; ++n) {
-        offsets[n] = next;
-        next += p.sequences.span(n).length / p.checkpoint_every;
-      }
-      problem.checkpoint_offsets = offsets;
-    }
-    drive(*kernels(chosen_isa(exec)).chunk_gated_delta_rule, problem, threads, Wake::at_once,
-          workspace + checkpoint_table(p));
-    return {};
-  }
-
-  Status fused_recurrent_gated_delta_rule(const DeltaRule &p, const Exec &exec) const override {
-    return launch(&KernelTable::fused_recurrent_gated_delta_rule, p, exec);
-  }
-
-  Status chunk_local_cumsum(const ChunkLocalCumsum &p, const Exec &exec) const override {
-    return launch(&KernelTable::chunk_local_cumsum, p, exec);
-  }
-  Status chunk_scaled_dot_kkt(const ChunkScaledDotKkt &p, const Exec &exec) const override {
-    return launch(&KernelTable::chunk_scaled_dot_kkt, p, exec);
-  }
-  Status solve_tril(const SolveTril &p, const Exec &exec) const override {
-    return launch(&KernelTable::solve_tril, p, exec);
-  }
-  Status recompute_w_u(const RecomputeWU &p, const Exec &exec) const override {
-    return launch(&KernelTable::recompute_w_u, p, exec);
-  }
-  Status chunk_fwd_h(const ChunkFwdH &p, const Exec &exec) const override {
-    return launch(&KernelTable::chunk_fwd_h, p, exec);
-  }
-  Status chunk_fwd_o(const ChunkFwdO &p, const Exec &exec) const override {
-    return launch(&KernelTable::chunk_fwd_o, p, exec);
-  }
-
-  Status causal_conv1d_fwd(const CausalConv1dFwd &p, const Exec &exec) const override {
-    return launch(&KernelTable::causal_conv1d_fwd, p, exec);
-  }
-  Status causal_conv1d_update(const CausalConv1dUpdate &p, const Exec &exec) const override {
-    return launch(&KernelTable::causal_conv1d_update, p, exec);
-  }
-  Status fused_gdn_gating(const FusedGdnGating &p, const Exec &exec) const override {
-    return launch(&KernelTable::fused_gdn_gating, p, exec);
-  }
-  Status l2norm(const L2Norm &p, const Exec &exec) const override {
-    return launch(&KernelTable::l2norm, p, exec);
-  }
-  Status rms_norm_gated(const RmsNormGated &p, const Exec &exec) const override {
-    return launch(&KernelTable::rms_norm_gated, p, exec);
+  const OperationTable<Service> &operations() const override {
+    static const OperationTable<Service> table = Operations::table<Service>([]<class Op>(Op) {
+      return Service<Op>{run<Op>, workspace<Op>, kHeadDims};
+    });
+    return table;
   }
 };
 

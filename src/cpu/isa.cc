@@ -1,149 +1,101 @@
 #include "cpu/isa.h"
 
-#include <iterator>
+#include <array>
+#include <cstddef>
 
-#if defined(__x86_64__) && !defined(GDN_CPU_GENERIC_ONLY)
-#include <cpuid.h>
-
-#include "cpu/amx/permission.h"
-#endif
+#include "cpu/processor.h"
+#include "cpu/tables.h"
 
 namespace gdn::cpu {
-
-namespace generic {
-extern const KernelTable kTable;
-}
-
-#if defined(__x86_64__) && !defined(GDN_CPU_GENERIC_ONLY)
-
-namespace avx2 {
-extern const KernelTable kTable;
-}
-namespace avx512 {
-extern const KernelTable kTable;
-}
-namespace avx512bf16 {
-extern const KernelTable kTable;
-}
-namespace amx {
-extern const KernelTable kTable;
-}
-
 namespace {
 
-/// What the processor has and the operating system saves across context switches.
-struct Features {
-  bool amd = false;
-  bool avx2 = false;
-  bool avx512 = false;
-  bool avx512bf16 = false;
+struct Row {
+  const char *name;
+  bool runs;           ///< On this processor.
+  const char *reason;  ///< Why to choose it over the rows before it; nullptr: do not.
+  const KernelTable *kernels;
 };
 
-uint64_t enabled_states() {
-  uint32_t low = 0;
-  uint32_t high = 0;
-  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  return uint64_t{high} << 32 | low;
-}
+#if defined(GDN_CPU_GENERIC_ONLY) || !(defined(__x86_64__) || defined(__aarch64__))
 
-Features detect() {
-  Features f;
-  uint32_t a = 0, b = 0, c = 0, d = 0;
-  if (!__get_cpuid(0, &a, &b, &c, &d)) return f;
-  f.amd = b == signature_AMD_ebx && c == signature_AMD_ecx && d == signature_AMD_edx;
-
-  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE)) return f;
-  const bool fma_f16c = (c & bit_FMA) && (c & bit_F16C) && (c & bit_AVX);
-  const uint64_t states = enabled_states();
-  const bool ymm = (states & 0x6) == 0x6;    // SSE and AVX registers.
-  const bool zmm = (states & 0xe6) == 0xe6;  // Those, mask registers and both halves of zmm.
-
-  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return f;
-  f.avx2 = ymm && fma_f16c && (b & bit_AVX2) && (b & bit_BMI2);
-  f.avx512 = f.avx2 && zmm && (b & bit_AVX512F) && (b & bit_AVX512BW) && (b & bit_AVX512DQ) &&
-             (b & bit_AVX512VL);
-  if (__get_cpuid_count(7, 1, &a, &b, &c, &d)) f.avx512bf16 = f.avx512 && (a & bit_AVX512BF16);
-  return f;
-}
-
-const Features &features() {
-  static const Features f = detect();
-  return f;
-}
-
-enum Row : int32_t { kGeneric, kAvx2, kAvx512, kAvx512Bf16, kAmx };
-
-const KernelTable *const kTables[] = {&generic::kTable, &avx2::kTable, &avx512::kTable,
-                                      &avx512bf16::kTable, &amx::kTable};
-
-}  // namespace
-
-std::span<const Isa> isas() {
-  static const Isa rows[] = {{"generic", true},
-                             {"avx2", features().avx2},
-                             {"avx512", features().avx512},
-                             {"avx512bf16", features().avx512bf16},
-                             {"amx", amx::amx_available()}};
-  static_assert(std::size(rows) == std::size(kTables));
-  return rows;
-}
-
-IsaChoice choose_isa() {
-  const Features &f = features();
-  if (amx::amx_available()) {
-    return {kAmx,
-            "The processor has AMX and the system grants it; its bf16 tile product was measured at "
-            "fifteen times the rate of the float32 multiply-add."};
-  }
-  if (f.avx512bf16 && f.amd) {
-    return {kAvx512Bf16,
-            "The processor is an AMD one with AVX512-BF16, whose bf16 dot product was measured at "
-            "twice the rate of its float32 multiply-add."};
-  }
-  if (f.avx512bf16) {
-    return {kAvx512,
-            "The processor has AVX512-BF16 without AMX and is not an AMD one; on Intel servers the "
-            "bf16 dot product was measured at half the rate of the float32 multiply-add, so "
-            "AVX-512 in float32 is faster."};
-  }
-  if (f.avx512) return {kAvx512, "The processor has AVX-512 without AVX512-BF16 and AMX."};
-  if (f.avx2) return {kAvx2, "The processor has AVX2 and FMA, without AVX-512."};
-  return {kGeneric, "The processor has neither AVX2 with FMA nor AVX-512."};
+auto make_rows() {
+  return std::to_array<Row>({
+      {"generic", true, "This build has no other instruction set.", &generic::kTable},
+  });
 }
 
 #elif defined(__aarch64__)
 
-namespace neon {
-extern const KernelTable kTable;
+auto make_rows() {
+  return std::to_array<Row>({
+      {"generic", true, nullptr, &generic::kTable},
+      {"neon", true, "Every 64-bit Arm processor has Advanced SIMD.", &neon::kTable},
+  });
 }
-
-namespace {
-const KernelTable *const kTables[] = {&generic::kTable, &neon::kTable};
-}
-
-std::span<const Isa> isas() {
-  static const Isa rows[] = {{"generic", true}, {"neon", true}};
-  static_assert(std::size(rows) == std::size(kTables));
-  return rows;
-}
-
-IsaChoice choose_isa() { return {1, "Every 64-bit Arm processor has Advanced SIMD."}; }
 
 #else
 
-namespace {
-const KernelTable *const kTables[] = {&generic::kTable};
+#if defined(GDN_CPU_AMX_EMULATE)
+constexpr bool kAmxEmulated = true;
+#else
+constexpr bool kAmxEmulated = false;
+#endif
+
+const char *avx512_reason(const Processor &has) {
+  if (!has.avx512bf16) return "The processor has AVX-512 without AVX512-BF16 and AMX.";
+  return "The processor has AVX512-BF16 without AMX and is not an AMD one; on Intel servers the "
+         "bf16 dot product was measured at half the rate of the float32 multiply-add, so AVX-512 "
+         "in float32 is faster.";
 }
 
-std::span<const Isa> isas() {
-  static const Isa rows[] = {{"generic", true}};
-  return rows;
+const char *avx512bf16_reason(const Processor &has) {
+  if (!has.amd) return nullptr;
+  return "The processor is an AMD one with AVX512-BF16, whose bf16 dot product was measured at "
+         "twice the rate of its float32 multiply-add.";
 }
 
-IsaChoice choose_isa() { return {0, "This build has no other instruction set."}; }
+const char *amx_reason(const Processor &has) {
+  if (!has.amx) return nullptr;
+  return "The processor has AMX and the system grants it; its bf16 tile product was measured at "
+         "fifteen times the rate of the float32 multiply-add.";
+}
+
+auto make_rows() {
+  const Processor &has = processor();
+  return std::to_array<Row>({
+      {"generic", true, "The processor has neither AVX2 with FMA nor AVX-512.", &generic::kTable},
+      {"avx2", has.avx2, "The processor has AVX2 and FMA, without AVX-512.", &avx2::kTable},
+      {"avx512", has.avx512, avx512_reason(has), &avx512::kTable},
+      {"avx512bf16", has.avx512bf16, avx512bf16_reason(has), &avx512bf16::kTable},
+      {"amx", has.amx || (kAmxEmulated && has.avx512bf16), amx_reason(has), &amx::table()},
+  });
+}
 
 #endif
 
-const KernelTable &kernels(int32_t isa) { return *kTables[isa]; }
+/// The instruction sets, slowest first.
+const auto &rows() {
+  static const auto table = make_rows();
+  return table;
+}
+
+}  // namespace
+
+std::span<const Isa> isas() {
+  static const auto table = [] {
+    std::array<Isa, std::tuple_size_v<decltype(make_rows())>> isas;
+    for (size_t i = 0; i < isas.size(); ++i) isas[i] = {rows()[i].name, rows()[i].runs};
+    return isas;
+  }();
+  return table;
+}
+
+IsaChoice choose_isa() {
+  size_t i = rows().size() - 1;
+  while (!rows()[i].runs || rows()[i].reason == nullptr) --i;
+  return {static_cast<int32_t>(i), rows()[i].reason};
+}
+
+const KernelTable &kernels(int32_t isa) { return *rows()[static_cast<size_t>(isa)].kernels; }
 
 }  // namespace gdn::cpu

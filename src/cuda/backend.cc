@@ -1,52 +1,92 @@
 #include "cuda/backend.h"
 
-#include <array>
 #include <string>
+#include <vector>
 
-#include "cuda/operations.h"
+#include "cuda/paths.h"
 #include "cuda/runtime.h"
 
 namespace gdn::cuda {
 namespace {
 
-#if defined(GDN_CUDA_SM90)
-enum IsaIndex : int32_t { kSm80 = 0, kSm90a = 1, kIsaCount = 2 };
-constexpr std::array<Isa, kIsaCount> kIsas = {{{"sm80", false}, {"sm90a", false}}};
-#else
-enum IsaIndex : int32_t { kSm80 = 0, kSm90a = -2, kIsaCount = 1 };
-constexpr std::array<Isa, kIsaCount> kIsas = {{{"sm80", false}}};
-#endif
+constexpr HeadDims kHeadDims = {16, 256};
 
-bool runs(int32_t isa, const DeviceInfo &d) {
-  return isa == kSm90a ? kIsaCount > 1 && d.major == 9 && d.minor == 0 : d.major >= 8;
+Selection select_path(const Exec &exec) {
+  if (exec.isa >= 0) return {exec.isa, "The caller named this instruction set.", 0};
+  const DeviceInfo *d = device_info(exec.device);
+  size_t best = 0;
+  for (size_t i = 1; i < paths().size(); ++i) {
+    if (d != nullptr && paths()[i].runs(*d)) best = i;
+  }
+  return {static_cast<int32_t>(best), paths()[best].reason, 0};
+}
+
+const Path &path_of(const Exec &exec) {
+  return paths()[static_cast<size_t>(select_path(exec).isa)];
+}
+
+/// Checks the device, makes it current and calls f with the launch parameters.
+template <class F>
+Status on_device(const Exec &exec, F f) {
+  const DeviceInfo *d = device_info(exec.device);
+  if (d == nullptr) {
+    return {
+        Code::unsupported,
+        "The operands are on CUDA device " + std::to_string(exec.device) + ", but " +
+            (device_count() == 0 ? std::string("no CUDA driver or GPU was found.")
+                                 : "there are " + std::to_string(device_count()) + " devices.")};
+  }
+  const Path &path = path_of(exec);
+  if (!path.runs(*d)) {
+    return {Code::unsupported, "CUDA device " + std::to_string(exec.device) +
+                                   " has compute capability " + std::to_string(d->major) + "." +
+                                   std::to_string(d->minor) + ", which code path " + path.name +
+                                   " does not run on."};
+  }
+  const DeviceScope scope(exec.device);
+  if (!scope.status().ok()) return scope.status();
+  Launch l;
+  l.device = d;
+  l.stream = static_cast<cudaStream_t>(exec.stream);
+  l.workspace = exec.workspace;
+  return f(l);
+}
+
+template <class Op>
+Status run(const typename Op::Problem &p, const Exec &exec) {
+  return on_device(
+      exec, [&](const Launch &l) { return path_of(exec).kernels.template at<Op>().run(p, l); });
+}
+
+template <class Op>
+size_t workspace(const typename Op::Problem &p, const Exec &exec) {
+  const KernelOf<Op> &kernel = path_of(exec).kernels.template at<Op>();
+  return kernel.workspace != nullptr ? kernel.workspace(p) : 0;
 }
 
 class CudaBackend final : public Backend {
  public:
-  CudaBackend() : isas_(kIsas) {
-    for (int i = 0; i < device_count(); ++i) {
-      for (int32_t isa = 0; isa < kIsaCount; ++isa) {
-        Isa &entry = isas_[static_cast<size_t>(isa)];
-        entry.supported = entry.supported || runs(isa, *device_info(i));
+  CudaBackend() {
+    for (const Path &path : paths()) {
+      Isa isa = {path.name, false};
+      for (int i = 0; i < device_count(); ++i) {
+        isa.supported = isa.supported || path.runs(*device_info(i));
       }
+      isas_.push_back(isa);
     }
   }
 
   const char *name() const override { return "cuda"; }
-  DeviceKind device() const override { return DeviceKind::cuda; }
+  Device device() const override { return {kDLCUDA, 0}; }
+  bool serves(const Device &operands) const override { return operands.cuda(); }
   std::span<const Isa> isas() const override { return isas_; }
 
-  Selection select(const Exec &exec) const override {
-    if (exec.isa >= 0) return {exec.isa, "The caller named this instruction set.", 0};
-    const DeviceInfo *d = device_info(exec.device);
-    if (d != nullptr && runs(kSm90a, *d)) return {kSm90a, "The device is a Hopper GPU.", 0};
-    return {kSm80, "The build or the device has no Hopper code path.", 0};
-  }
+  Selection select(const Exec &exec) const override { return select_path(exec); }
 
   Status copy_to_host(void *host, const void *device, size_t bytes,
                       const Exec &exec) const override {
     if (bytes == 0) return {};
-    return run(exec, [&](const Launch &l) {
+    return on_device(exec, [&](const Launch &l) {
       Status s = to_status(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, l.stream),
                            "Copying an index array to the host failed");
       if (!s.ok()) return s;
@@ -55,59 +95,15 @@ class CudaBackend final : public Backend {
     });
   }
 
-  size_t chunk_gated_delta_rule_workspace(const DeltaRule &, const Exec &) const override {
-    return 0;
+  const OperationTable<Service> &operations() const override {
+    static const OperationTable<Service> table = Operations::table<Service>([]<class Op>(Op) {
+      return Service<Op>{run<Op>, workspace<Op>, kHeadDims};
+    });
+    return table;
   }
-
-#define GDN_CUDA_OPERATION(operation, Problem)                                \
-  Status operation(const Problem &p, const Exec &exec) const override {       \
-    return run(exec, [&](const Launch &l) { return cuda::operation(p, l); }); \
-  }
-  GDN_CUDA_OPERATION(chunk_gated_delta_rule, DeltaRule)
-  GDN_CUDA_OPERATION(fused_recurrent_gated_delta_rule, DeltaRule)
-  GDN_CUDA_OPERATION(chunk_local_cumsum, ChunkLocalCumsum)
-  GDN_CUDA_OPERATION(chunk_scaled_dot_kkt, ChunkScaledDotKkt)
-  GDN_CUDA_OPERATION(solve_tril, SolveTril)
-  GDN_CUDA_OPERATION(recompute_w_u, RecomputeWU)
-  GDN_CUDA_OPERATION(chunk_fwd_h, ChunkFwdH)
-  GDN_CUDA_OPERATION(chunk_fwd_o, ChunkFwdO)
-  GDN_CUDA_OPERATION(causal_conv1d_fwd, CausalConv1dFwd)
-  GDN_CUDA_OPERATION(causal_conv1d_update, CausalConv1dUpdate)
-  GDN_CUDA_OPERATION(fused_gdn_gating, FusedGdnGating)
-  GDN_CUDA_OPERATION(l2norm, L2Norm)
-  GDN_CUDA_OPERATION(rms_norm_gated, RmsNormGated)
-#undef GDN_CUDA_OPERATION
 
  private:
-  /// Checks the device, makes it current and calls f with the launch parameters.
-  template <class F>
-  Status run(const Exec &exec, F f) const {
-    const DeviceInfo *d = device_info(exec.device);
-    if (d == nullptr) {
-      return {
-          Code::unsupported,
-          "The operands are on CUDA device " + std::to_string(exec.device) + ", but " +
-              (device_count() == 0 ? std::string("no CUDA driver or GPU was found.")
-                                   : "there are " + std::to_string(device_count()) + " devices.")};
-    }
-    const int32_t isa = select(exec).isa;
-    if (!runs(isa, *d)) {
-      return {Code::unsupported, std::string("CUDA device ") + std::to_string(exec.device) +
-                                     " has compute capability " + std::to_string(d->major) + "." +
-                                     std::to_string(d->minor) + ", which code path " +
-                                     isas_[static_cast<size_t>(isa)].name + " does not run on."};
-    }
-    const DeviceScope scope(exec.device);
-    if (!scope.status().ok()) return scope.status();
-    Launch l;
-    l.device = d;
-    l.stream = static_cast<cudaStream_t>(exec.stream);
-    l.hopper = isa == kSm90a;
-    l.workspace = exec.workspace;
-    return f(l);
-  }
-
-  std::array<Isa, kIsaCount> isas_;
+  std::vector<Isa> isas_;
 };
 
 }  // namespace

@@ -5,9 +5,8 @@
 
 namespace gdn::cuda {
 
-/// The backend "cuda". Code paths: "sm80" (every operation, any GPU from Ampere on) and "sm90a"
-/// (the same, with the kernels of sm90/ where they apply; Hopper only). On a machine without a
-/// driver none is supported and every call says so.
+/// The backend "cuda", whose code paths are the rows of paths.cc. On a machine without a driver
+/// none is supported and every call says so.
 const Backend &backend();
 
 }  // namespace gdn::cuda

@@ -46,7 +46,6 @@ class DeviceScope {
 struct Launch {
   const DeviceInfo *device = nullptr;
   cudaStream_t stream = nullptr;
-  bool hopper = false;  ///< Kernels of sm90/ may be used.
   void *workspace = nullptr;
 };
 

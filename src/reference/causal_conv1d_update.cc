@@ -31,7 +31,7 @@ void run_channel(const CausalConv1dUpdate &p, int64_t n, int64_t c) {
 
 }  // namespace
 
-void causal_conv1d_update(const CausalConv1dUpdate &p) {
+void causal_conv1d_update(const CausalConv1dUpdate &p, int32_t) {
   for (int64_t n = 0; n < p.x.shape[0]; ++n) {
     for (int64_t c = 0; c < p.x.shape[1]; ++c) run_channel(p, n, c);
   }

@@ -4,7 +4,7 @@
 
 namespace gdn::reference {
 
-void chunk_local_cumsum(const ChunkLocalCumsum &p) {
+void chunk_local_cumsum(const ChunkLocalCumsum &p, int32_t) {
   for (const Chunk &chunk : chunks_of(p)) {
     for (int64_t h = 0; h < p.heads.value_heads; ++h) {
       double sum = 0.0;

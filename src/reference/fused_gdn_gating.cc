@@ -4,7 +4,7 @@
 
 namespace gdn::reference {
 
-void fused_gdn_gating(const FusedGdnGating &p) {
+void fused_gdn_gating(const FusedGdnGating &p, int32_t) {
   for (int64_t b = 0; b < p.a.shape[0]; ++b) {
     for (int64_t t = 0; t < p.a.shape[1]; ++t) {
       for (int64_t h = 0; h < p.a.shape[2]; ++h) {

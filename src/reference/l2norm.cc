@@ -8,7 +8,7 @@
 
 namespace gdn::reference {
 
-void l2norm(const L2Norm &p) {
+void l2norm(const L2Norm &p, int32_t) {
   const int64_t width = p.x.shape[4];
   std::vector<double> row(static_cast<size_t>(width));
   for_each_row(p.x, [&](int64_t i0, int64_t i1, int64_t i2, int64_t i3) {

@@ -8,7 +8,7 @@
 
 namespace gdn::reference {
 
-void rms_norm_gated(const RmsNormGated &p) {
+void rms_norm_gated(const RmsNormGated &p, int32_t) {
   const int64_t width = p.x.shape[4];
   std::vector<double> row(static_cast<size_t>(width));
   for_each_row(p.x, [&](int64_t i0, int64_t i1, int64_t i2, int64_t i3) {

@@ -1,4 +1,4 @@
-// Struct sizes, gdn_exec and head widths, for every operation.
+// gdn_exec, head widths and the workspace, for every operation.
 
 #include <gtest/gtest.h>
 
@@ -63,35 +63,6 @@ TEST(ExecIsa, ThatTheMachineLacks) {
     });
   }
   if (lacking == 0) GTEST_SKIP() << "this machine runs every instruction set";
-}
-
-/// A struct with room behind it, as a newer caller would pass.
-template <class Args>
-struct Longer {
-  Args args;
-  uint64_t tail[2] = {0, 0};
-};
-
-TEST(StructSize, Args) {
-  auto s = chunk_scenario();
-  Refusals refusals(s.get());
-  for (const size_t wrong : {size_t{0}, size_t{4}, size_t{9}, size_t{5000}, SIZE_MAX}) {
-    refusals.expect({"args->struct_size is " + std::to_string(wrong), "expected the sizeof"},
-                    [&] { s->args.struct_size = wrong; });
-  }
-  // An older caller's struct ends before o, which then is missing.
-  refusals.expect({"o is NULL"},
-                  [&] { s->args.struct_size = offsetof(gdn_gated_delta_rule_args, o); });
-
-  s->reset();
-  Longer<gdn_gated_delta_rule_args> longer{s->args};
-  longer.args.struct_size = sizeof longer;
-  EXPECT_EQ(gdn_chunk_gated_delta_rule(&longer.args, &s->exec), GDN_OK) << gdn_last_error();
-  longer.tail[1] = 1;
-  EXPECT_EQ(gdn_chunk_gated_delta_rule(&longer.args, &s->exec), GDN_INVALID_ARGUMENT);
-  EXPECT_NE(std::strstr(gdn_last_error(), "does not know"), nullptr) << gdn_last_error();
-  EXPECT_EQ(gdn_chunk_gated_delta_rule(nullptr, &s->exec), GDN_INVALID_ARGUMENT);
-  EXPECT_NE(std::strstr(gdn_last_error(), "args is NULL"), nullptr) << gdn_last_error();
 }
 
 TEST(HeadWidths, BeyondTheBackend) {

@@ -1,6 +1,7 @@
 #include "abi/scenario.h"
 
 #include <algorithm>
+#include <cstring>
 #include <stdexcept>
 
 namespace gdn::testing {
@@ -44,6 +45,17 @@ void Operand::reset() {
   } else {
     array.assign(floats);
   }
+}
+
+std::vector<uint64_t> Resized::copy_of(const void *value, size_t size) const {
+  const size_t kept = std::min(keep, size);
+  const size_t total = kept + tail.size();
+  std::vector<uint64_t> words(total / sizeof(uint64_t));  // Whole fields, so whole words.
+  auto *bytes = reinterpret_cast<unsigned char *>(words.data());
+  std::memcpy(bytes, value, kept);
+  if (!tail.empty()) std::memcpy(bytes + kept, tail.data(), tail.size());
+  std::memcpy(bytes, &total, sizeof total);
+  return words;
 }
 
 Operand &Scenario::operator[](std::string_view name) {

@@ -3,6 +3,7 @@
 
 #include <gdn/gdn.h>
 
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -47,6 +48,15 @@ struct Operand {
   std::vector<int64_t> integers;
 };
 
+/// How a struct is passed on: cut to `keep` bytes, or whole with `tail` behind it.
+struct Resized {
+  size_t keep = SIZE_MAX;
+  std::vector<unsigned char> tail = {};
+
+  /// The first bytes of a struct and the tail, with struct_size telling their number.
+  std::vector<uint64_t> copy_of(const void *value, size_t size) const;
+};
+
 /// A valid call of one operation, whose parts a test can break and restore.
 class Scenario {
  public:
@@ -63,6 +73,11 @@ class Scenario {
   bool has(std::string_view name) const;
 
   virtual gdn_status run() = 0;
+  /// Bytes of the args struct.
+  virtual size_t args_size() const = 0;
+  /// Runs with resized copies of both structs in memory that ends with their last byte: the
+  /// structs of callers of another version.
+  virtual gdn_status run_resized(const Resized &args, const Resized &exec) = 0;
   /// Makes the call valid again, with fresh contents.
   virtual void reset();
 
@@ -109,6 +124,13 @@ class TypedScenario : public Scenario {
   size_t workspace_bytes() const { return workspace_bytes_; }
 
   gdn_status run() override { return function_(&args, &exec); }
+  size_t args_size() const override { return sizeof(Args); }
+  gdn_status run_resized(const Resized &of_args, const Resized &of_exec) override {
+    const std::vector<uint64_t> a = of_args.copy_of(&args, sizeof args);
+    const std::vector<uint64_t> e = of_exec.copy_of(&exec, sizeof exec);
+    return function_(reinterpret_cast<const Args *>(a.data()),
+                     reinterpret_cast<const gdn_exec *>(e.data()));
+  }
 
   void reset() override {
     args = valid_;

@@ -10,9 +10,9 @@ library=${2:?usage: check_registers.sh CUOBJDUMP LIBRARY}
 
 # src/cuda/CMakeLists.txt says why: parts of mangled names and the bytes a thread that they may take.
 allowed='
-fused_kernelI6__halfLi128E 56
-fused_kernelI13__nv_bfloat16Li128E 24
-fused_kernelIfLi256E 72
+sm805chunk12chunk_kernelI6__halfLi128E 56
+sm805chunk12chunk_kernelI13__nv_bfloat16Li128E 24
+sm805chunk12chunk_kernelIfLi256E 72
 conv1d_fwd_kernelI6__halfLi4E 32
 conv1d_fwd_kernelI13__nv_bfloat16Li4E 32
 '

@@ -4,7 +4,7 @@
 // them back. All other calls pass through. So the tests of the CPU backend, their cases, references
 // and checks of guard bytes and inputs serve the GPU as they are:
 //
-//   LD_PRELOAD=libgdn_gpu_mirror.so GDN_TEST_BACKEND=cuda fwd_test
+//   LD_PRELOAD=libgdn_gpu_mirror.so GDN_TEST_BACKEND=cuda chunk_test
 
 #include <cuda_runtime.h>
 #include <dlfcn.h>

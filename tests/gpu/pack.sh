@@ -40,8 +40,19 @@ program() {
     strip "$top/build/$path"
   done
 }
-program src/libgdn.so.0 tests/gpu/libgdn_gpu_mirror.so tests/gpu/gpu_test bench/gpu/gdn_gpu_bench
-program tests/{fwd,stage,decode,layer}_test
+programs=(src/libgdn.so.0 tests/gpu/libgdn_gpu_mirror.so tests/gpu/gpu_test
+  bench/gpu/gdn_gpu_bench tests/{chunk,stage,recurrent,layer}_test)
+missing=()
+for path in "${programs[@]}"; do
+  [ -e "$build/$path" ] || missing+=("$(basename "$path" .so)")
+done
+if [ ${#missing[@]} != 0 ]; then
+  # Target gdn makes libgdn.so.0, every other target a file of its own name.
+  missing=("${missing[@]/#libgdn.so.0/gdn}")
+  echo "pack.sh: $build is not built whole: cmake --build $build --target ${missing[*]/#lib/}"
+  exit 1
+fi
+program "${programs[@]}"
 if [ -n "${GDN_RACECHECK_LIBRARY:-}" ]; then
   install -D "$GDN_RACECHECK_LIBRARY" "$top/build/racecheck/libgdn.so.0"
   strip "$top/build/racecheck/libgdn.so.0"

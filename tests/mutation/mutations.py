@@ -7,6 +7,7 @@ so that a bug that no longer applies is noticed and rewritten.
 import dataclasses
 
 KERNELS = "src/cpu/kernels/"
+TILES = "src/cpu/tiles/"
 REFERENCE = "src/reference/"
 
 
@@ -21,12 +22,24 @@ class Mutation:
     test: tuple
 
 
-def _fwd(cases):
-    return ("fwd_test", ":".join(f"small.{case}/*" for case in cases.split()))
+def _chunk(cases):
+    return ("chunk_test", ":".join(f"small.{case}/*" for case in cases.split()))
 
 
-def _decode(cases):
-    return ("decode_test", ":".join(f"*.{case}/*" for case in cases.split()))
+def _recurrent(cases):
+    return ("recurrent_test", ":".join(f"*.{case}/*" for case in cases.split()))
+
+
+def _decay(tests):
+    return ("decay_test", ":".join(f"*DecayTest.{test}/*" for test in tests.split()))
+
+
+def _activation(tests):
+    return ("activation_test", ":".join(f"*ActivationTest.{test}/*" for test in tests.split()))
+
+
+def _environment(tests):
+    return ("abi/float_environment_test", tests)
 
 
 MUTATIONS = (
@@ -35,7 +48,7 @@ MUTATIONS = (
         "src/core/delta_rule.h",
         "interleaved ? i * key_heads + key_head : key_head * group() + i",
         "interleaved ? key_head * group() + i : i * key_heads + key_head",
-        _fwd("heads_2_6 heads_2_6_interleaved"),
+        _chunk("heads_2_6 heads_2_6_interleaved"),
     ),
     Mutation(
         "wrong head map for everybody, the reference included",
@@ -49,20 +62,20 @@ MUTATIONS = (
         KERNELS + "chunk_operands.h",
         "p.scale * l2norm_factor(q_row, key_dim) : p.scale;",
         "p.scale * l2norm_factor(q_row, key_dim) : 1.0F;",
-        _fwd("heads_1_1 scale"),
+        _chunk("heads_1_1 scale"),
     ),
     Mutation(
         "the state of the sequence before leaks into the next",
         KERNELS + "state_panels.h",
         "for (int64_t i = 0; i < key_dim * kTileColumns; i += kWidth) store(panel + i, zero());",
         "",
-        _fwd("no_initial_state empty_and_single_no_state"),
+        _chunk("no_initial_state empty_and_single_no_state"),
     ),
     Mutation(
         "the tail of a sequence reads the next one",
         KERNELS + "chunk_gated_delta_rule.cc",
-        "return span.length - t < kChunk ? span.length - t : kChunk;",
-        "return kChunk;",
+        "return span.length - t < kStep ? span.length - t : kStep;",
+        "return kStep;",
         ("invariance_test", "*NeighboursHoldNan*"),
     ),
     Mutation(
@@ -70,63 +83,63 @@ MUTATIONS = (
         KERNELS + "chunk_decays.h",
         "high[i] = static_cast<float>(sum);",
         "high[i] = static_cast<float>(sum - static_cast<double>(g[i]));",
-        _fwd("v_first heads_1_1"),
+        _chunk("v_first heads_1_1"),
     ),
     Mutation(
         "missing beta",
         KERNELS + "chunk_panel.h",
         "fnma(read, r.v[m][side], beta * x)",
         "fnma(read, r.v[m][side], x)",
-        _fwd("v_first heads_1_1"),
+        _chunk("v_first heads_1_1"),
     ),
     Mutation(
         "the state does not decay over a chunk",
         KERNELS + "chunk_decays.h",
-        "state_decay = e + e * low[kChunk - 1];",
+        "state_decay = e + e * low[kStep - 1];",
         "state_decay = 1.0F;",
-        _fwd("v_first strong_decay"),
+        _chunk("v_first strong_decay"),
     ),
     Mutation(
         "a skipped sequence keeps its old output",
         KERNELS + "chunk_gated_delta_rule.cc",
         "if (slot < 0) return clear_output<E>(span);",
         "if (slot < 0) return;",
-        _fwd("pool_negative"),
+        _chunk("pool_negative"),
     ),
     Mutation(
         "checkpoints one too late",
         KERNELS + "chunk_gated_delta_rule.cc",
         "p_.checkpoint_every > 0 && done % p_.checkpoint_every == 0",
         "p_.checkpoint_every > 0 && t > 0 && t % p_.checkpoint_every == 0",
-        _fwd("checkpoints_64 checkpoints_128_bf16"),
+        _chunk("checkpoints_64 checkpoints_128_bf16"),
     ),
     Mutation(
         "wrong accepted slot",
         KERNELS + "fused_recurrent_gated_delta_rule.cc",
         "p.num_accepted_tokens.present ? p.num_accepted_tokens.at(n) - 1 : 0",
         "0",
-        _decode("verify_slots_accepted decode_sequence"),
+        _recurrent("verify_slots_accepted decode_sequence"),
     ),
     Mutation(
         "verified tokens all go to the first slot",
         KERNELS + "fused_recurrent_gated_delta_rule.cc",
         "const int64_t to = p_.state_indices.at(item_.sequence, t);",
         "const int64_t to = p_.state_indices.at(item_.sequence, 0);",
-        _decode("verify_slots verify_slots_accepted"),
+        _recurrent("verify_slots verify_slots_accepted"),
     ),
     Mutation(
         "beta is not doubled",
         KERNELS + "gates.h",
         "p.allow_neg_eigval ? 2.0F : 1.0F",
         "1.0F",
-        _fwd("gate_sigmoid_allow_neg_eigval"),
+        _chunk("gate_sigmoid_allow_neg_eigval"),
     ),
     Mutation(
         "l2norm without epsilon",
         KERNELS + "gates.h",
         "sum_of_squares(x, n) + 1e-6F",
         "sum_of_squares(x, n)",
-        _fwd("zero_rows"),
+        _chunk("zero_rows"),
     ),
     Mutation(
         "wrong convolution window",
@@ -185,5 +198,166 @@ MUTATIONS = (
         "bits + 0x7fffU + ((bits >> 16) & 1U)",
         "bits",
         ("reference_test", "Reference.RoundsOnce"),
+    ),
+    Mutation(
+        "log decays without a bound",
+        KERNELS + "gates.h",
+        "max(set1(-1e4F), load(g + i))",
+        "load(g + i)",
+        _decay("ToNothing"),
+    ),
+    Mutation(
+        "the bound of log decays hides a NaN",
+        KERNELS + "gates.h",
+        "max(set1(-1e4F), load(g + i))",
+        "max(load(g + i), set1(-1e4F))",
+        _decay("OfNanIsNan"),
+    ),
+    Mutation(
+        "each token's decay is rounded to f32",
+        KERNELS + "gates.h",
+        "if (!(g > -0.5F && g <= 0.0F)) return",
+        "return",
+        _decay("ThroughThousandsOfTokens OneByOneThroughThousandsOfTokens"),
+    ),
+    Mutation(
+        "only the slowest decays are more than f32",
+        KERNELS + "gates.h",
+        "g > -0.5F",
+        "g > -0.003F",
+        _decay("ThroughThousandsOfTokens"),
+    ),
+    Mutation(
+        "a chunk's summed decay is rounded to f32",
+        KERNELS + "chunk_decays.h",
+        "state_decay = e + e * low[kStep - 1];",
+        "state_decay = e;",
+        _decay("SummedOverAChunk"),
+    ),
+    Mutation(
+        "a token's summed decay is rounded to f32",
+        KERNELS + "chunk_decays.h",
+        "fma(e, l, e)",
+        "e",
+        _decay("SummedOverAChunk"),
+    ),
+    Mutation(
+        "a small decay is none at all",
+        TILES + "tile.h",
+        "exp_bounded(max(set1(-104.0F)",
+        "exp_bounded(max(set1(-80.0F)",
+        _decay("OfOneToken"),
+    ),
+    Mutation(
+        "softplus is the identity too early",
+        TILES + "tile.h",
+        "select_gt(x, set1(20.0F), x",
+        "select_gt(x, set1(8.0F), x",
+        _activation("Gating GateInTheKernel"),
+    ),
+    Mutation(
+        "a small sigmoid is bounded",
+        TILES + "tile.h",
+        "min(set1(88.0F), zero() - x)",
+        "min(set1(20.0F), zero() - x)",
+        _activation("Gating SigmoidInTheKernel SiluOfAConvolution SiluOfANorm"),
+    ),
+    Mutation(
+        "another epsilon of keys",
+        KERNELS + "gates.h",
+        "+ 1e-6F",
+        "+ 1e-5F",
+        _activation("EpsilonOfShortKeys"),
+    ),
+    Mutation(
+        "another default epsilon of norms",
+        "src/api/gating_norm.cc",
+        "return 1e-6F;",
+        "return 1e-5F;",
+        _activation("DefaultEpsilon"),
+    ),
+    Mutation(
+        "bf16 is rounded away from zero on a tie",
+        TILES + "elements.h",
+        "0x7FFFU + ((u >> 16) & 1U)",
+        "0x8000U",
+        _activation("StoredOutputsAreRoundedToNearestEven"),
+    ),
+    Mutation(
+        "f16 is rounded away from zero on a tie",
+        TILES + "elements.h",
+        "0xFFFU + ((a >> 13) & 1U)",
+        "0x1000U",
+        _activation("StoredOutputsAreRoundedToNearestEven"),
+    ),
+    Mutation(
+        "f16 has no subnormals",
+        TILES + "elements.h",
+        "static_cast<uint16_t>(sign | r)",
+        "static_cast<uint16_t>(sign)",
+        _activation("StoredOutputsAreRoundedToNearestEven"),
+    ),
+    Mutation(
+        "a call rounds as its caller does",
+        "src/core/float_environment.h",
+        "(r & kRaised) | kMasked",
+        "(r & (kRaised | 0x6000)) | kMasked",
+        _environment("*"),
+    ),
+    Mutation(
+        "a call traps what its caller traps",
+        "src/core/float_environment.h",
+        "(r & kRaised) | kMasked",
+        "(r & (kRaised | kMasked))",
+        _environment("*"),
+    ),
+    Mutation(
+        "the checks trap what the caller traps",
+        "src/api/last_error.h",
+        "const FloatEnvironment environment(Denormals::kept);",
+        "",
+        _environment("*"),
+    ),
+    Mutation(
+        "the caller's floating-point environment does not come back",
+        "src/core/float_environment.h",
+        "if (get() != saved_) set(saved_);",
+        "",
+        _environment("*"),
+    ),
+    Mutation(
+        "the reference takes denormals for zero if its caller does",
+        "src/core/float_environment.h",
+        "(r & kRaised) | kMasked",
+        "(r & (kRaised | 0x8040)) | kMasked",
+        _environment("*KeepsDenormals*"),
+    ),
+    Mutation(
+        "the first byte behind a longer struct goes unread",
+        "src/api/args_struct.cc",
+        "size_t i = size; i < found",
+        "size_t i = size + 1; i < found",
+        ("abi/bad_input_test", "*ResizedStructs*"),
+    ),
+    Mutation(
+        "the last byte behind a longer struct goes unread",
+        "src/api/args_struct.cc",
+        "size_t i = size; i < found",
+        "size_t i = size; i + 1 < found",
+        ("abi/bad_input_test", "*ResizedStructs*"),
+    ),
+    Mutation(
+        "offsets of tensors are 32-bit",
+        "src/core/tensor.h",
+        "return i0 * stride[0] + i1",
+        "return static_cast<int32_t>(i0 * stride[0]) + i1",
+        ("abi/offsets_test", "*"),
+    ),
+    Mutation(
+        "offsets of index arrays are 32-bit",
+        "src/core/tensor.h",
+        "return row * row_stride + column",
+        "return static_cast<int32_t>(row * row_stride) + column",
+        ("abi/offsets_test", "*"),
     ),
 )

@@ -1,13 +1,15 @@
 """Tests the tests: seeds one bug at a time into a copy of the sources and requires a failure.
 
-    run.py [--build DIR] [NAME-PART]
+    run.py [--build DIR] [--every-isa] [NAME-PART]
 
-The copy is built with the generic instruction set alone. Exit status 0 if every bug was caught.
+The copy is built with the generic instruction set alone, or with all of them: then a bug counts as
+caught if the tests of each one that this machine runs fail. Exit status 0 if every bug was caught.
 """
 
 import argparse
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +18,9 @@ import time
 from mutations import MUTATIONS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-COPIED = ("CMakeLists.txt", "cmake", "include", "src", "tests")
+COPIED = ("CMakeLists.txt", "cases", "cmake", "include", "src", "tests")
+# A test that ran, and the code path in its name.
+OUTCOME = re.compile(r"^\[ +(OK|FAILED) +\] \S*?(cpu_[a-z0-9]+)", re.M)
 
 
 def run(command, **options):
@@ -50,24 +54,25 @@ class Copy:
             else:
                 shutil.copy2(item, self.source)
 
-    def configure(self):
-        """Configures a generic-only build without the parts that no mutation needs."""
+    def configure(self, every_isa):
+        """Configures a build without the parts that no mutation needs."""
         command = ["cmake", "-S", self.source, "-B", self.build, "-G", "Ninja"]
         command += ["-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_CXX_FLAGS_RELEASE=-O1"]
-        command += ["-DGDN_CPU_GENERIC_ONLY=ON", "-DGDN_BUILD_TESTS=ON", "-DGDN_BUILD_TOOLS=OFF"]
-        command += ["-DGDN_CUDA=OFF"]
+        command += [f"-DGDN_CPU_GENERIC_ONLY={'OFF' if every_isa else 'ON'}"]
+        command += [f"-DGDN_CPU_AMX_EMULATE={'ON' if every_isa else 'OFF'}"]
+        command += ["-DGDN_BUILD_TESTS=ON", "-DGDN_BUILD_TOOLS=OFF", "-DGDN_CUDA=OFF"]
         done = run(command)
         if done.returncode != 0:
             fail("cmake failed", done.stdout)
 
     def make(self):
         """Builds the programs that mutations name."""
-        programs = sorted({m.test[0] for m in MUTATIONS})
+        programs = sorted({pathlib.Path(m.test[0]).name for m in MUTATIONS})
         return run(["cmake", "--build", self.build, "--target", *programs])
 
     def test(self, program, pattern):
         """Runs the tests that match a pattern."""
-        command = [self.build / "tests" / program, f"--gtest_filter={pattern}", "--gtest_brief=1"]
+        command = [self.build / "tests" / program, f"--gtest_filter={pattern}"]
         return run(command, timeout=300)
 
     def apply(self, mutation):
@@ -89,12 +94,19 @@ def check(copy, mutation):
         if built.returncode != 0:
             fail(f"{mutation.name}: the mutated source does not compile", built.stdout)
         try:
-            code = copy.test(*mutation.test).returncode
+            done = copy.test(*mutation.test)
         except subprocess.TimeoutExpired:
             return True, "caught (the test hung)"
-        if code == 0:
+        if done.returncode == 0:
             return False, "NOT CAUGHT"
-        return True, "caught" if code == 1 else f"caught (the test ended with {code})"
+        if done.returncode != 1:
+            return True, f"caught (the test ended with {done.returncode})"
+        outcomes = set(OUTCOME.findall(done.stdout))
+        failed = {isa for verdict, isa in outcomes if verdict == "FAILED"}
+        escaped = {isa for _, isa in outcomes} - failed
+        if escaped:
+            return False, f"NOT CAUGHT on {', '.join(sorted(escaped))}"
+        return True, "caught"
     finally:
         path.write_text(before)
 
@@ -103,6 +115,7 @@ def main():
     """Runs all mutations, or those whose name contains the argument."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "mutation")
+    parser.add_argument("--every-isa", action="store_true")
     parser.add_argument("name", nargs="?", default="")
     arguments = parser.parse_args()
     os.environ["GDN_TEST_BACKEND"] = "cpu"
@@ -112,7 +125,7 @@ def main():
 
     start = time.monotonic()
     copy = Copy(arguments.build)
-    copy.configure()
+    copy.configure(arguments.every_isa)
     built = copy.make()
     if built.returncode != 0:
         fail("the sources do not compile", built.stdout)

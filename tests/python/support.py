@@ -180,6 +180,8 @@ class CaseInputs:
         if c.recipe == "decay_spikes":
             g = -0.01 * rng.random(shape)
             g[:, ::3], g[:, 7::19] = 0.0, -80.0
+        if c.recipe == "slow_decay":
+            g = -2e-3 * rng.random(shape)
         if c.recipe == "fading_tail":  # what enters the state decays to about 10^-8
             g[:], beta[:, -14:] = -1.25, 0.0
         if c.recipe == "beta_levels":

@@ -211,7 +211,7 @@ def test_gradients_are_refused_by_name():
                 function(**kwargs)
     weight = torch.nn.Parameter(torch.ones(8, 4))
     with pytest.raises(NotImplementedError, match="weight"):
-        gdn.causal_conv1d_fn(torch.zeros(1, 8, 5), weight)
+        gdn.causal_conv1d_fwd(torch.zeros(1, 8, 5), weight)
 
 
 def test_tangents_are_refused_by_name():
@@ -237,25 +237,25 @@ X, W = torch.zeros(2, 8, 5), torch.zeros(8, 4)
 STATE = torch.zeros(2, 8, 3)
 Q = torch.zeros(1, 4, 2, 8)
 LAYER = [
-    (gdn.causal_conv1d_fn, dict(x=X, weight=torch.zeros(8, 5)), ValueError, "weight"),
-    (gdn.causal_conv1d_fn, dict(x=X, weight=torch.zeros(7, 4)), ValueError, "weight"),
-    (gdn.causal_conv1d_fn, dict(x=X.double(), weight=W), ValueError, "x"),
-    (gdn.causal_conv1d_fn, dict(x=X[0, 0], weight=W), ValueError, "x"),
-    (gdn.causal_conv1d_fn, dict(x=X, weight=W, bias=torch.zeros(9)), ValueError, "bias"),
-    (gdn.causal_conv1d_fn, dict(x=X, weight=W, activation="relu"), ValueError, "activation"),
-    (gdn.causal_conv1d_fn, dict(x=X, weight=W, activation=True), ValueError, "activation"),
-    (gdn.causal_conv1d_fn, dict(x=X, weight=W, conv_state=STATE[..., :2]), ValueError,
+    (gdn.causal_conv1d_fwd, dict(x=X, weight=torch.zeros(8, 5)), ValueError, "weight"),
+    (gdn.causal_conv1d_fwd, dict(x=X, weight=torch.zeros(7, 4)), ValueError, "weight"),
+    (gdn.causal_conv1d_fwd, dict(x=X.double(), weight=W), ValueError, "x"),
+    (gdn.causal_conv1d_fwd, dict(x=X[0, 0], weight=W), ValueError, "x"),
+    (gdn.causal_conv1d_fwd, dict(x=X, weight=W, bias=torch.zeros(9)), ValueError, "bias"),
+    (gdn.causal_conv1d_fwd, dict(x=X, weight=W, activation="relu"), ValueError, "activation"),
+    (gdn.causal_conv1d_fwd, dict(x=X, weight=W, activation=True), ValueError, "activation"),
+    (gdn.causal_conv1d_fwd, dict(x=X, weight=W, conv_state=STATE[..., :2]), ValueError,
      "conv_state"),
-    (gdn.causal_conv1d_fn, dict(x=X, weight=W, conv_state=STATE[:1]), ValueError, "conv_state"),
-    (gdn.causal_conv1d_fn, dict(x=X, weight=W, state_indices=torch.tensor([0, 1])), ValueError,
+    (gdn.causal_conv1d_fwd, dict(x=X, weight=W, conv_state=STATE[:1]), ValueError, "conv_state"),
+    (gdn.causal_conv1d_fwd, dict(x=X, weight=W, state_indices=torch.tensor([0, 1])), ValueError,
      "state_indices"),
-    (gdn.causal_conv1d_fn, dict(x=X, weight=W, has_initial_state=torch.tensor([True, True])),
+    (gdn.causal_conv1d_fwd, dict(x=X, weight=W, has_initial_state=torch.tensor([True, True])),
      ValueError, "has_initial_state"),
-    (gdn.causal_conv1d_fn, dict(x=X, weight=W, conv_state=STATE,
+    (gdn.causal_conv1d_fwd, dict(x=X, weight=W, conv_state=STATE,
      has_initial_state=torch.tensor([True])), ValueError, "has_initial_state"),
-    (gdn.causal_conv1d_fn, dict(x=X, weight=W, cu_seqlens=torch.tensor([0, 5])), ValueError, "x"),
-    (gdn.causal_conv1d_fn, dict(x=X, weight=W, out=X), ValueError, "out"),
-    (gdn.causal_conv1d_fn, dict(x=X, weight=W, seq_idx=None), TypeError, "seq_idx"),
+    (gdn.causal_conv1d_fwd, dict(x=X, weight=W, cu_seqlens=torch.tensor([0, 5])), ValueError, "x"),
+    (gdn.causal_conv1d_fwd, dict(x=X, weight=W, out=X), ValueError, "out"),
+    (gdn.causal_conv1d_fwd, dict(x=X, weight=W, seq_idx=None), TypeError, "seq_idx"),
     (gdn.causal_conv1d_update, dict(x=X, weight=W, conv_state=None), TypeError, "conv_state"),
     (gdn.causal_conv1d_update, dict(x=X, weight=W, conv_state=STATE.bfloat16()), ValueError,
      "conv_state"),

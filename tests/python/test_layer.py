@@ -25,7 +25,7 @@ def test_conv_batch(dtype, width, activation, layout):
     x = x.transpose(1, 2) if layout == "channels_last" else x
     channels = x.shape[1]
     weight, bias = randn(channels, width), randn(channels, dtype=dtype)
-    y = gdn.causal_conv1d_fn(x, weight, bias, activation=activation)
+    y = gdn.causal_conv1d_fwd(x, weight, bias, activation=activation)
     expected, _ = recurrence.causal_conv1d(values(x), weight, values(bias), activation is not None)
     assert y.dtype == x.dtype
     assert_close(y, expected, dtype)
@@ -44,7 +44,7 @@ def test_conv_packed_with_state(dtype, length):
     indices = torch.tensor([6, 2, -1, 0, 3], dtype=torch.int32)
     has_state = torch.tensor([True, False, True, False, True])
     cu = torch.tensor(np.cumsum([0, *lengths]), dtype=torch.int32)
-    y = gdn.causal_conv1d_fn(
+    y = gdn.causal_conv1d_fwd(
         x, weight, activation="silu", conv_state=pool, state_indices=indices,
         has_initial_state=has_state, cu_seqlens=cu,
     )  # fmt: skip
@@ -57,11 +57,11 @@ def test_conv_packed_with_state(dtype, length):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_conv_update_continues_conv_fn(dtype):
+def test_conv_update_continues_conv_fwd(dtype):
     x, weight, bias = randn(3, 16, 30, dtype=dtype), randn(16, 4), randn(16)
-    whole = gdn.causal_conv1d_fn(x, weight, bias, activation="silu")
+    whole = gdn.causal_conv1d_fwd(x, weight, bias, activation="silu")
     state = torch.zeros(3, 16, 3, dtype=x.dtype)
-    parts = [gdn.causal_conv1d_fn(x[..., :11], weight, bias, activation="silu", conv_state=state)]
+    parts = [gdn.causal_conv1d_fwd(x[..., :11], weight, bias, activation="silu", conv_state=state)]
     parts.append(gdn.causal_conv1d_update(x[..., 11:15], state, weight, bias, "silu"))
     for t in range(15, 30):
         y = gdn.causal_conv1d_update(x[..., t], state, weight, bias, "silu")
@@ -152,8 +152,8 @@ def test_norms_of_strided_rows():
 def test_out_is_written_and_returned():
     x, weight = randn(2, 8, 9), randn(8, 4)
     out = torch.full_like(x, float("nan"))
-    assert gdn.causal_conv1d_fn(x, weight, out=out) is out
-    assert torch.equal(out, gdn.causal_conv1d_fn(x, weight))
+    assert gdn.causal_conv1d_fwd(x, weight, out=out) is out
+    assert torch.equal(out, gdn.causal_conv1d_fwd(x, weight))
     state = torch.zeros(2, 8, 4)
     out = torch.empty(2, 8)
     assert gdn.causal_conv1d_update(x[..., 0], state, weight, out=out) is out
@@ -163,5 +163,9 @@ def test_out_is_written_and_returned():
     assert gdn.rms_norm_gated(x, None, out=out) is out
     assert torch.equal(out, gdn.rms_norm_gated(x, None))
     packed = torch.full((8, 9), float("nan"))
-    assert gdn.causal_conv1d_fn(x[0], weight, out=packed) is packed
-    assert torch.equal(packed, gdn.causal_conv1d_fn(x, weight)[0])
+    assert gdn.causal_conv1d_fwd(x[0], weight, out=packed) is packed
+    assert torch.equal(packed, gdn.causal_conv1d_fwd(x, weight)[0])
+
+
+def test_the_name_of_causal_conv1d():
+    assert gdn.causal_conv1d_fn is gdn.causal_conv1d_fwd

@@ -22,7 +22,7 @@ OPERATIONS = {
     "rms_norm_gated": lambda q, k, v, g, beta, **kw: (gdn.rms_norm_gated(q, None, k),),
     "gating": lambda q, k, v, g, beta, **kw: gdn.fused_gdn_gating(g[0, 0], g, beta),
     "conv": lambda q, k, v, g, beta, **kw: (
-        gdn.causal_conv1d_fn(g, beta[0, :, :3], activation="silu"),
+        gdn.causal_conv1d_fwd(g, beta[0, :, :3], activation="silu"),
     ),
 }
 

@@ -59,8 +59,10 @@ def test_everything_public_is_documented():
 def test_stub_matches_the_extension():
     stub = Path(gdn.__file__).with_name("_C.pyi").read_text()
     public = {name for name in dir(gdn._C) if not name.startswith("_")}
-    declared = set(re.findall(r"^(?:def )?(\w+)[(:]", stub, re.M))
-    assert declared == public
+    declared = set(re.findall(r"^(?:def )?(\w+)[(:]", stub, re.M)) - {"__getattr__"}
+    operations = {*gdn.stages.__all__, *gdn._layer.__all__, *gdn._delta_rule.__all__}
+    operations.remove("causal_conv1d_fn")
+    assert declared.isdisjoint(operations) and declared | operations == public
     assert Path(gdn.__file__).with_name("py.typed").exists()
 
 

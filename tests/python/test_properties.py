@@ -160,6 +160,6 @@ def test_convolution(channels, lengths, width, spare, seed):
     expected, state = recurrence.causal_conv1d(
         values(x), values(weight), None, True, values(pool), cu_seqlens=cu
     )
-    y = gdn.causal_conv1d_fn(x, weight, activation="silu", conv_state=pool, cu_seqlens=cu)
+    y = gdn.causal_conv1d_fwd(x, weight, activation="silu", conv_state=pool, cu_seqlens=cu)
     assert_close(y, expected, "f32")
     np.testing.assert_array_equal(values(pool), state)

@@ -54,7 +54,7 @@ def packed(q, k, v, g, beta):
 
 
 def layer(x, weight, a, b, A_log):
-    y = gdn.causal_conv1d_fn(x, weight, activation="silu")
+    y = gdn.causal_conv1d_fwd(x, weight, activation="silu")
     g, beta = gdn.fused_gdn_gating(A_log, a, b, beta_dtype=torch.float32)
     rows = y.transpose(1, 2)
     return y, g, beta, gdn.l2norm(rows), gdn.rms_norm_gated(rows, None, rows.contiguous())
@@ -91,7 +91,7 @@ def test_compile_in_place(backend):
 
     def step(q, k, v, g, beta, x, weight, pool, slots, conv_state, out):
         y = gdn.causal_conv1d_update(x, conv_state, weight, None, "silu")
-        z = gdn.causal_conv1d_fn(x[..., None], weight, conv_state=conv_state)
+        z = gdn.causal_conv1d_fwd(x[..., None], weight, conv_state=conv_state)
         o, state = gdn.fused_recurrent_gated_delta_rule(
             q, k, v, g, beta=beta, initial_state=pool, state_indices=slots, out=out
         )
@@ -234,7 +234,7 @@ def test_views_with_the_negative_bit():
     ):  # fmt: skip
         assert torch.equal(a, b)
     with pytest.raises(ValueError, match="out"):
-        gdn.causal_conv1d_fn(plain, torch.ones(70, 4), out=g)
+        gdn.causal_conv1d_fwd(plain, torch.ones(70, 4), out=g)
 
 
 def test_writes_are_visible_to_autograd():
@@ -260,6 +260,7 @@ def ops():
     x, weight, a, b, A_log = layer_inputs()
     pool, slots = torch.randn(5, 4, 32, 32), torch.tensor([3])
     none4 = (None,) * 4
+    plain, v_first = ("block", *[False] * 5), ("interleaved", *[False] * 4, True)
     c = stages.chunk_local_cumsum(g)
     A = stages.chunk_scaled_dot_kkt(k, beta, c)
     T = stages.solve_tril(A)
@@ -268,46 +269,50 @@ def ops():
     state, rows = torch.randn(2, 16, 3), x.transpose(1, 2)
     ops = torch.ops.gdn
     return {
-        "chunk": (ops.chunk_gated_delta_rule, (q, k, v, g, beta, *none4, 0, 0, None, True, 0, 64)),
+        "chunk": (
+            ops.chunk_gated_delta_rule, (q, k, v, g, beta, *none4, None, *plain, True, None, 64),
+        ),
         "chunk packed": (
             ops.chunk_gated_delta_rule,
-            (q, k, v, g, beta, None, None, CU, None, 0, 0, 0.5, True, 0, 0),
+            (q, k, v, g, beta, None, None, CU, None, 0.5, *v_first, True, None, None),
         ),
         "chunk_": (
             ops.chunk_gated_delta_rule_,
-            (q, k, v, g, beta, None, None, None, pool, slots, 0, 0, None, 0, 64),
+            (q, k, v, g, beta, None, None, None, pool, slots, None, *plain, None, 64),
         ),
         "recurrent": (
             ops.fused_recurrent_gated_delta_rule,
-            (q, k, v, g, beta, *none4, 0, 0, None, True),
+            (q, k, v, g, beta, *none4, None, *plain, True, None),
         ),
         "recurrent_": (
             ops.fused_recurrent_gated_delta_rule_,
-            (q, k, v, g, beta, None, None, None, pool, slots, None, 0, 0, None),
+            (q, k, v, g, beta, None, None, None, pool, slots, None, *plain, None),
         ),
         "recurrent_ without a pool": (
             ops.fused_recurrent_gated_delta_rule_,
-            (q, k, v, g, beta, None, None, None, pool[:1].clone(), None, None, 0, 0, None),
+            (q, k, v, g, beta, None, None, None, pool[:1].clone(), None, None, *plain, None),
         ),
-        "conv_fn": (ops.causal_conv1d_fn, (x, weight, None, None, 128)),
-        "conv_fn_": (
-            ops.causal_conv1d_fn_,
-            (x, weight, None, state, None, None, None, 128),
+        "conv_fwd": (ops.causal_conv1d_fwd, (x, weight, None, None, None, None, "silu")),
+        "conv_fwd_": (
+            ops.causal_conv1d_fwd_,
+            (x, weight, None, state, None, None, None, "silu"),
         ),
         "conv_update_": (
             ops.causal_conv1d_update_,
-            (x[..., 0], state, weight, None, None, None, 0),
+            (x[..., 0], state, weight, None, None, None, None),
         ),
-        "gating": (ops.fused_gdn_gating, (A_log, a, b, None, 0, "float32")),
+        "gating": (ops.fused_gdn_gating, (A_log, a, b, None, False, "float32")),
         "l2norm": (ops.l2norm, (rows, 1e-6)),
         "rms_norm_gated": (ops.rms_norm_gated, (rows, torch.ones(16), rows, 1e-6)),
         "cumsum": (ops.chunk_local_cumsum, (g, None, 64)),
-        "kkt": (ops.chunk_scaled_dot_kkt, (k, beta, c, None, 64, 0)),
+        "kkt": (ops.chunk_scaled_dot_kkt, (k, beta, c, None, None, "block")),
         "solve": (ops.solve_tril, (A, None, 64, "bfloat16")),
-        "w_u": (ops.recompute_w_u, (k, v, beta, T, c, None, 64, 0)),
-        "fwd_h": (ops.chunk_fwd_h, (k, w, u, c, None, None, True, 64, 0, 0, "float32")),
-        "fwd_o": (ops.chunk_fwd_o, (q, k, v_new, h, c, None, None, 64, 0, 0)),
-    }
+        "w_u": (ops.recompute_w_u, (k, v, beta, T, c, None, 64, "block")),
+        "fwd_h": (
+            ops.chunk_fwd_h, (k, w, u, c, None, None, True, 64, False, "block", "float32"),
+        ),
+        "fwd_o": (ops.chunk_fwd_o, (q, k, v_new, h, c, None, None, 64, False, "block")),
+    }  # fmt: skip
 
 
 OPS = ops()

@@ -6,39 +6,9 @@ update a state pool or a convolution state in place and say so in their schema; 
 functional. Absent results of ops are empty tensors, since a schema has no optional results.
 """
 
-from gdn import _dtypes
-from gdn._torch.common import DTYPES
-from gdn._torch.delta_rule import chunk_gated_delta_rule, fused_recurrent_gated_delta_rule
-from gdn._torch.layer import (
-    causal_conv1d_fn,
-    causal_conv1d_update,
-    fused_gdn_gating,
-    l2norm,
-    rms_norm_gated,
-)
-from gdn._torch.stages import (
-    chunk_fwd_h,
-    chunk_fwd_o,
-    chunk_local_cumsum,
-    chunk_scaled_dot_kkt,
-    recompute_w_u,
-    solve_tril,
-)
+from gdn._torch import delta_rule, layer, stages
+from gdn._torch.delta_rule import *
+from gdn._torch.layer import *
+from gdn._torch.stages import *
 
-__all__ = [
-    "causal_conv1d_fn",
-    "causal_conv1d_update",
-    "chunk_fwd_h",
-    "chunk_fwd_o",
-    "chunk_gated_delta_rule",
-    "chunk_local_cumsum",
-    "chunk_scaled_dot_kkt",
-    "fused_gdn_gating",
-    "fused_recurrent_gated_delta_rule",
-    "l2norm",
-    "recompute_w_u",
-    "rms_norm_gated",
-    "solve_tril",
-]
-
-_dtypes.register({dtype: name for name, dtype in DTYPES.items()})
+__all__ = [*delta_rule.__all__, *layer.__all__, *stages.__all__]

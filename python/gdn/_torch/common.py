@@ -1,13 +1,14 @@
-"""What the fake kernels and the routes of all ops share."""
+"""What the fake kernels of all ops share."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from gdn._options import STATE_V_FIRST
+from gdn import _checks
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_checks.register_dtypes({dtype: name for name, dtype in DTYPES.items()})
 
 
 def absent(like: Tensor) -> Tensor:
@@ -26,16 +27,17 @@ def check_together(**tensors: Tensor | None) -> None:
             )
 
 
-def check_rank(name: str, tensor: Tensor, rank: int) -> None:
+def check_rank(name: str, tensor: Tensor, *ranks: int) -> None:
     """Refuse a tensor of another rank, by name."""
-    if tensor.dim() != rank:
-        raise ValueError(f"{name}: found rank {tensor.dim()}, expected {rank}.")
+    if tensor.dim() not in ranks:
+        expected = " or ".join(map(str, ranks))
+        raise ValueError(f"{name}: found rank {tensor.dim()}, expected {expected}.")
 
 
-def state_shape(q: Tensor, v: Tensor, flags: int) -> tuple[int, int, int]:
+def state_shape(k: Tensor, v: Tensor, v_first: bool) -> tuple[int, int, int]:
     """Shape of one sequence's states."""
-    dk, dv = q.shape[3], v.shape[3]
-    return (v.shape[2], dv, dk) if flags & STATE_V_FIRST else (v.shape[2], dk, dv)
+    dk, dv = k.shape[3], v.shape[3]
+    return (v.shape[2], dv, dk) if v_first else (v.shape[2], dk, dv)
 
 
 def sequence_count(q: Tensor, cu_seqlens: Tensor | None) -> int:
@@ -48,18 +50,6 @@ def piece_count(q: Tensor, cu_seqlens: Tensor | None, step: int, round_up: bool)
     if cu_seqlens is None:
         return q.shape[0] * ((q.shape[1] + (step - 1 if round_up else 0)) // step)
     return torch.library.get_ctx().new_dynamic_size()
-
-
-def refuse_gradients(**tensors: Tensor | None) -> None:
-    """Raise where a gradient would silently be lost."""
-    if not torch.is_grad_enabled():
-        return
-    for name, tensor in tensors.items():
-        if tensor is not None and tensor.requires_grad:
-            raise NotImplementedError(
-                f"{name}: requires a gradient, but gdn has no backward pass yet; call it under "
-                "torch.no_grad(), or detach the tensor."
-            )
 
 
 def fill(out: Tensor | None, result: Tensor) -> Tensor:

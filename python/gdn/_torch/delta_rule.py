@@ -1,173 +1,78 @@
-"""The gated delta rule as custom ops.
+"""The gated delta rule as custom ops: both forms, each with new states or with updated ones."""
 
-Four ops: both forms, each with a new final state or updating states in place. Their arguments are
-the operands of _C's functions, then the options that the op has.
-"""
+from __future__ import annotations
 
 import torch
-from torch import Tensor
-from torch.library import custom_op
 
-from gdn import _C
-from gdn._torch.common import (
-    absent,
-    check_rank,
-    check_together,
-    fill,
-    piece_count,
-    refuse_gradients,
-    sequence_count,
-    state_shape,
-)
+from gdn import _checks
+from gdn._torch.common import check_rank, piece_count, sequence_count, state_shape
+from gdn._torch.operation import Op, route
 
-NAMES = ("q", "k", "v", "g", "beta", "A_log", "dt_bias", "cu_seqlens", "initial_state")
-"""Operands that every op begins with."""
-COUNT = len(NAMES)
+__all__ = ["chunk_gated_delta_rule", "fused_recurrent_gated_delta_rule"]
 
-_READ = (
+_ARGUMENTS = (
     "Tensor q, Tensor k, Tensor v, Tensor? g, Tensor? beta, Tensor? A_log, Tensor? dt_bias, "
-    "Tensor? cu_seqlens, "
+    "Tensor? cu_seqlens, Tensor? initial_state, Tensor? state_indices, Tensor? out, "
+    "float? scale, str head_map, bool use_qk_l2norm_in_kernel, bool use_gate_in_kernel, "
+    "bool use_beta_sigmoid_in_kernel, bool allow_neg_eigval, bool state_v_first, "
+    "bool output_final_state, bool inplace_final_state, "
+    "int? chunk_size, int? checkpoint_every, Tensor? num_accepted_tokens"
 )
-_CODES = "int flags, int head_map, float? scale"
-_FRESH = f"{_READ}Tensor? initial_state, {_CODES}"
-_UPDATED = f"{_READ}Tensor(a!) initial_state, Tensor? state_indices"
-_CHUNKS = "int chunk_size, int checkpoint_every"
+_FRESH = {"out": None, "state_indices": None, "inplace_final_state": False}
+_UPDATED = {"out": None, "output_final_state": False, "inplace_final_state": True}
+_CHUNK = {"num_accepted_tokens": None}
+_RECURRENT = {"chunk_size": None, "checkpoint_every": None}
 
 
-def _fake_output(operands: tuple, **further: Tensor | None) -> Tensor:
-    """Check the operands as far as shapes allow and return an empty o."""
-    q, _, v = operands[:3]
-    cu_seqlens = operands[NAMES.index("cu_seqlens")]
-    check_together(**dict(zip(NAMES, operands, strict=True)), **further)
-    check_rank("q", q, 4)
-    check_rank("v", v, 4)
-    if cu_seqlens is not None:
-        check_rank("cu_seqlens", cu_seqlens, 1)
-    return v.new_empty(v.shape)
+def _fake(a):
+    """Empty o, final states and checkpoints, after the checks that shapes allow."""
+    check_rank("q", a.q, 4)
+    check_rank("v", a.v, 4)
+    if a.cu_seqlens is not None:
+        check_rank("cu_seqlens", a.cu_seqlens, 1)
+    state = state_shape(a.q, a.v, a.state_v_first)
+    final_state = checkpoints = None
+    if a.output_final_state:
+        count = sequence_count(a.q, a.cu_seqlens)
+        final_state = a.q.new_empty((count, *state), dtype=torch.float32)
+    if a.checkpoint_every is not None:
+        count = piece_count(a.q, a.cu_seqlens, a.checkpoint_every, False)
+        checkpoints = a.q.new_empty((count, *state), dtype=torch.float32)
+    return (a.v.new_empty(a.v.shape), final_state, checkpoints)
 
 
-def _fake_states(operands: tuple, flags: int, every: int = 0) -> Tensor:
-    """Empty final states, or checkpoints after every so many tokens."""
-    q, _, v = operands[:3]
-    cu_seqlens = operands[NAMES.index("cu_seqlens")]
-    count = piece_count(q, cu_seqlens, every, False) if every else sequence_count(q, cu_seqlens)
-    return q.new_empty((count, *state_shape(q, v, flags)), dtype=torch.float32)
+def _fake_recurrent(a):
+    return _fake(a)[:2]
 
 
-@custom_op(
-    "gdn::chunk_gated_delta_rule", mutates_args=(),
-    schema=f"({_FRESH}, bool output_final_state, {_CHUNKS}) -> (Tensor, Tensor, Tensor)",
-)  # fmt: skip
-def _chunk(*args):
-    operands, (flags, head_map, scale, output_final_state, *chunks) = args[:COUNT], args[COUNT:]
-    results = _C.chunk_gated_delta_rule(
-        *operands, None, None, flags, head_map, scale, output_final_state, False, *chunks
-    )
-    return tuple(absent(operands[0]) if r is None else r for r in results)
+def _check(given):
+    _checks.check_sigmoid(given["allow_neg_eigval"], given["use_beta_sigmoid_in_kernel"])
+    _checks.check_pool(given["initial_state"], given["state_indices"], given["inplace_final_state"])
 
 
-@_chunk.register_fake
-def _(*args):
-    operands, (flags, _, _, output_final_state, _, every) = args[:COUNT], args[COUNT:]
-    o = _fake_output(operands)
-    final_state = _fake_states(operands, flags) if output_final_state else absent(o)
-    return o, final_state, _fake_states(operands, flags, every) if every else absent(o)
+def _wants_update(given):
+    return given["inplace_final_state"] or given["state_indices"] is not None
 
 
-@custom_op(
-    "gdn::chunk_gated_delta_rule_", mutates_args=("initial_state",),
-    schema=f"({_UPDATED}, {_CODES}, {_CHUNKS}) -> (Tensor, Tensor)",
-)  # fmt: skip
-def _chunk_(*args):
-    operands, (state_indices, flags, head_map, scale, *chunks) = args[:COUNT], args[COUNT:]
-    o, _, checkpoints = _C.chunk_gated_delta_rule(
-        *operands, state_indices, None, flags, head_map, scale, False, True, *chunks
-    )
-    return o, absent(o) if checkpoints is None else checkpoints
+def _form(target, fake, results, options):
+    return route(
+        _ARGUMENTS,
+        Op(target, _ARGUMENTS, fake, results=results, fixed={**_FRESH, **options}),
+        Op(
+            target, _ARGUMENTS, fake, results=results, fixed={**_UPDATED, **options},
+            updates="initial_state", returned=1,
+        ),
+        "initial_state", _wants_update, _check,
+    )  # fmt: skip
 
 
-@_chunk_.register_fake
-def _(*args):
-    operands, (state_indices, flags, _, _, _, every) = args[:COUNT], args[COUNT:]
-    o = _fake_output(operands, state_indices=state_indices)
-    return o, _fake_states(operands, flags, every) if every else absent(o)
-
-
-@custom_op(
-    "gdn::fused_recurrent_gated_delta_rule", mutates_args=(),
-    schema=f"({_FRESH}, bool output_final_state) -> (Tensor, Tensor)",
-)  # fmt: skip
-def _recurrent(*args):
-    operands, (flags, head_map, scale, output_final_state) = args[:COUNT], args[COUNT:]
-    o, final_state = _C.fused_recurrent_gated_delta_rule(
-        *operands, None, None, flags, head_map, scale, output_final_state, False, None
-    )
-    return o, absent(o) if final_state is None else final_state
-
-
-@_recurrent.register_fake
-def _(*args):
-    operands, (flags, _, _, output_final_state) = args[:COUNT], args[COUNT:]
-    o = _fake_output(operands)
-    return o, _fake_states(operands, flags) if output_final_state else absent(o)
-
-
-@custom_op(
-    "gdn::fused_recurrent_gated_delta_rule_", mutates_args=("initial_state",),
-    schema=f"({_UPDATED}, Tensor? num_accepted_tokens, {_CODES}) -> Tensor",
-)  # fmt: skip
-def _recurrent_(*args):
-    operands, (state_indices, accepted, flags, head_map, scale) = args[:COUNT], args[COUNT:]
-    return _C.fused_recurrent_gated_delta_rule(
-        *operands, state_indices, None, flags, head_map, scale, False, True, accepted
-    )[0]
-
-
-@_recurrent_.register_fake
-def _(*args):
-    operands, (state_indices, accepted, *_) = args[:COUNT], args[COUNT:]
-    return _fake_output(operands, state_indices=state_indices, num_accepted_tokens=accepted)
-
-
-def _check_call(operands: tuple, out: Tensor | None, in_place: bool) -> None:
-    """Refuse gradients, and an update in place without states to update."""
-    by_name = dict(zip(NAMES, operands, strict=True))
-    del by_name["cu_seqlens"]
-    refuse_gradients(**by_name, out=out)
-    if in_place and by_name["initial_state"] is None:
-        raise ValueError(
-            "initial_state: state_indices and inplace_final_state need states to update, found "
-            "None."
-        )
+_chunk = _form("chunk_gated_delta_rule", _fake, 3, _CHUNK)
+fused_recurrent_gated_delta_rule = _form(
+    "fused_recurrent_gated_delta_rule", _fake_recurrent, 2, _RECURRENT
+)
 
 
 def chunk_gated_delta_rule(*args):
-    """As _C.chunk_gated_delta_rule."""
-    operands = args[:COUNT]
-    state_indices, out, *codes, output_final_state, in_place, chunk_size, every = args[COUNT:]
-    in_place = in_place or state_indices is not None
-    _check_call(operands, out, in_place)
-    if in_place:
-        o, checkpoints = _chunk_(*operands, state_indices, *codes, chunk_size, every)
-        final_state = operands[-1]
-    else:
-        o, final_state, checkpoints = _chunk(
-            *operands, *codes, output_final_state, chunk_size, every
-        )
-        final_state = final_state if output_final_state else None
-    return fill(out, o), final_state, checkpoints if every else None
-
-
-def fused_recurrent_gated_delta_rule(*args):
-    """As _C.fused_recurrent_gated_delta_rule."""
-    operands = args[:COUNT]
-    state_indices, out, *codes, output_final_state, in_place, accepted = args[COUNT:]
-    in_place = in_place or state_indices is not None
-    _check_call(operands, out, in_place)
-    if state_indices is None and accepted is not None:
-        raise ValueError("num_accepted_tokens: needs state_indices [N, M], which is None.")
-    if in_place:
-        o = _recurrent_(*operands, state_indices, accepted, *codes)
-        return fill(out, o), operands[-1]
-    o, final_state = _recurrent(*operands, *codes, output_final_state)
-    return fill(out, o), final_state if output_final_state else None
+    """As _C.chunk_gated_delta_rule, which returns checkpoints where they were asked for."""
+    o, final_state, checkpoints = _chunk(*args)
+    return (o, final_state) if checkpoints is None else (o, final_state, checkpoints)

@@ -1,11 +1,22 @@
 """Convolution, gating and norms as custom ops."""
 
+from __future__ import annotations
+
 import torch
 from torch import Tensor
-from torch.library import custom_op
 
-from gdn import _C
-from gdn._torch.common import DTYPES, check_rank, check_together, fill, refuse_gradients
+from gdn._torch.common import DTYPES, check_rank
+from gdn._torch.operation import Op, route
+
+__all__ = [
+    "causal_conv1d_fwd",
+    "causal_conv1d_update",
+    "fused_gdn_gating",
+    "l2norm",
+    "rms_norm_gated",
+]
+
+_NO_OUT = {"out": None}
 
 
 def _like_activations(x: Tensor) -> Tensor:
@@ -16,155 +27,60 @@ def _like_activations(x: Tensor) -> Tensor:
     return x.new_empty((*x.shape[:-2], x.shape[-1], x.shape[-2])).transpose(-1, -2)
 
 
-def _check_conv(x: Tensor, weight: Tensor) -> None:
-    if x.dim() not in (2, 3):
-        raise ValueError(f"x: found rank {x.dim()}, expected 2 or 3.")
-    check_rank("weight", weight, 2)
+def _fake_conv(a):
+    check_rank("x", a.x, 2, 3)
+    check_rank("weight", a.weight, 2)
+    return (_like_activations(a.x),)
 
 
-@custom_op("gdn::causal_conv1d_fn", mutates_args=())
-def _conv_fn(
-    x: Tensor, weight: Tensor, bias: Tensor | None, cu_seqlens: Tensor | None, flags: int
-) -> Tensor:
-    return _C.causal_conv1d_fn(x, weight, bias, None, None, None, cu_seqlens, None, flags)
+def _fake_conv_update(a):
+    (y,) = _fake_conv(a)
+    return (a.x.new_empty(a.x.shape) if a.x.dim() == 2 else y,)
 
 
-@_conv_fn.register_fake
-def _(x, weight, bias, cu_seqlens, flags):
-    check_together(x=x, weight=weight, bias=bias, cu_seqlens=cu_seqlens)
-    _check_conv(x, weight)
-    return _like_activations(x)
+def _fake_gating(a):
+    beta = a.b.dtype if a.beta_dtype is None else DTYPES[a.beta_dtype]
+    g = a.a.new_empty(a.a.shape, dtype=torch.float32)
+    return (g, a.a.new_empty(a.a.shape, dtype=beta))
 
 
-@custom_op("gdn::causal_conv1d_fn_", mutates_args=("conv_state",))
-def _conv_fn_(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    conv_state: Tensor,
-    state_indices: Tensor | None,
-    has_initial_state: Tensor | None,
-    cu_seqlens: Tensor | None,
-    flags: int,
-) -> Tensor:
-    return _C.causal_conv1d_fn(
-        x, weight, bias, conv_state, state_indices, has_initial_state, cu_seqlens, None, flags
-    )
+def _fake_norm(a):
+    return (a.x.new_empty(a.x.shape),)
 
 
-@_conv_fn_.register_fake
-def _(x, weight, bias, conv_state, state_indices, has_initial_state, cu_seqlens, flags):
-    check_together(
-        x=x, weight=weight, bias=bias, conv_state=conv_state, state_indices=state_indices,
-        has_initial_state=has_initial_state, cu_seqlens=cu_seqlens,
-    )  # fmt: skip
-    _check_conv(x, weight)
-    return _like_activations(x)
+_CONV_FWD = (
+    "Tensor x, Tensor weight, Tensor? bias, Tensor? conv_state, Tensor? state_indices, "
+    "Tensor? has_initial_state, Tensor? cu_seqlens, Tensor? out, str? activation"
+)
+causal_conv1d_fwd = route(
+    _CONV_FWD,
+    Op("causal_conv1d_fwd", _CONV_FWD, _fake_conv, fixed={**_NO_OUT, "conv_state": None}),
+    Op("causal_conv1d_fwd", _CONV_FWD, _fake_conv, fixed=_NO_OUT, updates="conv_state"),
+    wants_update=lambda given: given["conv_state"] is not None,
+)
 
+_CONV_UPDATE = (
+    "Tensor x, Tensor conv_state, Tensor weight, Tensor? bias, Tensor? state_indices, "
+    "Tensor? num_accepted_tokens, Tensor? out, str? activation"
+)
+causal_conv1d_update = route(
+    _CONV_UPDATE,
+    None,
+    Op(
+        "causal_conv1d_update", _CONV_UPDATE, _fake_conv_update, fixed=_NO_OUT,
+        updates="conv_state",
+    ),
+)  # fmt: skip
 
-@custom_op("gdn::causal_conv1d_update_", mutates_args=("conv_state",))
-def _conv_update_(
-    x: Tensor,
-    conv_state: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    state_indices: Tensor | None,
-    num_accepted_tokens: Tensor | None,
-    flags: int,
-) -> Tensor:
-    return _C.causal_conv1d_update(
-        x, conv_state, weight, bias, state_indices, num_accepted_tokens, None, flags
-    )
+_GATING = (
+    "Tensor A_log, Tensor a, Tensor b, Tensor? dt_bias, bool allow_neg_eigval, str? beta_dtype"
+)
+fused_gdn_gating = route(
+    _GATING, Op("fused_gdn_gating", _GATING, _fake_gating, results=2, fixed={})
+)
 
+_L2NORM = "Tensor x, float eps, Tensor? out"
+l2norm = route(_L2NORM, Op("l2norm", _L2NORM, _fake_norm, fixed=_NO_OUT))
 
-@_conv_update_.register_fake
-def _(x, conv_state, weight, bias, state_indices, num_accepted_tokens, flags):
-    check_together(
-        x=x, conv_state=conv_state, weight=weight, bias=bias, state_indices=state_indices,
-        num_accepted_tokens=num_accepted_tokens,
-    )  # fmt: skip
-    _check_conv(x, weight)
-    return x.new_empty(x.shape) if x.dim() == 2 else _like_activations(x)
-
-
-@custom_op("gdn::fused_gdn_gating", mutates_args=())
-def _gating(
-    A_log: Tensor,
-    a: Tensor,
-    b: Tensor,
-    dt_bias: Tensor | None,
-    flags: int,
-    beta_dtype: str | None,
-) -> tuple[Tensor, Tensor]:
-    return _C.fused_gdn_gating(A_log, a, b, dt_bias, flags, beta_dtype)
-
-
-@_gating.register_fake
-def _(A_log, a, b, dt_bias, flags, beta_dtype):
-    check_together(A_log=A_log, a=a, b=b, dt_bias=dt_bias)
-    beta = b.dtype if beta_dtype is None else DTYPES[beta_dtype]
-    return a.new_empty(a.shape, dtype=torch.float32), a.new_empty(a.shape, dtype=beta)
-
-
-@custom_op("gdn::l2norm", mutates_args=())
-def _l2norm(x: Tensor, eps: float) -> Tensor:
-    return _C.l2norm(x, eps, None)
-
-
-@_l2norm.register_fake
-def _(x, eps):
-    return x.new_empty(x.shape)
-
-
-@custom_op("gdn::rms_norm_gated", mutates_args=())
-def _rms_norm_gated(x: Tensor, weight: Tensor | None, z: Tensor | None, eps: float) -> Tensor:
-    return _C.rms_norm_gated(x, weight, z, eps, None)
-
-
-@_rms_norm_gated.register_fake
-def _(x, weight, z, eps):
-    check_together(x=x, weight=weight, z=z)
-    return x.new_empty(x.shape)
-
-
-def causal_conv1d_fn(
-    x, weight, bias, conv_state, state_indices, has_initial_state, cu_seqlens, out, flags
-):
-    """As _C.causal_conv1d_fn."""
-    refuse_gradients(x=x, weight=weight, bias=bias, conv_state=conv_state, out=out)
-    if conv_state is not None:
-        y = _conv_fn_(
-            x, weight, bias, conv_state, state_indices, has_initial_state, cu_seqlens, flags
-        )
-        return fill(out, y)
-    for name, given in (("state_indices", state_indices), ("has_initial_state", has_initial_state)):
-        if given is not None:
-            raise ValueError(f"{name}: needs conv_state, which is None.")
-    return fill(out, _conv_fn(x, weight, bias, cu_seqlens, flags))
-
-
-def causal_conv1d_update(
-    x, conv_state, weight, bias, state_indices, num_accepted_tokens, out, flags
-):
-    """As _C.causal_conv1d_update."""
-    refuse_gradients(x=x, conv_state=conv_state, weight=weight, bias=bias, out=out)
-    y = _conv_update_(x, conv_state, weight, bias, state_indices, num_accepted_tokens, flags)
-    return fill(out, y)
-
-
-def fused_gdn_gating(A_log, a, b, dt_bias, flags, beta_dtype):
-    """As _C.fused_gdn_gating."""
-    refuse_gradients(A_log=A_log, a=a, b=b, dt_bias=dt_bias)
-    return _gating(A_log, a, b, dt_bias, flags, beta_dtype)
-
-
-def l2norm(x, eps, out):
-    """As _C.l2norm."""
-    refuse_gradients(x=x, out=out)
-    return fill(out, _l2norm(x, eps))
-
-
-def rms_norm_gated(x, weight, z, eps, out):
-    """As _C.rms_norm_gated."""
-    refuse_gradients(x=x, weight=weight, z=z, out=out)
-    return fill(out, _rms_norm_gated(x, weight, z, eps))
+_RMS_NORM = "Tensor x, Tensor? weight, Tensor? z, float eps, Tensor? out"
+rms_norm_gated = route(_RMS_NORM, Op("rms_norm_gated", _RMS_NORM, _fake_norm, fixed=_NO_OUT))

@@ -192,7 +192,7 @@ def _convolve(layer, mixed_qkv: torch.Tensor, states, packed, decode: bool) -> t
         columns = mixed_qkv.reshape(1, batch * length, channels).transpose(1, 2)
     # With a cache the columns may begin before this pass: they are its history, or zeros.
     history = columns.shape[-1] - length if states is not None else 0
-    out = gdn.causal_conv1d_fn(
+    out = gdn.causal_conv1d_fwd(
         columns, weight, bias, activation="silu", cu_seqlens=None if history else packed
     )
     return out[:, :, history:].transpose(1, 2).reshape(batch, length, channels)

@@ -13,7 +13,6 @@
 // multiples of 64 tokens from their sequence's start, so a prefill cut there and resumed repeats
 // the same arithmetic.
 
-#include "cpu/amx/avx512.h"
 #include "cpu/amx/fetch.h"
 #include "cpu/amx/gates.h"
 #include "cpu/amx/keys.h"
@@ -22,17 +21,20 @@
 #include "cpu/amx/plan.h"
 #include "cpu/amx/solve.h"
 #include "cpu/amx/state.h"
+#include "cpu/kernels/kernels.h"
+
+namespace gdn::cpu::avx512::kernel {
+extern const Kernel<op::chunk_gated_delta_rule> chunk_gated_delta_rule;
+}
 
 namespace gdn::cpu::amx {
-
-extern const Kernel<DeltaRule> kChunkGatedDeltaRule;
-
 namespace {
 
 bool served(const DeltaRule &p) { return p.q.dtype == DType::bf16; }
 
-__mmask32 panel_columns(const DeltaRule &p, int panel) {
-  const int64_t left = p.value_dim - int64_t{panel} * kPanel;
+/// Columns of the panel that starts at `column`.
+__mmask32 panel_columns(const DeltaRule &p, int64_t column) {
+  const int64_t left = p.value_dim - column;
   return _cvtu32_mask32(left >= kPanel ? ~0U : (1U << left) - 1);
 }
 
@@ -42,8 +44,15 @@ constexpr int kFetch = 4;
 
 class ItemRun {
  public:
-  ItemRun(const DeltaRule &p, const Plan &plan, const Item &item, const Workspace &w)
-      : p_(p), item_(item), w_(w), span_(p.sequences.span(item.sequence)), dk_(plan.widths.dk) {}
+  ItemRun(const DeltaRule &p, const Plan &plan, const Item &item, const Workspace &w,
+          StateRow *states)
+      : p_(p),
+        item_(item),
+        w_(w),
+        states_(states),
+        span_(p.sequences.span(item.sequence)),
+        key_blocks_(plan.widths.key_blocks),
+        state_rows_(plan.widths.state_rows()) {}
 
   void run() const {
     int64_t slot = item_.sequence;
@@ -65,68 +74,63 @@ class ItemRun {
   }
 
  private:
-  /// Calls f(value head, panel, its state) for each state of the item.
+  /// Calls f(value head, panel's first column, its state) for each state of the item.
   template <class F>
   [[gnu::always_inline]] void for_states(F f) const {
-    auto *state = reinterpret_cast<float *>(w_.states);
+    StateRow *state = states_;
     for (int64_t k = item_.key_begin; k < item_.key_end; ++k) {
       for (int64_t i = item_.group_begin; i < item_.group_end; ++i) {
         for (int panel = item_.panel_begin; panel < item_.panel_end; ++panel) {
-          f(p_.heads.value_head(k, i), panel, state);
-          state += dk_ * 1024;
+          f(p_.heads.value_head(k, i), int64_t{panel} * kPanel, state);
+          state += state_rows_;
         }
       }
     }
   }
 
   void load_states(int64_t slot) const {
-    for_states([&](int64_t head, int panel, float *state) {
-      if (p_.initial_state.present()) {
-        load_state(view_state(p_.initial_state, p_, slot, head, panel), dk_, state);
-      } else {
-        clear_state(dk_, state);
-      }
+    for_states([&](int64_t head, int64_t column, StateRow *state) {
+      load_state(p_.initial_state, slot, head, column, state_rows_, state);
     });
   }
 
   void store_states(const Tensor &out, int64_t slot) const {
-    for_states([&](int64_t head, int panel, const float *state) {
-      store_state(view_state(out, p_, slot, head, panel), dk_, state);
+    for_states([&](int64_t head, int64_t column, StateRow *state) {
+      store_state(out, slot, head, column, state);
     });
   }
 
   void clear_output() const {
-    for_states([&](int64_t head, int panel, const float *) {
+    for_states([&](int64_t head, int64_t column, StateRow *) {
       for (int64_t t = 0; t < span_.length; ++t) {
-        _mm512_mask_storeu_epi16(
-            p_.o.at<uint16_t>(span_.batch, span_.begin + t, head, int64_t{panel} * kPanel),
-            panel_columns(p_, panel), _mm512_setzero_si512());
+        _mm512_mask_storeu_epi16(p_.o.at<uint16_t>(span_.batch, span_.begin + t, head, column),
+                                 panel_columns(p_, column), _mm512_setzero_si512());
       }
     });
   }
 
   void step(int64_t token, int count) const {
-    auto *state = reinterpret_cast<float *>(w_.states);
+    StateRow *state = states_;
     const int blocks = (count + kBlock - 1) / kBlock;
     for (int64_t k = item_.key_begin; k < item_.key_end; ++k) {
       KeyBlock key = w_.key;
       key.q = left_rows(p_.q.at<uint16_t>(span_.batch, token, k), p_.q.stride[1], p_.key_dim, count,
-                        dk_, key.q_copy);
+                        key_blocks_, key.q_copy);
       key.k = left_rows(p_.k.at<uint16_t>(span_.batch, token, k), p_.k.stride[1], p_.key_dim, count,
-                        dk_, key.k_copy);
-      for (int b = 0; b < blocks; ++b) load_block(key, b, dk_);
+                        key_blocks_, key.k_copy);
+      for (int b = 0; b < blocks; ++b) load_block(key, b, key_blocks_);
       if (blocks == 2) {
-        multiply_blocks(key.k, key, dk_, key.kk + 6 * 256);
-        multiply_blocks(key.q, key, dk_, key.qk + 6 * 256);
+        multiply_blocks(key.k, key, key_blocks_, key.kk->across);
+        multiply_blocks(key.q, key, key_blocks_, key.qk->across);
       }
-      load_norms(key, p_, blocks, dk_);
+      load_norms(key, p_, blocks, key_blocks_);
       Fetch fetch(p_, place_after(token, k));
       for (int64_t i = item_.group_begin; i < item_.group_end; ++i) {
         const int64_t head = p_.heads.value_head(k, i);
-        const float decay = load_gates(p_, span_.batch, token, count, head, key, w_.gate);
+        const float decay = load_step_gates(p_, span_.batch, token, count, head, key, w_.gate);
         for (int b = 0; b < blocks; ++b) solve_block(key, w_.gate, b);
         if (blocks == 2) couple_blocks(key, w_.gate);
-        const PanelStep s = {key,    w_.gate, w_.panel,       dk_,           count,
+        const PanelStep s = {key,    w_.gate, w_.panel,       key_blocks_,   count,
                              blocks, decay,   p_.v.stride[1], p_.o.stride[1]};
         if (count == kStep && p_.value_dim % kPanel == 0) {
           run_panels<true>(s, token, head, state, fetch);
@@ -135,7 +139,7 @@ class ItemRun {
         } else {
           run_short_panels(s, token, head, state);
         }
-        state += (item_.panel_end - item_.panel_begin) * dk_ * 1024;
+        state += (item_.panel_end - item_.panel_begin) * state_rows_;
       }
     }
   }
@@ -160,15 +164,10 @@ class ItemRun {
     return next;
   }
 
-  /// The packed W of a panel.
-  uint8_t *written(int panel) const {
-    return w_.panel.w + int64_t{panel} * 2 * kWrittenTiles * kTileBytes;
-  }
-
-  Panel place(int64_t token, int64_t head, int panel, float *state) const {
+  Panel place(int64_t token, int64_t head, int panel, StateRow *state) const {
     const int64_t column = int64_t{panel} * kPanel;
     return {state, p_.v.at<uint16_t>(span_.batch, token, head, column),
-            p_.o.at<uint16_t>(span_.batch, token, head, column), panel_columns(p_, panel)};
+            p_.o.at<uint16_t>(span_.batch, token, head, column), panel_columns(p_, column)};
   }
 
   /// All panels of a step of two blocks. In each line the vectors (after ||) are those whose
@@ -183,122 +182,130 @@ class ItemRun {
   ///
   /// kFull: 64 tokens and whole panels.
   template <bool kFull>
-  void run_panels(const PanelStep &s, int64_t token, int64_t head, float *state,
+  void run_panels(const PanelStep &s, int64_t token, int64_t head, StateRow *state,
                   Fetch &fetch) const {
     const PanelBlock &block = s.block;
     const GateBlock &gate = s.gate;
     const int first = item_.panel_begin;
     const int last = item_.panel_end;
-    const int64_t panel_size = int64_t{dk_} * 1024;
+    Written *const w = s.block.w;
     // Token pairs beside block b of DK, spread over all blocks or over one half of them.
-    const Share all = {0, dk_};
-    const Share early = {0, (dk_ + 1) / 2};
-    const Share late = {dk_ / 2, dk_};
+    const Share all = {0, key_blocks_};
+    const Share early = {0, (key_blocks_ + 1) / 2};
+    const Share late = {key_blocks_ / 2, key_blocks_};
 
     Panel now = place(token, head, first, state);
-    for (int b = 0; b < dk_; ++b) pack_state(s, now.state, b);
-    multiply_state(s, s.key.k, 0, block.ks[0], [&](int) { fetch.rows(kFetch); });
-    multiply_state(s, s.key.k, 1, block.ks[1], [&](int b) {
+    for (int b = 0; b < key_blocks_; ++b) pack_state(s, now.state, b);
+    multiply_state(s, s.key.k, 0, *block.ks[0], [&](int) { fetch.rows(kFetch); });
+    multiply_state(s, s.key.k, 1, *block.ks[1], [&](int b) {
       fetch.rows(kFetch);
       residual<kFull, 0>(s, now, all.from(b), all.to(b));
     });
     for (int panel = first; panel < last; ++panel) {
       solve_values<0>(s);
-      multiply_state(s, s.key.q, 0, block.qs[0], [&](int b) {
+      multiply_state(s, s.key.q, 0, *block.qs[0], [&](int b) {
         fetch.rows(kFetch);
-        pack_values<0, false>(s, written(panel), all.from(b), all.to(b));
+        pack_values<0, false>(s, w[panel], all.from(b), all.to(b));
       });
-      multiply_block(gate.a10, block.right[0], block.av);
-      multiply_block(gate.p, block.right[0], block.pv[0]);
-      multiply_state(s, s.key.q, 1, block.qs[1], [&](int b) {
+      multiply(*gate.a10, *block.right[0], *block.av);
+      multiply(gate.p[0], *block.right[0], *block.pv[0]);
+      multiply_state(s, s.key.q, 1, *block.qs[1], [&](int b) {
         fetch.rows(kFetch);
         residual<kFull, 1>(s, now, early.from(b), early.to(b));
         write_output<kFull, 0>(s, now, 2 * late.from(b), 2 * late.to(b));
       });
       solve_values<1>(s);
       if (panel + 1 == last) break;
-      const Panel next = place(token, head, panel + 1, now.state + panel_size);
-      for (int b = 0; b < dk_; ++b) pack_state(s, next.state, b);
-      multiply_state(s, s.key.k, 0, block.ks[0], [&](int b) {
+      const Panel next = place(token, head, panel + 1, now.state + state_rows_);
+      for (int b = 0; b < key_blocks_; ++b) pack_state(s, next.state, b);
+      multiply_state(s, s.key.k, 0, *block.ks[0], [&](int b) {
         fetch.rows(kFetch);
-        pack_values<1, true>(s, written(panel), all.from(b), all.to(b));
+        pack_values<1, true>(s, w[panel], all.from(b), all.to(b));
       });
       couple_products(gate, block);
-      multiply_state(s, s.key.k, 1, block.ks[1], [&](int b) {
+      multiply_state(s, s.key.k, 1, *block.ks[1], [&](int b) {
         fetch.rows(kFetch);
         residual<kFull, 0>(s, next, early.from(b), early.to(b));
         write_output<kFull, 1>(s, now, 2 * late.from(b), 2 * late.to(b));
       });
       now = next;
     }
-    pack_values<1, true>(s, written(last - 1), 0, kHalf);
+    pack_values<1, true>(s, w[last - 1], 0, kHalf);
     couple_products(gate, block);
     write_output<kFull, 1>(s, now, 0, kBlock);
     for (int panel = first; panel < last; ++panel) {
-      update_state(s, state + (panel - first) * panel_size, written(panel),
+      update_state(s, state + (panel - first) * state_rows_, w[panel],
                    [&](int) { fetch.rows(kFetch); });
     }
   }
 
   /// pv of block 1: P V' with both blocks' V'.
   static void couple_products(const GateBlock &gate, const PanelBlock &block) {
-    zero_products();
-    multiply_halves(gate.p10, block.right[0]);
-    multiply_halves(gate.p + 4 * kTileBytes, block.right[1]);
-    store_products(block.pv[1]);
+    zero_grid();
+    multiply(*gate.p10, *block.right[0]);
+    multiply(gate.p[1], *block.right[1]);
+    store_grid(*block.pv[1]);
   }
 
   /// A step of one block.
-  void run_short_panels(const PanelStep &s, int64_t token, int64_t head, float *state) const {
+  void run_short_panels(const PanelStep &s, int64_t token, int64_t head, StateRow *state) const {
     const PanelBlock &block = s.block;
     for (int panel = item_.panel_begin; panel < item_.panel_end; ++panel) {
       const Panel p = place(token, head, panel, state);
-      for (int b = 0; b < dk_; ++b) pack_state(s, p.state, b);
-      multiply_state(s, s.key.k, 0, block.ks[0], Nothing());
-      multiply_state(s, s.key.q, 0, block.qs[0], Nothing());
+      for (int b = 0; b < key_blocks_; ++b) pack_state(s, p.state, b);
+      multiply_state(s, s.key.k, 0, *block.ks[0], Nothing());
+      multiply_state(s, s.key.q, 0, *block.qs[0], Nothing());
       residual<false, 0>(s, p, 0, kHalf);
       solve_values<0>(s);
-      pack_values<0, true>(s, written(panel), 0, kHalf);
-      multiply_block(s.gate.p, block.right[0], block.pv[0]);
+      pack_values<0, true>(s, block.w[panel], 0, kHalf);
+      multiply(s.gate.p[0], *block.right[0], *block.pv[0]);
       write_output<false, 0>(s, p, 0, kBlock);
-      update_state(s, state, written(panel), Nothing());
-      state += dk_ * 1024;
+      update_state(s, state, block.w[panel], Nothing());
+      state += state_rows_;
     }
   }
 
   const DeltaRule &p_;
   const Item &item_;
   const Workspace &w_;
+  StateRow *states_;
   SequenceSpan span_;
-  int dk_;
+  int key_blocks_;
+  int64_t state_rows_;
 };
 
 int64_t items(const DeltaRule &p, int32_t threads) {
-  if (!served(p)) return avx512::kChunkGatedDeltaRule.items(p, threads);
+  if (!served(p)) return avx512::kernel::chunk_gated_delta_rule.items(p, threads);
   return Plan(p, threads).items();
 }
 
 size_t scratch(const DeltaRule &p, int32_t threads) {
-  if (!served(p)) return avx512::kChunkGatedDeltaRule.scratch(p, threads);
+  if (!served(p)) return avx512::kernel::chunk_gated_delta_rule.scratch(p, threads);
   const Plan plan(p, threads);
-  Workspace w;
-  return carve(w, nullptr, plan.widths) + plan.state_bytes();
+  Arena arena(nullptr);
+  const Workspace w(arena, plan.widths);
+  arena.take<StateRow>(plan.state_rows());
+  return arena.used();
 }
 
-void run(const DeltaRule &p, int32_t threads, int64_t first, int64_t last, void *memory) {
-  if (!served(p)) return avx512::kChunkGatedDeltaRule.run(p, threads, first, last, memory);
+[[gnu::nonnull]] void run(const DeltaRule &p, int32_t threads, int64_t first, int64_t last,
+                          void *memory) {
+  if (!served(p)) {
+    return avx512::kernel::chunk_gated_delta_rule.run(p, threads, first, last, memory);
+  }
   const Plan plan(p, threads);
-  Workspace w;
-  carve(w, memory, plan.widths);
+  Arena arena(memory);
+  const Workspace w(arena, plan.widths);
+  StateRow *const states = arena.take<StateRow>(plan.state_rows());
   const TileScope tiles;
   for (int64_t i = first; i < last; ++i) {
     const Item item(plan, p, i);
-    ItemRun(p, plan, item, w).run();
+    ItemRun(p, plan, item, w, states).run();
   }
 }
 
 }  // namespace
 
-const Kernel<DeltaRule> kChunkGatedDeltaRule = {&items, &scratch, &run};
+const Kernel<op::chunk_gated_delta_rule> kernel::chunk_gated_delta_rule = {&items, &run, &scratch};
 
 }  // namespace gdn::cpu::amx

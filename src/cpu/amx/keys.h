@@ -9,71 +9,69 @@
 // their rows are whole and aligned; otherwise they are copied, rows past the end as zeros.
 
 #include "cpu/amx/layout.h"
-#include "cpu/amx/vec.h"
+#include "cpu/amx/pairs.h"
+#include "cpu/amx/products.h"
 
 namespace gdn::cpu::amx {
 namespace {
 
 /// Rows of a step's tokens, `width` columns, `count` of them valid.
 [[gnu::always_inline]] inline LeftRows left_rows(const uint16_t *rows, int64_t stride,
-                                                 int64_t width, int count, int dk, uint8_t *copy) {
-  const bool whole = count == kStep && width == int64_t{dk} * 32;
+                                                 int64_t width, int count, int key_blocks,
+                                                 uint8_t *copy) {
+  const bool whole = count == kStep && width == int64_t{key_blocks} * kBlock;
   if (whole &&
       ((reinterpret_cast<uintptr_t>(rows) | static_cast<uintptr_t>(stride * 2)) & 63) == 0) {
     return {reinterpret_cast<const uint8_t *>(rows), stride * 2};
   }
   for (int t = 0; t < kStep; ++t) {
-    for (int b = 0; b < dk; ++b) {
-      const int64_t left = t < count ? width - int64_t{b} * 32 : 0;
-      const __mmask32 columns = _cvtu32_mask32(left >= 32 ? ~0U : (1U << left) - 1);
-      const uint16_t *from = rows + (t < count ? t * stride : 0) + b * 32;
-      _mm512_store_si512(copy + (t * dk + b) * 64, _mm512_maskz_loadu_epi16(columns, from));
+    for (int b = 0; b < key_blocks; ++b) {
+      const int64_t left = t < count ? width - int64_t{b} * kBlock : 0;
+      const __mmask32 columns = _cvtu32_mask32(left >= kBlock ? ~0U : (1U << left) - 1);
+      const uint16_t *from = rows + (t < count ? t * stride : 0) + b * kBlock;
+      _mm512_store_si512(copy + (t * key_blocks + b) * 64, _mm512_maskz_loadu_epi16(columns, from));
     }
   }
-  return {copy, int64_t{dk} * 64};
+  return {copy, int64_t{key_blocks} * kBlock * 2};
 }
 
-/// Tiles of K^T as a right operand for columns 32 b .. of a block of tokens.
-[[gnu::always_inline]] inline uint8_t *right_keys(const KeyBlock &key, int block, int b, int dk) {
-  return key.k_right + int64_t{block == 0 ? b : dk + (b & 1)} * 2 * kTileBytes;
+/// K^T as a right operand for columns 32 b .. of a block of tokens.
+[[gnu::always_inline]] inline Operand &right_keys(const KeyBlock &key, int block, int b,
+                                                  int key_blocks) {
+  return key.k_right[block == 0 ? b : key_blocks + (b & 1)];
 }
 
 /// Transposes columns 32 b .. 32 b + 31 of the keys of a block.
-[[gnu::always_inline]] inline void transpose_keys(const KeyBlock &key, int block, int b, int dk) {
-  uint8_t *right = right_keys(key, block, b, dk);
-  uint8_t *out = key.k_left + int64_t{block * dk + b} * 2 * kTileBytes;
+[[gnu::always_inline]] inline void transpose_keys(const KeyBlock &key, int block, int b,
+                                                  int key_blocks) {
+  Operand &right = right_keys(key, block, b, key_blocks);
+  Operand &left = key.k_left[block * key_blocks + b];
   for (int h = 0; h < 2; ++h) {
-    const uint8_t *in = key.k.tile(b, 2 * block + h);
-    __m512i r[16];
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; ++i) r[i] = _mm512_load_si512(in + i * key.k.stride);
-    transpose16(r);
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; ++i) _mm512_store_si512(right + h * kTileBytes + i * 64, r[i]);
+    transpose_square(key.k.tile(b, 2 * block + h), key.k.stride / 4, right.half[h].row, kHalf);
   }
 #pragma GCC unroll 4
-  for (int i = 0; i < 16; ++i) {
-    const __m512i x = _mm512_load_si512(right + i * 64);
-    const __m512i y = _mm512_load_si512(right + kTileBytes + i * 64);
+  for (int i = 0; i < kHalf; ++i) {
+    const __m512i x = _mm512_load_si512(right.half[0].row[i]);
+    const __m512i y = _mm512_load_si512(right.half[1].row[i]);
     const __m512i even = _mm512_mask_blend_epi16(0xAAAAAAAAU, x, _mm512_slli_epi32(y, 16));
-    _mm512_store_si512(out + i * 128, even);
-    _mm512_store_si512(out + i * 128 + 64, pack_upper_halves(x, y));
+    _mm512_store_si512(left.row(2 * i), even);
+    _mm512_store_si512(left.row(2 * i + 1), pack_upper_halves(x, y));
   }
 }
 
 /// Transposes the keys of a block and multiplies its part of kk and qk.
-[[gnu::always_inline]] inline void load_block(const KeyBlock &key, int block, int dk) {
+[[gnu::always_inline]] inline void load_block(const KeyBlock &key, int block, int key_blocks) {
   tile_zero<0>();
   tile_zero<1>();
   tile_zero<2>();
   tile_zero<3>();
   tile_zero<4>();
   tile_zero<5>();
-  transpose_keys(key, block, 0, dk);
-  for (int b = 0; b < dk; ++b) {
-    if (b + 1 < dk) transpose_keys(key, block, b + 1, dk);
-    const uint8_t *right = right_keys(key, block, b, dk);
-    tile_load<7>(right);
+  transpose_keys(key, block, 0, key_blocks);
+  for (int b = 0; b < key_blocks; ++b) {
+    if (b + 1 < key_blocks) transpose_keys(key, block, b + 1, key_blocks);
+    const Operand &right = right_keys(key, block, b, key_blocks);
+    tile_load<7>(&right.half[0]);
     tile_load<6>(key.k.tile(b, 2 * block), key.k.stride);
     tile_dp<0, 6, 7>();
     tile_load<6>(key.q.tile(b, 2 * block), key.q.stride);
@@ -82,83 +80,81 @@ namespace {
     tile_dp<1, 6, 7>();
     tile_load<6>(key.q.tile(b, 2 * block + 1), key.q.stride);
     tile_dp<4, 6, 7>();
-    tile_load<7>(right + kTileBytes);
+    tile_load<7>(&right.half[1]);
     tile_dp<5, 6, 7>();
     tile_load<6>(key.k.tile(b, 2 * block + 1), key.k.stride);
     tile_dp<2, 6, 7>();
   }
-  float *kk = key.kk + block * 768;
-  float *qk = key.qk + block * 768;
-  tile_store<0>(kk);
-  tile_store<1>(kk + 256);
-  tile_store<2>(kk + 512);
-  tile_store<3>(qk);
-  tile_store<4>(qk + 256);
-  tile_store<5>(qk + 512);
+  LowerGrid &kk = key.kk->block[block];
+  LowerGrid &qk = key.qk->block[block];
+  tile_store<0>(&kk.diagonal[0]);
+  tile_store<1>(&kk.below);
+  tile_store<2>(&kk.diagonal[1]);
+  tile_store<3>(&qk.diagonal[0]);
+  tile_store<4>(&qk.below);
+  tile_store<5>(&qk.diagonal[1]);
 }
 
-/// out [half][half] = rows of block 1 * (k of block 0)^T.
+/// out = rows of block 1 * (k of block 0)^T.
 [[gnu::always_inline]] inline void multiply_blocks(const LeftRows &rows, const KeyBlock &key,
-                                                   int dk, float *out) {
-  tile_zero<0>();
-  tile_zero<1>();
-  tile_zero<2>();
-  tile_zero<3>();
-  for (int b = 0; b < dk; ++b) {
-    const uint8_t *right = right_keys(key, 0, b, dk);
-    tile_load<6>(right);
-    tile_load<4>(rows.tile(b, 2), rows.stride);
-    tile_dp<0, 4, 6>();
-    tile_load<7>(right + kTileBytes);
-    tile_dp<1, 4, 7>();
-    tile_load<5>(rows.tile(b, 3), rows.stride);
-    tile_dp<2, 5, 6>();
-    tile_dp<3, 5, 7>();
+                                                   int key_blocks, Grid &out) {
+  zero_grid();
+  for (int b = 0; b < key_blocks; ++b) {
+    multiply(rows, 1, b, right_keys(key, 0, b, key_blocks));
   }
-  tile_store<0>(out);
-  tile_store<1>(out + 256);
-  tile_store<2>(out + 512);
-  tile_store<3>(out + 768);
+  store_grid(out);
+}
+
+/// Sums over the lanes of each of 16 vectors, as the lanes of one.
+[[gnu::always_inline]] inline Vec sum_lanes(Vec (&x)[kHalf]) {
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) {
+    x[i] = _mm512_unpacklo_ps(x[2 * i], x[2 * i + 1]) + _mm512_unpackhi_ps(x[2 * i], x[2 * i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const __m512d a = _mm512_castps_pd(x[2 * i]);
+    const __m512d b = _mm512_castps_pd(x[2 * i + 1]);
+    x[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b)) + _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+  }
+  // Each quarter of x[i] now holds parts of the sums 4 i .. 4 i + 3.
+#pragma GCC unroll 2
+  for (int i = 0; i < 2; ++i) {
+    x[i] = _mm512_shuffle_f32x4(x[2 * i], x[2 * i + 1], 0x88) +
+           _mm512_shuffle_f32x4(x[2 * i], x[2 * i + 1], 0xDD);
+  }
+  return _mm512_shuffle_f32x4(x[0], x[1], 0x88) + _mm512_shuffle_f32x4(x[0], x[1], 0xDD);
 }
 
 /// Row scales: 1 and scale, or with l2norm those divided by the norms. |k|^2 is the diagonal of
 /// K K^T; |q|^2 is summed from the rows.
-[[gnu::always_inline]] inline void load_norms(const KeyBlock &key, const DeltaRule &p, int blocks,
-                                              int dk) {
-  const __m512 scale = _mm512_set1_ps(p.scale);
-  const __m512 one = _mm512_set1_ps(1.0F);
-  const __m512 eps = _mm512_set1_ps(1e-6F);
+inline void load_norms(const KeyBlock &key, const DeltaRule &p, int blocks, int key_blocks) {
+  const Vec eps = set1(1e-6F);
   const __m512i diagonal =
-      _mm512_mullo_epi32(_mm512_set1_epi32(17),
+      _mm512_mullo_epi32(_mm512_set1_epi32(kHalf + 1),
                          _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
   for (int h = 0; h < kStep / kHalf; ++h) {
     float *k_norm = key.k_norm + h * kHalf;
     float *q_norm = key.q_norm + h * kHalf;
     if (!p.qk_l2norm || h >= 2 * blocks) {
-      _mm512_store_ps(k_norm, one);
-      _mm512_store_ps(q_norm, scale);
+      store(k_norm, set1(1.0F));
+      store(q_norm, set1(p.scale));
       continue;
     }
-    const int block = h >> 1;
-    const __m512 kk = _mm512_i32gather_ps(diagonal, key.kk + block * 768 + (h & 1) * 512, 4);
-    _mm512_store_ps(k_norm, _mm512_div_ps(one, _mm512_sqrt_ps(_mm512_add_ps(kk, eps))));
+    const FloatTile &kk = key.kk->block[h / 2].diagonal[h % 2];
+    store(k_norm, rsqrt(_mm512_i32gather_ps(diagonal, kk.row[0], 4) + eps));
     const uint8_t *q = key.q.tile(0, h);
-    __m512i sums[16];
+    Vec sums[kHalf];
 #pragma GCC unroll 16
-    for (int i = 0; i < 16; ++i) {
-      __m512 sum = _mm512_setzero_ps();
-      for (int b = 0; b < dk; ++b) {
+    for (int i = 0; i < kHalf; ++i) {
+      sums[i] = zero();
+      for (int b = 0; b < key_blocks; ++b) {
         const __m512i x = _mm512_load_si512(q + i * key.q.stride + b * 64);
-        sum = _mm512_fmadd_ps(low_bf16(x), low_bf16(x), sum);
-        sum = _mm512_fmadd_ps(high_bf16(x), high_bf16(x), sum);
+        sums[i] = fma(first_of_pairs(x), first_of_pairs(x), sums[i]);
+        sums[i] = fma(second_of_pairs(x), second_of_pairs(x), sums[i]);
       }
-      sums[i] = _mm512_castps_si512(sum);
     }
-    transpose16(sums);
-    __m512 qq = _mm512_setzero_ps();
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; ++i) qq = _mm512_add_ps(qq, _mm512_castsi512_ps(sums[i]));
-    _mm512_store_ps(q_norm, _mm512_div_ps(scale, _mm512_sqrt_ps(_mm512_add_ps(qq, eps))));
+    store(q_norm, set1(p.scale) / _mm512_sqrt_ps(sum_lanes(sums) + eps));
   }
 }
 

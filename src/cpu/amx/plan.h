@@ -5,7 +5,7 @@
 // each key head x part of the value columns. The cut never changes a result: heads and columns are
 // independent.
 //
-// An item runs its key heads inside each step of 32 tokens, since neighbouring heads share pages
+// An item runs its key heads inside each step, since neighbouring heads share pages
 // and prefetches of q, k and v; their states (64 KB a value head at 128 x 128) must fit the L2
 // cache. It is cut finer only while there are fewer items than threads.
 
@@ -29,10 +29,10 @@ struct Plan {
   Plan(const DeltaRule &p, int32_t threads) : widths(p), sequences(p.sequences.count) {
     const int64_t key_heads = p.heads.key_heads;
     const int64_t group = p.heads.group();
-    const int64_t state = static_cast<int64_t>(widths.panel_bytes()) * widths.dv;
+    const int64_t state = static_cast<int64_t>(widths.panel_bytes()) * widths.panels;
     heads_per_item = clamp(kStateBudget / (state * group), 1, key_heads);
     group_per_item = group;
-    panels_per_item = widths.dv;
+    panels_per_item = widths.panels;
     const int64_t count = sequences > 0 ? sequences : 1;
     const int64_t wanted = ceil_div(threads > 0 ? threads : 1, count);
     if (ceil_div(key_heads, heads_per_item) < wanted) {
@@ -45,16 +45,16 @@ struct Plan {
     group_blocks = ceil_div(group, group_per_item);
     if (head_blocks * group_blocks < wanted) {
       const int64_t parts = ceil_div(wanted, head_blocks * group_blocks);
-      panels_per_item = clamp(widths.dv / parts, 1, widths.dv);
+      panels_per_item = clamp(widths.panels / parts, 1, widths.panels);
     }
-    panel_blocks = ceil_div(widths.dv, panels_per_item);
+    panel_blocks = ceil_div(widths.panels, panels_per_item);
   }
 
   int64_t items() const { return sequences * head_blocks * group_blocks * panel_blocks; }
 
-  size_t state_bytes() const {
-    return static_cast<size_t>(heads_per_item * group_per_item * panels_per_item) *
-           widths.panel_bytes();
+  /// Rows of all panels of all states of an item.
+  int64_t state_rows() const {
+    return heads_per_item * group_per_item * panels_per_item * widths.state_rows();
   }
 
  private:
@@ -83,7 +83,7 @@ struct Item {
     group_begin = group * plan.group_per_item;
     group_end = least(group_begin + plan.group_per_item, p.heads.group());
     panel_begin = static_cast<int>(panel * plan.panels_per_item);
-    panel_end = static_cast<int>(least(panel_begin + plan.panels_per_item, plan.widths.dv));
+    panel_end = static_cast<int>(least(panel_begin + plan.panels_per_item, plan.widths.panels));
   }
 
  private:

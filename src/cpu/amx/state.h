@@ -1,139 +1,133 @@
 #ifndef GDN_CPU_AMX_STATE_H_
 #define GDN_CPU_AMX_STATE_H_
 
-// States between the caller's layouts and the kernel's panels: f32 or bf16, [DK, DV] with unit
-// stride along DV or along DK, to and from f32 [half][DK][16] (layout.h), zero padded.
+// Panels of states from and to the caller's memory, of either layout and type. The views are those
+// of the vector kernels; the columns of a panel are split into even and odd ones on the way.
 
 #include "cpu/amx/layout.h"
-#include "cpu/amx/vec.h"
+#include "cpu/tiles/tile_avx512bf16.h"
+
+#include "cpu/kernels/state_panels.h"
 
 namespace gdn::cpu::amx {
 namespace {
 
-/// The caller's state of one head, cut at a panel: rows are DK, columns DV.
-struct StateView {
-  uint8_t *data;
-  bool f32;
-  int64_t row_stride;
-  int64_t column_stride;
-  int64_t rows;
-  int64_t columns;  ///< Of this panel, 1 to 32.
-};
-
-/// `slot` is a sequence, a slot of a pool or a checkpoint.
-inline StateView view_state(const Tensor &s, const DeltaRule &p, int64_t slot, int64_t head,
-                            int panel) {
-  const int64_t left = p.value_dim - int64_t{panel} * kPanel;
-  const int64_t at = s.offset(slot, head, 0, int64_t{panel} * kPanel);
-  return {static_cast<uint8_t *>(s.data) + at * static_cast<int64_t>(dtype_size(s.dtype)),
-          s.dtype == DType::f32,
-          s.stride[2],
-          s.stride[3],
-          p.key_dim,
-          left < kPanel ? left : kPanel};
-}
-
-[[gnu::always_inline]] inline __mmask16 lanes(int64_t n) {
-  return static_cast<__mmask16>(n >= 16 ? 0xFFFFU : n <= 0 ? 0U : (1U << n) - 1);
-}
-
-/// 16 contiguous elements as f32.
-[[gnu::always_inline]] inline __m512 load16(const StateView &s, int64_t offset, __mmask16 m) {
-  if (s.f32) return _mm512_maskz_loadu_ps(m, reinterpret_cast<const float *>(s.data) + offset);
-  const __m256i x =
-      _mm256_maskz_loadu_epi16(m, reinterpret_cast<const uint16_t *>(s.data) + offset);
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
-}
-
-[[gnu::always_inline]] inline void store16(const StateView &s, int64_t offset, __mmask16 m,
-                                           __m512 x) {
-  if (s.f32) {
-    _mm512_mask_storeu_ps(reinterpret_cast<float *>(s.data) + offset, m, x);
-  } else {
-    _mm256_mask_storeu_epi16(reinterpret_cast<uint16_t *>(s.data) + offset, m,
-                             (__m256i)_mm512_cvtneps_pbh(x));
-  }
-}
-
-inline void load_rows_of_columns(const StateView &s, int dk, float *out) {
+/// A state whose rows are contiguous: two vectors of a row are its even and its odd columns.
+template <class E>
+inline void load_rows(const StateView<E> &s, int64_t column, StateRow *out) {
   const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
   const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
-  for (int64_t i = 0; i < s.rows; ++i) {
-    const __m512 x = load16(s, i * s.row_stride, lanes(s.columns));
-    const __m512 y = load16(s, i * s.row_stride + 16, lanes(s.columns - 16));
-    _mm512_store_ps(out + i * 16, _mm512_permutex2var_ps(x, even, y));
-    _mm512_store_ps(out + dk * 512 + i * 16, _mm512_permutex2var_ps(x, odd, y));
+  const int64_t left = s.value_dim - column;
+  const bool whole = left >= kPanel;
+  for (int64_t d = 0; d < s.key_dim; ++d) {
+    const E *row = s.data + d * s.key_stride + column;
+    const Vec x = whole ? load(row) : load_n(row, left);
+    const Vec y = whole          ? load(row + kHalf)
+                  : left > kHalf ? load_n(row + kHalf, left - kHalf)
+                                 : zero();
+    store(out[d].half[0], _mm512_permutex2var_ps(x, even, y));
+    store(out[d].half[1], _mm512_permutex2var_ps(x, odd, y));
   }
 }
 
-inline void store_rows_of_columns(const StateView &s, int dk, const float *in) {
-  const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-  const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
-  for (int64_t i = 0; i < s.rows; ++i) {
-    const __m512 x = _mm512_load_ps(in + i * 16);
-    const __m512 y = _mm512_load_ps(in + dk * 512 + i * 16);
-    store16(s, i * s.row_stride, lanes(s.columns), _mm512_permutex2var_ps(x, low, y));
-    store16(s, i * s.row_stride + 16, lanes(s.columns - 16), _mm512_permutex2var_ps(x, high, y));
-  }
-}
-
-// V first: 16 columns of every second index, each 16 rows long, are a transposed tile.
-
-inline void load_columns_of_rows(const StateView &s, int dk, float *out) {
-  for (int64_t half = 0; half < 2; ++half) {
-    for (int64_t i = 0; i < s.rows; i += 16) {
-      __m512i t[16];
-      for (int64_t j = 0; j < 16; ++j) {
-        const int64_t column = 2 * j + half;
-        const __mmask16 m = column < s.columns ? lanes(s.rows - i) : __mmask16{0};
-        t[j] = _mm512_castps_si512(m == 0 ? _mm512_setzero_ps()
-                                          : load16(s, column * s.column_stride + i, m));
-      }
-      transpose16(t);
-      for (int64_t j = 0; j < 16; ++j) {
-        _mm512_store_si512(out + half * dk * 512 + (i + j) * 16, t[j]);
-      }
+template <class E>
+inline void store_rows(const StateView<E> &s, int64_t column, const StateRow *in) {
+  const __m512i first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  const __m512i second = _mm512_add_epi32(first, _mm512_set1_epi32(8));
+  const int64_t left = s.value_dim - column;
+  for (int64_t d = 0; d < s.key_dim; ++d) {
+    E *row = s.data + d * s.key_stride + column;
+    const Vec even = load(in[d].half[0]);
+    const Vec odd = load(in[d].half[1]);
+    const Vec x = _mm512_permutex2var_ps(even, first, odd);
+    const Vec y = _mm512_permutex2var_ps(even, second, odd);
+    if (left >= kPanel) {
+      store(row, x);
+      store(row + kHalf, y);
+    } else {
+      store_n(row, x, left);
+      if (left > kHalf) store_n(row + kHalf, y, left - kHalf);
     }
   }
 }
 
-inline void store_columns_of_rows(const StateView &s, int dk, const float *in) {
-  for (int64_t half = 0; half < 2; ++half) {
-    for (int64_t i = 0; i < s.rows; i += 16) {
-      __m512i t[16];
-      for (int64_t j = 0; j < 16; ++j) {
-        t[j] = _mm512_load_si512(in + half * dk * 512 + (i + j) * 16);
+/// Columns of the panel at `column` that are in a half: 0 to 16.
+template <class E>
+inline int64_t half_columns(const StateView<E> &s, int64_t column, int half) {
+  const int64_t n = (s.value_dim - column - half + 1) / 2;
+  return n < kHalf ? n : kHalf;
+}
+
+/// A V-first state, whose columns are contiguous: every second one, 16 rows of it, is a row of a
+/// transposed tile.
+template <class E>
+inline void load_columns(const StateView<E> &s, int64_t column, StateRow *out) {
+  alignas(64) float tile[kHalf][kHalf];
+  for (int half = 0; half < 2; ++half) {
+    const int64_t columns = half_columns(s, column, half);
+    for (int64_t d = 0; d < s.key_dim; d += kHalf) {
+      const int64_t depth = s.key_dim - d < kHalf ? s.key_dim - d : kHalf;
+      const E *from = s.data + (column + half) * s.value_stride + d;
+      for (int64_t j = 0; j < kHalf; ++j) {
+        const E *row = from + 2 * j * s.value_stride;
+        store(tile[j], j >= columns ? zero() : depth == kHalf ? load(row) : load_n(row, depth));
       }
-      transpose16(t);
-      for (int64_t j = 0; j < 16; ++j) {
-        const int64_t column = 2 * j + half;
-        if (column < s.columns) {
-          store16(s, column * s.column_stride + i, lanes(s.rows - i), _mm512_castsi512_ps(t[j]));
+      transpose_square(tile, kHalf, out[d].half[half], sizeof(StateRow) / sizeof(float));
+    }
+  }
+}
+
+template <class E>
+inline void store_columns(const StateView<E> &s, int64_t column, const StateRow *in) {
+  alignas(64) float tile[kHalf][kHalf];
+  for (int half = 0; half < 2; ++half) {
+    const int64_t columns = half_columns(s, column, half);
+    for (int64_t d = 0; d < s.key_dim; d += kHalf) {
+      const int64_t depth = s.key_dim - d < kHalf ? s.key_dim - d : kHalf;
+      E *to = s.data + (column + half) * s.value_stride + d;
+      transpose_square(in[d].half[half], sizeof(StateRow) / sizeof(float), tile, kHalf);
+      for (int64_t j = 0; j < columns; ++j) {
+        if (depth == kHalf) {
+          store(to + 2 * j * s.value_stride, load(tile[j]));
+        } else {
+          store_n(to + 2 * j * s.value_stride, load(tile[j]), depth);
         }
       }
     }
   }
 }
 
-inline void clear_state(int dk, float *out) {
-  for (int i = 0; i < dk * 64; ++i) _mm512_store_ps(out + i * 16, _mm512_setzero_ps());
+/// Reads the panel of t[slot, head] that starts at `column`: rows [0, rows), DK up to a multiple of
+/// 32. What is past DK or DV, and an absent t, is 0.
+inline void load_state(const Tensor &t, int64_t slot, int64_t head, int64_t column, int64_t rows,
+                       StateRow *state) {
+  if (!t.present() || t.shape[2] != rows) {
+    for (int64_t d = 0; d < rows; ++d) {
+      store(state[d].half[0], zero());
+      store(state[d].half[1], zero());
+    }
+  }
+  if (!t.present()) return;
+  with_element(t.dtype, [&](auto element) {
+    const auto view = state_view<decltype(element)>(t, slot, head);
+    if (view.value_stride == 1) {
+      load_rows(view, column, state);
+    } else {
+      load_columns(view, column, state);
+    }
+  });
 }
 
-inline void load_state(const StateView &s, int dk, float *out) {
-  if (s.rows != int64_t{dk} * 32) clear_state(dk, out);
-  if (s.column_stride == 1) {
-    load_rows_of_columns(s, dk, out);
-  } else {
-    load_columns_of_rows(s, dk, out);
-  }
-}
-
-inline void store_state(const StateView &s, int dk, const float *in) {
-  if (s.column_stride == 1) {
-    store_rows_of_columns(s, dk, in);
-  } else {
-    store_columns_of_rows(s, dk, in);
-  }
+inline void store_state(const Tensor &t, int64_t slot, int64_t head, int64_t column,
+                        const StateRow *state) {
+  with_element(t.dtype, [&](auto element) {
+    const auto view = state_view<decltype(element)>(t, slot, head);
+    if (view.value_stride == 1) {
+      store_rows(view, column, state);
+    } else {
+      store_columns(view, column, state);
+    }
+  });
 }
 
 }  // namespace

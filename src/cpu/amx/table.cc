@@ -1,31 +1,28 @@
-#include "cpu/amx/avx512.h"
-
-namespace gdn::cpu::avx512bf16 {
-
-extern const Kernel<DeltaRule> kFusedRecurrentGatedDeltaRule;
-extern const Kernel<CausalConv1dFwd> kCausalConv1dFwd;
-extern const Kernel<CausalConv1dUpdate> kCausalConv1dUpdate;
-extern const Kernel<L2Norm> kL2Norm;
-extern const Kernel<RmsNormGated> kRmsNormGated;
-
-}  // namespace gdn::cpu::avx512bf16
+#include "cpu/tables.h"
 
 namespace gdn::cpu::amx {
 
-extern const Kernel<DeltaRule> kChunkGatedDeltaRule;
-extern const KernelTable kTable;
+namespace kernel {
+extern const Kernel<op::chunk_gated_delta_rule> chunk_gated_delta_rule;
+}
 
-// On processors with AMX an f32 multiply-add has twice the rate of vdpbf16ps, so kernels with
-// matrix products are those of avx512. The others have none, and avx512bf16 rounds to bf16 in one
-// instruction: decode with a bf16 state takes 0.060 ms instead of 0.082 (16/32 heads, one thread).
-const KernelTable kTable = {
-    &kChunkGatedDeltaRule,         &avx512bf16::kFusedRecurrentGatedDeltaRule,
-    &avx512::kChunkLocalCumsum,    &avx512::kChunkScaledDotKkt,
-    &avx512::kSolveTril,           &avx512::kRecomputeWU,
-    &avx512::kChunkFwdH,           &avx512::kChunkFwdO,
-    &avx512bf16::kCausalConv1dFwd, &avx512bf16::kCausalConv1dUpdate,
-    &avx512::kFusedGdnGating,      &avx512bf16::kL2Norm,
-    &avx512bf16::kRmsNormGated,
-};
+const KernelTable &table() {
+  // On processors with AMX an f32 multiply-add has twice the rate of vdpbf16ps, so kernels with
+  // matrix products are those of avx512. The others have none, and avx512bf16 rounds to bf16 in one
+  // instruction: decode with a bf16 state takes 0.060 ms instead of 0.082 (16/32 heads, one
+  // thread).
+  static const KernelTable rows = [] {
+    KernelTable t = avx512::kTable;
+    t.at<op::chunk_gated_delta_rule>() = {&kernel::chunk_gated_delta_rule};
+    t.at<op::fused_recurrent_gated_delta_rule>() =
+        avx512bf16::kTable.at<op::fused_recurrent_gated_delta_rule>();
+    t.at<op::causal_conv1d_fwd>() = avx512bf16::kTable.at<op::causal_conv1d_fwd>();
+    t.at<op::causal_conv1d_update>() = avx512bf16::kTable.at<op::causal_conv1d_update>();
+    t.at<op::l2norm>() = avx512bf16::kTable.at<op::l2norm>();
+    t.at<op::rms_norm_gated>() = avx512bf16::kTable.at<op::rms_norm_gated>();
+    return t;
+  }();
+  return rows;
+}
 
 }  // namespace gdn::cpu::amx

@@ -16,6 +16,16 @@ namespace {
 
 constexpr int kTileBytes = 1024;
 
+}  // namespace
+}  // namespace gdn::cpu::amx
+
+#if defined(GDN_CPU_AMX_EMULATE)
+#include "cpu/amx/tile_emulation.h"
+#else
+
+namespace gdn::cpu::amx {
+namespace {
+
 struct alignas(64) TileConfig {
   uint8_t palette = 1;
   uint8_t start_row = 0;
@@ -66,4 +76,5 @@ template <int Acc, int A, int B>
 }  // namespace
 }  // namespace gdn::cpu::amx
 
+#endif  // GDN_CPU_AMX_EMULATE
 #endif  // GDN_CPU_AMX_TILE_OPS_H_

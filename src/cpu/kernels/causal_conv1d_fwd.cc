@@ -99,8 +99,6 @@ int64_t items(const CausalConv1dFwd &p, int32_t) {
   return block_count(p.sequences, kBlockTokens) * channel_blocks(p);
 }
 
-size_t scratch(const CausalConv1dFwd &, int32_t) { return 0; }
-
 void run(const CausalConv1dFwd &p, int32_t, int64_t first, int64_t last, void *) {
   const int64_t blocks = channel_blocks(p);
   for (int64_t i = first; i < last; ++i) {
@@ -117,6 +115,6 @@ void run(const CausalConv1dFwd &p, int32_t, int64_t first, int64_t last, void *)
 
 }  // namespace
 
-const Kernel<CausalConv1dFwd> kCausalConv1dFwd = {items, scratch, run};
+const Kernel<op::causal_conv1d_fwd> kernel::causal_conv1d_fwd = {items, run};
 
 }  // namespace gdn::cpu::GDN_ISA

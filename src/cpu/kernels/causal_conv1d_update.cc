@@ -54,8 +54,6 @@ int64_t channel_blocks(const CausalConv1dUpdate &p) {
 
 int64_t items(const CausalConv1dUpdate &p, int32_t) { return p.x.shape[0] * channel_blocks(p); }
 
-size_t scratch(const CausalConv1dUpdate &, int32_t) { return 0; }
-
 void run(const CausalConv1dUpdate &p, int32_t, int64_t first, int64_t last, void *) {
   const int64_t sequences = p.x.shape[0];
   Taps taps;
@@ -74,6 +72,6 @@ void run(const CausalConv1dUpdate &p, int32_t, int64_t first, int64_t last, void
 
 }  // namespace
 
-const Kernel<CausalConv1dUpdate> kCausalConv1dUpdate = {items, scratch, run};
+const Kernel<op::causal_conv1d_update> kernel::causal_conv1d_update = {items, run};
 
 }  // namespace gdn::cpu::GDN_ISA

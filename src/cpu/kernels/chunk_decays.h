@@ -1,51 +1,51 @@
 #ifndef GDN_CPU_KERNELS_CHUNK_DECAYS_H_
 #define GDN_CPU_KERNELS_CHUNK_DECAYS_H_
 
-// Per value head and chunk: everything that depends on g and beta. Include GDN_TILE, gates.h and
+// Per value head and step: everything that depends on g and beta. Include GDN_TILE, gates.h and
 // chunk_operands.h first.
 
 namespace gdn::cpu::GDN_ISA {
 namespace {
 
-static_assert(kChunk == kGateTokens);
+static_assert(kStep == kGateTokens);
 
-/// With c the inclusive sum of g in the chunk and |k|, |q| standing for the l2norm factors:
+/// With c the inclusive sum of g in the step and |k|, |q| standing for the l2norm factors:
 struct ChunkDecays {
-  float *a;       ///< [kChunk][kChunk], -beta_i exp(c_i - c_j) k_i . k_j for j < i, else 0.
-  float *p;       ///< [kChunk][kChunk], scale exp(c_i - c_j) q_i . k_j for j <= i, else 0.
-  float *beta;    ///< [kChunk].
-  float *read_k;  ///< [kChunk], beta_i exp(c_i) |k_i|: what K S is multiplied by.
-  float *read_q;  ///< [kChunk], scale exp(c_i) |q_i|: what Q S is multiplied by.
-  float *write;   ///< [kChunk], exp(c_last - c_i) |k_i|: what V' is multiplied by for the state.
+  float *a;           ///< [kStep][kStep], -beta_i exp(c_i - c_j) k_i . k_j for j < i, else 0.
+  float *p;           ///< [kStep][kStep], scale exp(c_i - c_j) q_i . k_j for j <= i, else 0.
+  float *beta;        ///< [kStep].
+  float *read_k;      ///< [kStep], beta_i exp(c_i) |k_i|: what K S is multiplied by.
+  float *read_q;      ///< [kStep], scale exp(c_i) |q_i|: what Q S is multiplied by.
+  float *write;       ///< [kStep], exp(c_last - c_i) |k_i|: what V' is multiplied by for the state.
   float state_decay;  ///< exp(c_last).
 
   explicit ChunkDecays(Arena &arena) : state_decay(1.0F) {
-    a = arena.take<float>(kChunk * kChunk);
-    p = arena.take<float>(kChunk * kChunk);
-    beta = arena.take<float>(kChunk);
-    read_k = arena.take<float>(kChunk);
-    read_q = arena.take<float>(kChunk);
-    write = arena.take<float>(kChunk);
+    a = arena.take<float>(kStep * kStep);
+    p = arena.take<float>(kStep * kStep);
+    beta = arena.take<float>(kStep);
+    read_k = arena.take<float>(kStep);
+    read_q = arena.take<float>(kStep);
+    write = arena.take<float>(kStep);
   }
 
-  /// Fills everything for a chunk of n tokens from `rule`'s gates and the shared triangles.
+  /// Fills everything for a step of n tokens from `rule`'s gates and the shared triangles.
   template <class Operand>
   void prepare(const DeltaRule &rule, const ChunkOperands<Operand> &shared, int64_t batch,
                int64_t token, int64_t head, int64_t n) {
-    alignas(64) float g[kChunk];
+    alignas(64) float g[kStep];
     load_gates(rule, batch, token, head, n, g, beta);
     // The sum as high + low: differences of large sums keep f32 accuracy.
-    alignas(64) float high[kChunk];
-    alignas(64) float low[kChunk];
+    alignas(64) float high[kStep];
+    alignas(64) float low[kStep];
     double sum = 0.0;
-    for (int64_t i = 0; i < kChunk; ++i) {
+    for (int64_t i = 0; i < kStep; ++i) {
       sum += static_cast<double>(g[i]);
       high[i] = static_cast<float>(sum);
       low[i] = static_cast<float>(sum - static_cast<double>(high[i]));
     }
-    const Vec last_high = set1(high[kChunk - 1]);
-    const Vec last_low = set1(low[kChunk - 1]);
-    for (int64_t i = 0; i < kChunk; i += kWidth) {
+    const Vec last_high = set1(high[kStep - 1]);
+    const Vec last_low = set1(low[kStep - 1]);
+    for (int64_t i = 0; i < kStep; i += kWidth) {
       const Vec h = load(high + i);
       const Vec l = load(low + i);
       const Vec k_norm = load(shared.k_norm + i);
@@ -55,11 +55,11 @@ struct ChunkDecays {
       store(read_q + i, from_start * load(shared.q_norm + i));
       store(write + i, exp((last_high - h) + (last_low - l)) * k_norm);
     }
-    const float e = exp(high[kChunk - 1]);
-    state_decay = e + e * low[kChunk - 1];
+    const float e = exp(high[kStep - 1]);
+    state_decay = e + e * low[kStep - 1];
 
-    alignas(64) float index[kChunk];
-    for (int64_t i = 0; i < kChunk; ++i) index[i] = static_cast<float>(i);
+    alignas(64) float index[kStep];
+    for (int64_t i = 0; i < kStep; ++i) index[i] = static_cast<float>(i);
     for (int64_t i = 0; i < n; ++i) {
       const Vec h = set1(high[i]);
       const Vec l = set1(low[i]);
@@ -70,17 +70,17 @@ struct ChunkDecays {
       for (int64_t j = 0; j < end; j += kWidth) {
         const Vec column = load(index + j);
         const Vec decay = exp((h - load(high + j)) + (l - load(low + j))) * load(shared.k_norm + j);
-        const Vec kk = load(shared.kk + i * kChunk + j) * (a_factor * decay);
-        const Vec qk = load(shared.qk + i * kChunk + j) * (p_factor * decay);
-        store(a + i * kChunk + j, select_gt(row, column, kk, zero()));
-        store(p + i * kChunk + j, select_gt(column, row, zero(), qk));
+        const Vec kk = load(shared.kk + i * kStep + j) * (a_factor * decay);
+        const Vec qk = load(shared.qk + i * kStep + j) * (p_factor * decay);
+        store(a + i * kStep + j, select_gt(row, column, kk, zero()));
+        store(p + i * kStep + j, select_gt(column, row, zero(), qk));
       }
     }
     // Rows past the end up to a whole tile are read as zeros.
-    for (int64_t i = n; i < kChunk && i % kTileRows != 0; ++i) {
-      for (int64_t j = 0; j < kChunk; j += kWidth) {
-        store(a + i * kChunk + j, zero());
-        store(p + i * kChunk + j, zero());
+    for (int64_t i = n; i < kStep && i % kTileRows != 0; ++i) {
+      for (int64_t j = 0; j < kStep; j += kWidth) {
+        store(a + i * kStep + j, zero());
+        store(p + i * kStep + j, zero());
       }
     }
   }

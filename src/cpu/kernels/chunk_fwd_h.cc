@@ -115,8 +115,6 @@ int64_t items(const ChunkFwdH &p, int32_t) {
   return p.sequences.count * p.heads.value_heads * column_blocks(p);
 }
 
-size_t scratch(const ChunkFwdH &, int32_t) { return 0; }
-
 void run(const ChunkFwdH &p, int32_t, int64_t first, int64_t last, void *) {
   const int64_t blocks = column_blocks(p);
   ChunkNumbers numbers(p.sequences, p.chunk_size);
@@ -134,6 +132,6 @@ void run(const ChunkFwdH &p, int32_t, int64_t first, int64_t last, void *) {
 
 }  // namespace
 
-const Kernel<ChunkFwdH> kChunkFwdH = {items, scratch, run};
+const Kernel<op::chunk_fwd_h> kernel::chunk_fwd_h = {items, run};
 
 }  // namespace gdn::cpu::GDN_ISA

@@ -126,8 +126,6 @@ int64_t items(const ChunkFwdO &p, int32_t) {
   return block_count(p.sequences, p.chunk_size) * p.heads.key_heads;
 }
 
-size_t scratch(const ChunkFwdO &, int32_t) { return 0; }
-
 void run(const ChunkFwdO &p, int32_t, int64_t first, int64_t last, void *) {
   const int64_t heads = p.heads.key_heads;
   ChunkNumbers numbers(p.sequences, p.chunk_size);
@@ -144,6 +142,6 @@ void run(const ChunkFwdO &p, int32_t, int64_t first, int64_t last, void *) {
 
 }  // namespace
 
-const Kernel<ChunkFwdO> kChunkFwdO = {items, scratch, run};
+const Kernel<op::chunk_fwd_o> kernel::chunk_fwd_o = {items, run};
 
 }  // namespace gdn::cpu::GDN_ISA

@@ -1,4 +1,4 @@
-// The fused forward, chunk by chunk; docs/kernels.md has its mathematics and tile shapes.
+// The chunk operation, step by step; docs/kernels.md has its mathematics and tile shapes.
 
 #include "cpu/kernels/kernels.h"
 
@@ -33,9 +33,9 @@ class ChunkedDeltaRule {
         shared_(arena_, p.key_dim),
         decays_(arena_),
         panel_size_(p.key_dim * kTileColumns) {
-    v_ = arena_.take<float>(kChunk * kTileColumns);
-    write_ = arena_.take<Element>(kChunk * kTileColumns);
-    write_low_ = kPack == 2 ? arena_.take<Element>(kChunk * kTileColumns) : nullptr;
+    v_ = arena_.take<float>(kStep * kTileColumns);
+    write_ = arena_.take<Element>(kStep * kTileColumns);
+    write_low_ = kPack == 2 ? arena_.take<Element>(kStep * kTileColumns) : nullptr;
     states_ = arena_.take<float>(cut_.largest() * panel_size_);
     operands_ = kPack == 2 ? arena_.take<Element>(cut_.largest() * panel_size_) : nullptr;
   }
@@ -55,11 +55,11 @@ class ChunkedDeltaRule {
       load_panel(p_.initial_state, slot, head(key_head, u), column(u), p_.key_dim, panel_state);
       panel(key_head, u).convert_state();
     });
-    for (int64_t t = 0; t < span.length; t += kChunk) {
+    for (int64_t t = 0; t < span.length; t += kStep) {
       for (int64_t key_head = item_.key_first; key_head < item_.key_last; ++key_head) {
-        chunk<E>(span, t, key_head);
+        step<E>(span, t, key_head);
       }
-      const int64_t done = t + kChunk;
+      const int64_t done = t + kStep;
       if (p_.checkpoint_every > 0 && done % p_.checkpoint_every == 0 && done <= span.length) {
         const int64_t index = p_.checkpoint_offsets[n] + done / p_.checkpoint_every - 1;
         store_states(p_.checkpoints, index);
@@ -111,21 +111,21 @@ class ChunkedDeltaRule {
     });
   }
 
-  static int64_t chunk_tokens(const SequenceSpan &span, int64_t t) {
-    return span.length - t < kChunk ? span.length - t : kChunk;
+  static int64_t step_tokens(const SequenceSpan &span, int64_t t) {
+    return span.length - t < kStep ? span.length - t : kStep;
   }
 
-  /// The tokens that the item will read or write after this key head's chunk at t: the next key
-  /// head's, then the next chunk's. Unit u fetches its share.
+  /// The tokens that the item will read or write after this key head's step at t: the next key
+  /// head's, then the next step's. Unit u fetches its share.
   template <class E>
   FetchAhead next_rows(const SequenceSpan &span, int64_t t, int64_t key_head, int64_t u) const {
     FetchAhead ahead;
     const bool last = key_head + 1 == item_.key_last;
     const int64_t next_head = last ? item_.key_first : key_head + 1;
-    const int64_t next_t = last ? t + kChunk : t;
+    const int64_t next_t = last ? t + kStep : t;
     if (next_t >= span.length) return ahead;
     const int64_t token = span.begin + next_t;
-    const int64_t rows = chunk_tokens(span, next_t);
+    const int64_t rows = step_tokens(span, next_t);
     const int64_t begin = (u - item_.first) * rows / item_.units();
     const int64_t end = (u - item_.first + 1) * rows / item_.units();
     const int64_t h = head(next_head, u);
@@ -140,11 +140,11 @@ class ChunkedDeltaRule {
     return ahead;
   }
 
-  /// The chunk that starts at the sequence's token t, of one key head.
+  /// The step that starts at the sequence's token t, of one key head.
   template <class E>
-  void chunk(const SequenceSpan &span, int64_t t, int64_t key_head) {
+  void step(const SequenceSpan &span, int64_t t, int64_t key_head) {
     const int64_t token = span.begin + t;
-    const int64_t n = chunk_tokens(span, t);
+    const int64_t n = step_tokens(span, t);
     shared_.template pack<E>(p_, span.batch, token, key_head, n);
     shared_.multiply(n);
     for (int64_t u = item_.first; u < item_.last; ++u) {
@@ -207,6 +207,6 @@ void run(const DeltaRule &p, int32_t threads, int64_t first, int64_t last, void 
 
 }  // namespace
 
-const Kernel<DeltaRule> kChunkGatedDeltaRule = {items, scratch, run};
+const Kernel<op::chunk_gated_delta_rule> kernel::chunk_gated_delta_rule = {items, run, scratch};
 
 }  // namespace gdn::cpu::GDN_ISA

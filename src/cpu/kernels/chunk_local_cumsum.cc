@@ -25,8 +25,6 @@ void run_chunk(const ChunkLocalCumsum &p, const Block &chunk) {
 
 int64_t items(const ChunkLocalCumsum &p, int32_t) { return block_count(p.sequences, p.chunk_size); }
 
-size_t scratch(const ChunkLocalCumsum &, int32_t) { return 0; }
-
 void run(const ChunkLocalCumsum &p, int32_t, int64_t first, int64_t last, void *) {
   with_element(p.g.dtype, [&](auto element) {
     for (int64_t i = first; i < last; ++i) {
@@ -37,6 +35,6 @@ void run(const ChunkLocalCumsum &p, int32_t, int64_t first, int64_t last, void *
 
 }  // namespace
 
-const Kernel<ChunkLocalCumsum> kChunkLocalCumsum = {items, scratch, run};
+const Kernel<op::chunk_local_cumsum> kernel::chunk_local_cumsum = {items, run};
 
 }  // namespace gdn::cpu::GDN_ISA

@@ -1,7 +1,7 @@
 #ifndef GDN_CPU_KERNELS_CHUNK_OPERANDS_H_
 #define GDN_CPU_KERNELS_CHUNK_OPERANDS_H_
 
-// What the value heads of a key head share in one chunk: q and k packed as matrix operands, k
+// What the value heads of a key head share in one step: q and k packed as matrix operands, k
 // transposed, and the triangles of K K^T and Q K^T. Include GDN_TILE first.
 
 #include "cpu/kernels/scratch.h"
@@ -11,22 +11,20 @@ namespace {
 
 /// Tokens of a step. Longer ones add operations to the triangles and the solve and save passes over
 /// the state, which are hidden behind arithmetic already.
-constexpr int64_t kChunk = 32;
+constexpr int64_t kStep = 32;
 
 /// Elements of a packed row: DK up to a multiple of what a transposition takes; the rest is 0.
 inline int64_t padded_key_dim(int64_t key_dim) { return (key_dim + 31) / 32 * 32; }
 
 /// The operand type that multiplies inputs of type E.
-template <class E>
+template <class E, bool kBf16Dot = kHasBf16Dot>
 struct OperandOf {
   using type = F32Operand;
 };
-#if defined(__AVX512BF16__)
 template <>
-struct OperandOf<Bf16> {
+struct OperandOf<Bf16, true> {
   using type = Bf16Operand;
 };
-#endif
 
 template <class E>
 inline void pack_row(const E *x, int64_t n, float *y) {
@@ -43,30 +41,30 @@ struct ChunkOperands {
 
   int64_t key_dim;
   int64_t row;        ///< Elements of a row of q and k.
-  Element *q;         ///< [kChunk][row].
-  Element *k;         ///< [kChunk][row].
-  Element *k_panel;   ///< [row / kPack][kChunk][kPack]: tokens as columns.
-  Element *k_turned;  ///< [row][kChunk]: keys as rows; with kPack 1 the same as k_panel.
-  float *kk;          ///< [kChunk][kChunk], K K^T on and below the diagonal.
-  float *qk;          ///< [kChunk][kChunk], Q K^T on and below the diagonal.
-  float *q_norm;      ///< [kChunk], factor of each row of q: l2norm and scale.
-  float *k_norm;      ///< [kChunk], factor of each row of k: l2norm.
+  Element *q;         ///< [kStep][row].
+  Element *k;         ///< [kStep][row].
+  Element *k_panel;   ///< [row / kPack][kStep][kPack]: tokens as columns.
+  Element *k_turned;  ///< [row][kStep]: keys as rows; with kPack 1 the same as k_panel.
+  float *kk;          ///< [kStep][kStep], K K^T on and below the diagonal.
+  float *qk;          ///< [kStep][kStep], Q K^T on and below the diagonal.
+  float *q_norm;      ///< [kStep], factor of each row of q: l2norm and scale.
+  float *k_norm;      ///< [kStep], factor of each row of k: l2norm.
 
   ChunkOperands(Arena &arena, int64_t key_dim_) : key_dim(key_dim_), row(padded_key_dim(key_dim_)) {
-    q = arena.take<Element>(kChunk * row);
-    k = arena.take<Element>(kChunk * row);
-    k_panel = arena.take<Element>(kChunk * row);
-    k_turned = kPack == 1 ? k_panel : arena.take<Element>(kChunk * row);
-    kk = arena.take<float>(kChunk * kChunk);
-    qk = arena.take<float>(kChunk * kChunk);
-    q_norm = arena.take<float>(kChunk);
-    k_norm = arena.take<float>(kChunk);
+    q = arena.take<Element>(kStep * row);
+    k = arena.take<Element>(kStep * row);
+    k_panel = arena.take<Element>(kStep * row);
+    k_turned = kPack == 1 ? k_panel : arena.take<Element>(kStep * row);
+    kk = arena.take<float>(kStep * kStep);
+    qk = arena.take<float>(kStep * kStep);
+    q_norm = arena.take<float>(kStep);
+    k_norm = arena.take<float>(kStep);
   }
 
   /// Packs n tokens; rows past n become 0 and their memory is not read.
   template <class E>
   void pack(const DeltaRule &p, int64_t batch, int64_t token, int64_t head, int64_t n) {
-    for (int64_t i = 0; i < kChunk; ++i) {
+    for (int64_t i = 0; i < kStep; ++i) {
       Element *q_row = q + i * row;
       Element *k_row = k + i * row;
       if (i >= n) {
@@ -85,9 +83,9 @@ struct ChunkOperands {
       q_norm[i] = p.qk_l2norm ? p.scale * l2norm_factor(q_row, key_dim) : p.scale;
       k_norm[i] = p.qk_l2norm ? l2norm_factor(k_row, key_dim) : 1.0F;
     }
-    for (int64_t i = 0; i < kChunk; i += kWidth) {
+    for (int64_t i = 0; i < kStep; i += kWidth) {
       for (int64_t d = 0; d < row; d += kWidth * kPack) {
-        transpose_square(k + i * row + d, row / kPack, k_panel + d * kChunk + i * kPack, kChunk);
+        transpose_square(k + i * row + d, row / kPack, k_panel + d * kStep + i * kPack, kStep);
       }
     }
     if constexpr (kPack == 2) Operand::split_panel(k_panel, row, k_turned);
@@ -111,19 +109,19 @@ struct ChunkOperands {
   void whole_tile(const Element *a, float *target, int64_t i, int64_t j) {
     Tile<kTileRows> c;
     clear(c);
-    mma<Operand>(c, a + i * row, row, k_panel + j * kPack, kChunk * kPack, key_dim);
-    store_tile(c, target + i * kChunk + j, kChunk);
+    mma<Operand>(c, a + i * row, row, k_panel + j * kPack, kStep * kPack, key_dim);
+    store_tile(c, target + i * kStep + j, kStep);
   }
 
   /// Only the first kWidth columns of the tile reach the diagonal: kk and qk share its registers.
   void half_tiles(int64_t i, int64_t j) {
     Tile<kTileRows> c;
     clear(c);
-    mma_twin<Operand>(c, k + i * row, q + i * row, row, k_panel + j * kPack, kChunk * kPack,
+    mma_twin<Operand>(c, k + i * row, q + i * row, row, k_panel + j * kPack, kStep * kPack,
                       key_dim);
     for (int m = 0; m < kTileRows; ++m) {
-      store(kk + (i + m) * kChunk + j, c.v[m][0]);
-      store(qk + (i + m) * kChunk + j, c.v[m][1]);
+      store(kk + (i + m) * kStep + j, c.v[m][0]);
+      store(qk + (i + m) * kStep + j, c.v[m][1]);
     }
   }
 };

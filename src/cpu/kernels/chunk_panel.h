@@ -1,7 +1,7 @@
 #ifndef GDN_CPU_KERNELS_CHUNK_PANEL_H_
 #define GDN_CPU_KERNELS_CHUNK_PANEL_H_
 
-// One chunk over one panel of the state. Include GDN_TILE, fetch_ahead.h,
+// One step over one panel of the state. Include GDN_TILE, fetch_ahead.h,
 // chunk_operands.h and chunk_decays.h first.
 
 namespace gdn::cpu::GDN_ISA {
@@ -21,8 +21,8 @@ struct ChunkPanel {
   const ChunkDecays &decays;
   float *state;      ///< [DK][kTileColumns].
   Element *operand;  ///< [DK / kPack][kTileColumns][kPack], the state as B; with kPack 1 the state.
-  float *v;          ///< [kChunk][kTileColumns], V'.
-  Element *write;    ///< [kChunk / kPack][kTileColumns][kPack], diag(write) V' as B.
+  float *v;          ///< [kStep][kTileColumns], V'.
+  Element *write;    ///< [kStep / kPack][kTileColumns][kPack], diag(write) V' as B.
   Element *write_low;  ///< What rounding `write` left, with kSplit.
 
   FetchAhead ahead = {};
@@ -85,13 +85,13 @@ struct ChunkPanel {
         r.v[m][side] = fnma(read, r.v[m][side], beta * x);
       }
     }
-    mma<F32Operand>(r, decays.a + i * kChunk, kChunk, v, kTileColumns, i);
-    const float *a = decays.a + i * kChunk + i;
+    mma<F32Operand>(r, decays.a + i * kStep, kStep, v, kTileColumns, i);
+    const float *a = decays.a + i * kStep + i;
 #pragma GCC unroll 16
     for (int j = 0; j < kTileRows; ++j) {
 #pragma GCC unroll 16
       for (int m = j + 1; m < kTileRows; ++m) {
-        const Vec x = set1(a[m * kChunk + j]);
+        const Vec x = set1(a[m * kStep + j]);
         r.v[m][0] = fma(x, r.v[j][0], r.v[m][0]);
         r.v[m][1] = fma(x, r.v[j][1], r.v[m][1]);
       }
@@ -117,7 +117,7 @@ struct ChunkPanel {
       o.v[m][0] = o.v[m][0] * read;
       o.v[m][1] = o.v[m][1] * read;
     }
-    mma<F32Operand>(o, decays.p + i * kChunk, kChunk, v, kTileColumns, i + kTileRows);
+    mma<F32Operand>(o, decays.p + i * kStep, kStep, v, kTileColumns, i + kTileRows);
 #pragma GCC unroll 16
     for (int m = 0; m < kTileRows; ++m) {
       store(target + m * stride, o.v[m][0]);
@@ -136,16 +136,16 @@ struct ChunkPanel {
         s.v[m][0] = s.v[m][0] * decay;
         s.v[m][1] = s.v[m][1] * decay;
       }
-      const Element *k = shared.k_turned + d * kChunk;
-      mma<Operand>(s, k, kChunk, write, kTileColumns * kPack, rows);
-      if constexpr (kSplit) mma<Operand>(s, k, kChunk, write_low, kTileColumns * kPack, rows);
+      const Element *k = shared.k_turned + d * kStep;
+      mma<Operand>(s, k, kStep, write, kTileColumns * kPack, rows);
+      if constexpr (kSplit) mma<Operand>(s, k, kStep, write_low, kTileColumns * kPack, rows);
       ahead.step();
       store_tile(s, state + d * kTileColumns, kTileColumns);
       if constexpr (kPack == 2) store_operand(s, operand + d * kTileColumns, nullptr);
     }
   }
 
-  /// The whole chunk of n tokens. `source` and `target` are rows of V and O at the panel's first
+  /// The whole step of n tokens. `source` and `target` are rows of V and O at the panel's first
   /// column, of which `columns` exist.
   template <class E>
   void run(int64_t n, int64_t columns, const E *source, int64_t source_stride, E *target,

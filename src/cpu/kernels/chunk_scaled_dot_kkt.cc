@@ -64,8 +64,6 @@ int64_t items(const ChunkScaledDotKkt &p, int32_t) {
   return block_count(p.sequences, p.chunk_size) * p.heads.key_heads;
 }
 
-size_t scratch(const ChunkScaledDotKkt &, int32_t) { return 0; }
-
 void run(const ChunkScaledDotKkt &p, int32_t, int64_t first, int64_t last, void *) {
   with_element(p.k.dtype, [&](auto element) {
     for (int64_t i = first; i < last; ++i) {
@@ -77,6 +75,6 @@ void run(const ChunkScaledDotKkt &p, int32_t, int64_t first, int64_t last, void 
 
 }  // namespace
 
-const Kernel<ChunkScaledDotKkt> kChunkScaledDotKkt = {items, scratch, run};
+const Kernel<op::chunk_scaled_dot_kkt> kernel::chunk_scaled_dot_kkt = {items, run};
 
 }  // namespace gdn::cpu::GDN_ISA

@@ -56,8 +56,6 @@ int64_t items(const FusedGdnGating &p, int32_t) {
   return (p.a.shape[0] * p.a.shape[1] + tokens - 1) / tokens;
 }
 
-size_t scratch(const FusedGdnGating &, int32_t) { return 0; }
-
 void run(const FusedGdnGating &p, int32_t, int64_t first, int64_t last, void *) {
   const int64_t tokens = p.a.shape[0] * p.a.shape[1];
   const int64_t per_item = tokens_per_item(p);
@@ -79,6 +77,6 @@ void run(const FusedGdnGating &p, int32_t, int64_t first, int64_t last, void *) 
 
 }  // namespace
 
-const Kernel<FusedGdnGating> kFusedGdnGating = {items, scratch, run};
+const Kernel<op::fused_gdn_gating> kernel::fused_gdn_gating = {items, run};
 
 }  // namespace gdn::cpu::GDN_ISA

@@ -193,8 +193,6 @@ int64_t items(const DeltaRule &p, int32_t threads) {
   return p.sequences.count * p.heads.value_heads * cut(p, threads).slices;
 }
 
-size_t scratch(const DeltaRule &, int32_t) { return 0; }
-
 void run(const DeltaRule &p, int32_t threads, int64_t first, int64_t last, void *) {
   const Cut c = cut(p, threads);
   const Tensor &state = p.initial_state.present() ? p.initial_state : p.final_state;
@@ -211,6 +209,7 @@ void run(const DeltaRule &p, int32_t threads, int64_t first, int64_t last, void 
 
 }  // namespace
 
-const Kernel<DeltaRule> kFusedRecurrentGatedDeltaRule = {items, scratch, run};
+const Kernel<op::fused_recurrent_gated_delta_rule> kernel::fused_recurrent_gated_delta_rule = {
+    items, run};
 
 }  // namespace gdn::cpu::GDN_ISA

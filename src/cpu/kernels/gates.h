@@ -55,21 +55,24 @@ inline void load_gates(const DeltaRule &p, int64_t batch, int64_t token, int64_t
   }
 }
 
-/// exp(g) as high + low. A decay near 1, rounded to f32 and applied to a state thousands of times,
-/// is off by as many half ulps; the low part takes that away.
+/// exp(g), and kept + rest, which a state is multiplied by: a decay near 1, rounded to f32 and
+/// applied to a state thousands of times, is off by as many half ulps; the rest takes that away.
 struct Decay {
-  float high;
-  float low;
+  float whole;  ///< exp(g).
+  float kept;
+  float rest;
 };
 
 inline Decay decay_of(float g) {
-  const float high = exp(g);
-  if (!(g > -0.5F && g <= 0.0F)) return {high, 0.0F};
+  const float whole = exp(g);
+  if (!(g > -0.5F && g <= 0.0F)) return {whole, whole, 0.0F};
   // exp(g) - 1 by its series, in double precision.
   const double x = static_cast<double>(g);
   double p = 1.0;
   for (int i = 10; i > 1; --i) p = 1.0 + p * x / i;
-  return {high, static_cast<float>(x * p - (static_cast<double>(high) - 1.0))};
+  // Where a product is rounded before it is added, half an ulp of it would be lost again.
+  if (!kFused) return {whole, 1.0F, static_cast<float>(x * p)};
+  return {whole, whole, static_cast<float>(x * p - (static_cast<double>(whole) - 1.0))};
 }
 
 /// Factor that l2norm multiplies a row of q or k by.

@@ -12,19 +12,12 @@
 
 namespace gdn::cpu::GDN_ISA {
 
-extern const Kernel<DeltaRule> kChunkGatedDeltaRule;
-extern const Kernel<DeltaRule> kFusedRecurrentGatedDeltaRule;
-extern const Kernel<ChunkLocalCumsum> kChunkLocalCumsum;
-extern const Kernel<ChunkScaledDotKkt> kChunkScaledDotKkt;
-extern const Kernel<SolveTril> kSolveTril;
-extern const Kernel<RecomputeWU> kRecomputeWU;
-extern const Kernel<ChunkFwdH> kChunkFwdH;
-extern const Kernel<ChunkFwdO> kChunkFwdO;
-extern const Kernel<CausalConv1dFwd> kCausalConv1dFwd;
-extern const Kernel<CausalConv1dUpdate> kCausalConv1dUpdate;
-extern const Kernel<FusedGdnGating> kFusedGdnGating;
-extern const Kernel<L2Norm> kL2Norm;
-extern const Kernel<RmsNormGated> kRmsNormGated;
+/// The kernel of each operation, in a file of its name.
+namespace kernel {
+#define GDN_DECLARE_KERNEL(name, problem, args, workspace) extern const Kernel<op::name> name;
+GDN_FOR_EACH_OPERATION(GDN_DECLARE_KERNEL)
+#undef GDN_DECLARE_KERNEL
+}  // namespace kernel
 
 extern const KernelTable kTable;
 

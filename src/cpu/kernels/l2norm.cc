@@ -26,8 +26,6 @@ void normalise_row(const E *x, E *y, int64_t width, float eps) {
 
 int64_t items(const L2Norm &p, int32_t) { return row_items(p.x); }
 
-size_t scratch(const L2Norm &, int32_t) { return 0; }
-
 void run(const L2Norm &p, int32_t, int64_t first, int64_t last, void *) {
   with_element(p.x.dtype, [&](auto element) {
     using E = decltype(element);
@@ -40,6 +38,6 @@ void run(const L2Norm &p, int32_t, int64_t first, int64_t last, void *) {
 
 }  // namespace
 
-const Kernel<L2Norm> kL2Norm = {items, scratch, run};
+const Kernel<op::l2norm> kernel::l2norm = {items, run};
 
 }  // namespace gdn::cpu::GDN_ISA

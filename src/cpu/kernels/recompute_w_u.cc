@@ -72,8 +72,6 @@ int64_t items(const RecomputeWU &p, int32_t) {
   return block_count(p.sequences, p.chunk_size) * p.heads.value_heads;
 }
 
-size_t scratch(const RecomputeWU &, int32_t) { return 0; }
-
 void run(const RecomputeWU &p, int32_t, int64_t first, int64_t last, void *) {
   const int64_t heads = p.heads.value_heads;
   with_element(p.k.dtype, [&](auto element) {
@@ -85,6 +83,6 @@ void run(const RecomputeWU &p, int32_t, int64_t first, int64_t last, void *) {
 
 }  // namespace
 
-const Kernel<RecomputeWU> kRecomputeWU = {items, scratch, run};
+const Kernel<op::recompute_w_u> kernel::recompute_w_u = {items, run};
 
 }  // namespace gdn::cpu::GDN_ISA

@@ -52,8 +52,9 @@ struct KeyFirst {
   static void step(const RecurrentToken &token, int64_t key_dim, int64_t columns, Rows<S> source,
                    Rows<S> target, const S *ahead, const float *v, float *o) {
     alignas(64) float w[kMaxHeadDim];
-    const Vec decay = set1(token.decay.high);
-    const Vec decay_low = set1(token.decay.low);
+    const Vec decay = set1(token.decay.whole);
+    const Vec kept = set1(token.decay.kept);
+    const Vec rest = set1(token.decay.rest);
     const Vec beta = set1(token.beta);
     for (int64_t j = 0; j < columns; j += kWidth) store(w + j, zero());
     for (int64_t d = 0; d < key_dim; d += kTileRows) {
@@ -89,14 +90,14 @@ struct KeyFirst {
           for (int i = 0; i < kTileRows; ++i) {
             prefetch(next + i * source.stride + j);
             const Vec s = load(row + i * source.stride + j);
-            const Vec y = fma(set1(token.k[d + i]), x, fma(decay, s, decay_low * s));
+            const Vec y = fma(set1(token.k[d + i]), x, fma(kept, s, rest * s));
             store(out + i * target.stride + j, y);
             sum = fma(set1(token.q[d + i]), y, sum);
           }
         } else {
           for (int i = 0; i < kTileRows; ++i) {
             const Vec s = load_n(row + i * source.stride + j, lanes);
-            const Vec y = fma(set1(token.k[d + i]), x, fma(decay, s, decay_low * s));
+            const Vec y = fma(set1(token.k[d + i]), x, fma(kept, s, rest * s));
             store_n(out + i * target.stride + j, y, lanes);
             sum = fma(set1(token.q[d + i]), y, sum);
           }
@@ -154,8 +155,9 @@ struct ValueFirst {
                     float *o) {
     alignas(64) float sums[kWidth * kWidth];
     alignas(64) float w[kWidth];
-    const Vec decay = set1(token.decay.high);
-    const Vec decay_low = set1(token.decay.low);
+    const Vec decay = set1(token.decay.whole);
+    const Vec kept = set1(token.decay.kept);
+    const Vec rest = set1(token.decay.rest);
     for (int i = 0; i < kWidth; ++i) store(sums + i * kWidth, zero());
     for (int64_t r = 0; r < rows; r += kTogether) {
       const S *row = source.data + r * source.stride;
@@ -187,7 +189,7 @@ struct ValueFirst {
           const S *p = row + i * source.stride + d;
           prefetch(next + i * source.stride + d);
           const Vec s = lanes == kWidth ? load(p) : load_n(p, lanes);
-          const Vec y = fma(k, set1(w[r + i]), fma(decay, s, decay_low * s));
+          const Vec y = fma(k, set1(w[r + i]), fma(kept, s, rest * s));
           if (lanes == kWidth) {
             store(out + i * target.stride + d, y);
           } else {

@@ -41,8 +41,6 @@ void run_rows(const RmsNormGated &p, int64_t first, int64_t last) {
 
 int64_t items(const RmsNormGated &p, int32_t) { return row_items(p.x); }
 
-size_t scratch(const RmsNormGated &, int32_t) { return 0; }
-
 void run(const RmsNormGated &p, int32_t, int64_t first, int64_t last, void *) {
   with_element(p.x.dtype, [&](auto element) {
     using E = decltype(element);
@@ -62,6 +60,6 @@ void run(const RmsNormGated &p, int32_t, int64_t first, int64_t last, void *) {
 
 }  // namespace
 
-const Kernel<RmsNormGated> kRmsNormGated = {items, scratch, run};
+const Kernel<op::rms_norm_gated> kernel::rms_norm_gated = {items, run};
 
 }  // namespace gdn::cpu::GDN_ISA

@@ -81,8 +81,6 @@ int64_t items(const SolveTril &p, int32_t) {
   return block_count(p.sequences, p.chunk_size) * p.heads.value_heads;
 }
 
-size_t scratch(const SolveTril &, int32_t) { return 0; }
-
 void run(const SolveTril &p, int32_t, int64_t first, int64_t last, void *) {
   const int64_t heads = p.heads.value_heads;
   with_element(p.T.dtype, [&](auto element) {
@@ -94,6 +92,6 @@ void run(const SolveTril &p, int32_t, int64_t first, int64_t last, void *) {
 
 }  // namespace
 
-const Kernel<SolveTril> kSolveTril = {items, scratch, run};
+const Kernel<op::solve_tril> kernel::solve_tril = {items, run};
 
 }  // namespace gdn::cpu::GDN_ISA

@@ -2,14 +2,8 @@
 
 namespace gdn::cpu::GDN_ISA {
 
-const KernelTable kTable = {
-    &kChunkGatedDeltaRule, &kFusedRecurrentGatedDeltaRule,
-    &kChunkLocalCumsum,    &kChunkScaledDotKkt,
-    &kSolveTril,           &kRecomputeWU,
-    &kChunkFwdH,           &kChunkFwdO,
-    &kCausalConv1dFwd,     &kCausalConv1dUpdate,
-    &kFusedGdnGating,      &kL2Norm,
-    &kRmsNormGated,
-};
+#define GDN_KERNEL(name, problem, args, workspace) KernelOf<op::name>{&kernel::name},
+const KernelTable kTable = {GDN_FOR_EACH_OPERATION(GDN_KERNEL)};
+#undef GDN_KERNEL
 
 }  // namespace gdn::cpu::GDN_ISA

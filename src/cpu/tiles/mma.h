@@ -15,8 +15,8 @@
 // The sum over k runs in order into one accumulator per element, so an element's bits depend on
 // nothing but its row of A and its column of B.
 //
-// Operands: F32Operand (float, kPack 1) everywhere, Bf16Operand (Bf16, kPack 2) with kHasBf16Dot.
-// A panel of B is made by store_row_group().
+// Operands: F32Operand (float, kPack 1) everywhere, Bf16Operand (Bf16, kPack 2; mma_bf16.h) with
+// kHasBf16Dot. A panel of B is made by store_row_group().
 
 #include "cpu/tiles/elements.h"
 
@@ -89,51 +89,8 @@ struct F32Operand {
   static inline void store_row_group(float *p, const Vec *rows) { store(p, rows[0]); }
 };
 
-#if defined(__AVX512BF16__)
-/// Products of bf16 pairs, summed in f32.
-struct Bf16Operand {
-  using Element = Bf16;
-  static constexpr int kPack = 2;
-
-  template <int M>
-  [[gnu::always_inline]] static inline void step(Tile<M> &c, const Bf16 *a, int64_t a_stride,
-                                                 const Bf16 *b) {
-#pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) {
-      c.v[m][0] = dot_pairs(c.v[m][0], a + m * a_stride, b);
-      c.v[m][1] = dot_pairs(c.v[m][1], a + m * a_stride, b + 2 * kWidth);
-    }
-  }
-
-  template <int M>
-  [[gnu::always_inline]] static inline void step_twin(Tile<M> &c, const Bf16 *a, const Bf16 *a2,
-                                                      int64_t a_stride, const Bf16 *b) {
-#pragma GCC unroll 16
-    for (int m = 0; m < M; ++m) {
-      c.v[m][0] = dot_pairs(c.v[m][0], a + m * a_stride, b);
-      c.v[m][1] = dot_pairs(c.v[m][1], a2 + m * a_stride, b);
-    }
-  }
-
-  /// Writes kWidth columns of one group of kPack rows of a panel, rounding to bf16.
-  static inline void store_row_group(Bf16 *p, const Vec *rows) { store_pairs(p, rows[0], rows[1]); }
-
-  /// rows[i] -= what store_row_group() wrote for it.
-  static inline void subtract_row_group(const Bf16 *p, Vec *rows) {
-    const __m512i pairs = _mm512_loadu_si512(p);
-    const __m512i high = _mm512_and_si512(pairs, _mm512_set1_epi32(-65536));
-    rows[0] = rows[0] - _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
-    rows[1] = rows[1] - _mm512_castsi512_ps(high);
-  }
-
-  /// From a panel [rows / 2][32][2] the plain matrix [rows][32].
-  static inline void split_panel(const Bf16 *panel, int64_t rows, Bf16 *matrix) {
-    for (int64_t i = 0; i < rows; i += 2) {
-      split_pairs(panel + i * 32, matrix + i * 32, matrix + (i + 1) * 32);
-    }
-  }
-};
-#endif
+/// Products of bf16 pairs, summed in f32: of a set with kHasBf16Dot.
+struct Bf16Operand;
 
 /// The micro-kernel described above.
 template <class Operand, int M>

@@ -7,12 +7,12 @@
 // Primitives, one implementation per instruction set (namespace gdn::cpu::GDN_ISA, unnamed):
 //   kWidth                     f32 lanes of a Vec
 //   kTileRows                  rows of a register tile (mma.h)
-//   kHasBf16Dot                whether Bf16Operand exists (mma.h)
+//   kFused                     whether fma() and fnma() round once
+//   kHasBf16Dot                whether the set has a bf16 dot product: Bf16Operand (mma_bf16.h)
 //   Vec                        a register of kWidth floats; + - * / work on it
 //   zero(), set1(x)
 //   load(p), store(p, v)       p: float, Bf16 or F16, no alignment needed; storing rounds to
-//   nearest
-//                              even
+//                              nearest even
 //   load_n(p, n), store_n      the first n lanes only (0 <= n; more than kWidth counts as kWidth);
 //                              the others load as 0 and memory past n is not touched
 //   fma(a, b, c)               a b + c        } fused where the set has it

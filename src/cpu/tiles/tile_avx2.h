@@ -12,6 +12,7 @@ namespace {
 
 constexpr int kWidth = 8;
 constexpr int kTileRows = 4;
+constexpr bool kFused = true;
 constexpr bool kHasBf16Dot = false;
 
 using Vec = __m256;

@@ -10,35 +10,9 @@
 namespace gdn::cpu::GDN_ISA {
 namespace {
 
-constexpr int kWidth = 16;
-constexpr int kTileRows = 8;
-#if !defined(__AVX512BF16__)
 constexpr bool kHasBf16Dot = false;
-#endif
 
-using Vec = __m512;
-
-inline Vec zero() { return _mm512_setzero_ps(); }
-inline Vec set1(float x) { return _mm512_set1_ps(x); }
-
-inline __mmask16 lane_mask(int64_t n) {
-  return n >= 16 ? static_cast<__mmask16>(0xFFFF) : static_cast<__mmask16>((1U << n) - 1U);
-}
-
-inline Vec load(const float *p) { return _mm512_loadu_ps(p); }
-inline void store(float *p, Vec v) { _mm512_storeu_ps(p, v); }
-inline Vec load_n(const float *p, int64_t n) { return _mm512_maskz_loadu_ps(lane_mask(n), p); }
-inline void store_n(float *p, Vec v, int64_t n) { _mm512_mask_storeu_ps(p, lane_mask(n), v); }
-
-inline Vec widen(Bf16, __m256i x) {
-  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
-}
-inline Vec widen(F16, __m256i x) { return _mm512_cvtph_ps(x); }
-
-inline __m256i narrow(Bf16, Vec v) {
-#if defined(__AVX512BF16__)
-  return (__m256i)_mm512_cvtneps_pbh(v);
-#else
+inline __m256i narrow(Bf16, __m512 v) {
   const __m512i u = _mm512_castps_si512(v);
   const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
   const __m512i bias = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF));
@@ -49,93 +23,12 @@ inline __m256i narrow(Bf16, Vec v) {
       0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  //
       31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
   return _mm512_castsi512_si256(_mm512_permutexvar_epi16(upper_halves, r));
-#endif
 }
-inline __m256i narrow(F16, Vec v) {
-  return _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-}
-
-inline __m256i load_half(const void *p) {
-  return _mm256_loadu_si256(static_cast<const __m256i *>(p));
-}
-inline Vec load(const Bf16 *p) { return widen(Bf16{}, load_half(p)); }
-inline Vec load(const F16 *p) { return widen(F16{}, load_half(p)); }
-inline void store(Bf16 *p, Vec v) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), narrow(Bf16{}, v));
-}
-inline void store(F16 *p, Vec v) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i *>(p), narrow(F16{}, v));
-}
-template <class E>
-inline Vec load_n(const E *p, int64_t n) {
-  return widen(E{}, _mm256_maskz_loadu_epi16(lane_mask(n), p));
-}
-template <class E>
-inline void store_n(E *p, Vec v, int64_t n) {
-  _mm256_mask_storeu_epi16(p, lane_mask(n), narrow(E{}, v));
-}
-
-inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
-inline Vec fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }
-
-inline Vec select_gt(Vec x, Vec y, Vec a, Vec b) {
-  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, y, _CMP_GT_OQ), b, a);
-}
-inline Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
-inline Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
-inline Vec abs(Vec a) { return _mm512_abs_ps(a); }
-inline Vec scale2(Vec x, Vec n) { return _mm512_scalef_ps(x, n); }
-inline Vec reciprocal(Vec x) {
-  // A 14-bit estimate and one Newton step.
-  const Vec y = _mm512_rcp14_ps(x);
-  return fma(y, fnma(x, y, set1(1.0F)), y);
-}
-inline Vec rsqrt(Vec x) { return _mm512_div_ps(_mm512_set1_ps(1.0F), _mm512_sqrt_ps(x)); }
-
-inline float reduce_add(Vec v) {
-  const __m256 low = _mm512_castps512_ps256(v);
-  const __m256 high = _mm512_extractf32x8_ps(v, 1);
-  const __m256 y = _mm256_add_ps(low, high);
-  __m128 x = _mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
-  x = _mm_add_ps(x, _mm_movehl_ps(x, x));
-  return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
-}
-inline float reduce_max(Vec v) { return _mm512_reduce_max_ps(v); }
-
-/// Four floats of each of rows 0, 4, 8 and 12, one row to a quarter of the register.
-inline Vec load_quarters(const float *p, int64_t stride) {
-  Vec v = _mm512_castps128_ps512(_mm_loadu_ps(p));
-  v = _mm512_insertf32x4(v, _mm_loadu_ps(p + 4 * stride), 1);
-  v = _mm512_insertf32x4(v, _mm_loadu_ps(p + 8 * stride), 2);
-  return _mm512_insertf32x4(v, _mm_loadu_ps(p + 12 * stride), 3);
-}
-
-inline void transpose_square(const void *source, int64_t source_stride, void *target,
-                             int64_t target_stride) {
-  const float *s = static_cast<const float *>(source);
-  float *t = static_cast<float *>(target);
-  // Loads place the rows, so that only 4 x 4 blocks inside the quarters are left to transpose.
-  for (int c = 0; c < 16; c += 4) {
-    const Vec r0 = load_quarters(s + c, source_stride);
-    const Vec r1 = load_quarters(s + c + source_stride, source_stride);
-    const Vec r2 = load_quarters(s + c + 2 * source_stride, source_stride);
-    const Vec r3 = load_quarters(s + c + 3 * source_stride, source_stride);
-    const Vec low01 = _mm512_unpacklo_ps(r0, r1);
-    const Vec high01 = _mm512_unpackhi_ps(r0, r1);
-    const Vec low23 = _mm512_unpacklo_ps(r2, r3);
-    const Vec high23 = _mm512_unpackhi_ps(r2, r3);
-    store(t + c * target_stride, _mm512_shuffle_ps(low01, low23, 0x44));
-    store(t + (c + 1) * target_stride, _mm512_shuffle_ps(low01, low23, 0xEE));
-    store(t + (c + 2) * target_stride, _mm512_shuffle_ps(high01, high23, 0x44));
-    store(t + (c + 3) * target_stride, _mm512_shuffle_ps(high01, high23, 0xEE));
-  }
-}
-
-inline void prefetch(const void *p) { __builtin_prefetch(p, 0, 2); }
 
 }  // namespace
 }  // namespace gdn::cpu::GDN_ISA
 
+#include "cpu/tiles/avx512_vectors.h"
 #include "cpu/tiles/tile.h"
 
 #endif  // GDN_CPU_TILES_TILE_AVX512_H_

@@ -2,7 +2,7 @@
 #define GDN_CPU_TILES_TILE_AVX512BF16_H_
 
 // AVX-512 with the bf16 dot product (vdpbf16ps): the vectors of tile_avx512.h and one more matrix
-// operand, Bf16Operand of mma.h. On Zen 4 the dot product has twice the rate of the f32
+// operand, Bf16Operand of mma_bf16.h. On Zen 4 the dot product has twice the rate of the f32
 // multiply-add, on Intel servers half of it.
 
 #include <immintrin.h>
@@ -13,6 +13,8 @@ namespace gdn::cpu::GDN_ISA {
 namespace {
 
 constexpr bool kHasBf16Dot = true;
+
+inline __m256i narrow(Bf16, __m512 v) { return (__m256i)_mm512_cvtneps_pbh(v); }
 
 /// acc += dot of the bf16 pairs in a (one pair, broadcast) and b (16 pairs). The products are
 /// summed in f32; denormals count as zero.
@@ -30,6 +32,14 @@ inline void store_pairs(Bf16 *p, __m512 x, __m512 y) {
   _mm512_storeu_si512(p, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
 }
 
+inline __m512i load_pairs(const Bf16 *p) { return _mm512_loadu_si512(p); }
+
+/// The first and the second elements of 16 pairs.
+inline __m512 first_of_pairs(__m512i x) { return _mm512_castsi512_ps(_mm512_slli_epi32(x, 16)); }
+inline __m512 second_of_pairs(__m512i x) {
+  return _mm512_castsi512_ps(_mm512_and_si512(x, _mm512_set1_epi32(-65536)));
+}
+
 /// Splits 32 pairs into their first and their second elements.
 inline void split_pairs(const Bf16 *pairs, Bf16 *first, Bf16 *second) {
   const __m512i a = _mm512_loadu_si512(pairs);
@@ -45,6 +55,9 @@ inline void split_pairs(const Bf16 *pairs, Bf16 *first, Bf16 *second) {
 }  // namespace
 }  // namespace gdn::cpu::GDN_ISA
 
-#include "cpu/tiles/tile_avx512.h"
+#include "cpu/tiles/avx512_vectors.h"
+#include "cpu/tiles/tile.h"
+
+#include "cpu/tiles/mma_bf16.h"
 
 #endif  // GDN_CPU_TILES_TILE_AVX512BF16_H_

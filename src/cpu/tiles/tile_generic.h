@@ -11,6 +11,7 @@ namespace {
 
 constexpr int kWidth = 4;
 constexpr int kTileRows = 4;
+constexpr bool kFused = false;
 constexpr bool kHasBf16Dot = false;
 
 using Vec = float __attribute__((vector_size(16)));

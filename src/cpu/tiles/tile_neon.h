@@ -12,6 +12,7 @@ namespace {
 
 constexpr int kWidth = 4;
 constexpr int kTileRows = 8;
+constexpr bool kFused = true;
 constexpr bool kHasBf16Dot = false;
 
 using Vec = float32x4_t;

@@ -142,6 +142,19 @@ __device__ __forceinline__ void store_any(const Tensor &t, int64_t offset, float
   }
 }
 
+/// Calls f with an E of the type that `dtype` names.
+template <class F>
+auto for_type(DType dtype, F f) {
+  switch (dtype) {
+    case DType::f32:
+      return f(float{});
+    case DType::bf16:
+      return f(bf16{});
+    default:
+      return f(f16{});
+  }
+}
+
 }  // namespace gdn::cuda
 
 #endif  // GDN_CUDA_DEVICE_ELEMENT_CUH_

@@ -26,6 +26,9 @@ __device__ __forceinline__ float exp2_fast(float x) {
   return y;
 }
 
+/// e^x for x <= 0.
+__device__ __forceinline__ float decay_of(float x) { return exp2_fast(x * kLog2E); }
+
 /// x / (1 + e^-x) by two instructions of the special function unit: the exact division and
 /// exponential would cost more than the memory traffic around them. Each is within 2 units in the
 /// last place, but below 0 the result is off by up to 0.6 |x| units more, since the exponent is a

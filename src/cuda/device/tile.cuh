@@ -27,6 +27,12 @@ struct LeftTile<float> {
   float row[2][16];  ///< Rows r and r + 8, whole.
 };
 
+/// A left operand in two parts: rounded to E, and what that left.
+template <class E>
+struct TwoTiles {
+  LeftTile<E> high, low;
+};
+
 __device__ __forceinline__ uint32_t shared_address(const void *p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
@@ -171,17 +177,16 @@ __device__ __forceinline__ void multiply_add(float (&c0)[4], float (&c1)[4], con
   }
 }
 
-/// The same with a left operand in two parts, whose right operand is read once.
+/// The same with a left operand in two parts; the right one is read once.
 template <Right kLayout, class E>
-__device__ __forceinline__ void multiply_add_parts(float (&c0)[4], float (&c1)[4],
-                                                   const LeftTile<E> &high, const LeftTile<E> &low,
-                                                   const E *p, int ld, int lane) {
+__device__ __forceinline__ void multiply_add(float (&c0)[4], float (&c1)[4], const TwoTiles<E> &a,
+                                             const E *p, int ld, int lane) {
   uint32_t b[4];
   load_right<kLayout>(b, p, ld, lane);
-  mma16816<E>(c0, high.r, b[0], b[1]);
-  mma16816<E>(c1, high.r, b[2], b[3]);
-  mma16816<E>(c0, low.r, b[0], b[1]);
-  mma16816<E>(c1, low.r, b[2], b[3]);
+  mma16816<E>(c0, a.high.r, b[0], b[1]);
+  mma16816<E>(c1, a.high.r, b[2], b[3]);
+  mma16816<E>(c0, a.low.r, b[0], b[1]);
+  mma16816<E>(c1, a.low.r, b[2], b[3]);
 }
 
 /// Accumulator pair of a 16 x 16 tile that lies transposed ([column][row]) in shared memory.

@@ -1,9 +1,9 @@
 #include <type_traits>
 
 #include "cuda/device/sequences.cuh"
-#include "cuda/device/taps.cuh"
 #include "cuda/launch.h"
-#include "cuda/operations.h"
+#include "cuda/sm80/device/taps.cuh"
+#include "cuda/sm80/kernels.h"
 
 // Depthwise causal convolution over whole sequences. Outputs whose window lies inside the sequence
 // are computed by tiles of tokens; the first W - 1 of each sequence, which need the convolution
@@ -13,7 +13,7 @@
 // Bytes are the cost: a thread takes 16 bytes at a time, of neighbouring channels (which the
 // projections before the convolution leave contiguous) or of neighbouring tokens.
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 namespace {
 
 constexpr int kThreads = 128;
@@ -366,14 +366,7 @@ Status launch_conv(const CausalConv1dFwd &p, const Launch &l) {
 }  // namespace
 
 Status causal_conv1d_fwd(const CausalConv1dFwd &p, const Launch &l) {
-  switch (p.x.dtype) {
-    case DType::f32:
-      return launch_conv<float>(p, l);
-    case DType::bf16:
-      return launch_conv<bf16>(p, l);
-    default:
-      return launch_conv<f16>(p, l);
-  }
+  return for_type(p.x.dtype, [&](auto e) { return launch_conv<decltype(e)>(p, l); });
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80

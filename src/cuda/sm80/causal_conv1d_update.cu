@@ -1,10 +1,10 @@
 #include "cuda/device/sequences.cuh"
 #include "cuda/launch.h"
-#include "cuda/operations.h"
+#include "cuda/sm80/kernels.h"
 
 // Depthwise causal convolution of a few new tokens a sequence; one thread a channel and sequence.
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 namespace {
 
 constexpr int kThreads = 128;
@@ -69,4 +69,4 @@ Status causal_conv1d_update(const CausalConv1dUpdate &p, const Launch &l) {
                                       kThreads, 0, p);
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80

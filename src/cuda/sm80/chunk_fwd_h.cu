@@ -1,18 +1,15 @@
-#include "cuda/device/gain.cuh"
-#include "cuda/device/stage.cuh"
-#include "cuda/device/state.cuh"
-#include "cuda/operations.h"
-
-#if defined(GDN_CUDA_SM90)
-#include "cuda/sm90/chunk_fwd_h/kernel.h"
-#endif
+#include "cuda/sm80/chunk_fwd_h_c64.h"
+#include "cuda/sm80/device/gain.cuh"
+#include "cuda/sm80/device/stage.cuh"
+#include "cuda/sm80/device/state.cuh"
+#include "cuda/sm80/kernels.h"
 
 // The chain of states. A block owns a sequence, a value head and up to 128 value columns; each warp
 // keeps S^T for 16 columns in registers, as in the fused kernel. A chunk takes two passes over
 // tiles of 32 tokens: V' = u - w S for all of them (kept where u was), then S <- e^{c_last} S + K^T
 // V'. The tiles of w and k go through one ring of three, filled two tiles ahead.
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 namespace {
 
 constexpr int kTile = 32;
@@ -76,13 +73,13 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
   float *const decays = reinterpret_cast<float *>(values + 2 * rows * ldv);
 
   const bool is_state = warp * 16 < columns;
-  const int dv = column + warp * 16;
+  const int own_column = column + warp * 16;
   constexpr int kFragments = kKeyDim / 8;
   float state[kFragments][4];
 #pragma unroll
   for (int j = 0; j < kFragments; ++j) state[j][0] = state[j][1] = state[j][2] = state[j][3] = 0.0F;
   if (is_state && p.initial_state.present()) {
-    load_state(state, p.initial_state, n, h, key_dim, dv, fresh_lane());
+    load_state(state, p.initial_state, n, h, key_dim, own_column, fresh_lane());
   }
 
   TileWalk ahead{span.length, chunk, min(chunk, kTile)};
@@ -128,7 +125,7 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
       E *const v = values + ((at_chunk & 1) * rows + walk.tile * kTile) * ldv + warp * 16;
       const float *const c = decays + (at_chunk & 1) * kMaxChunk;
       if (!walk.second) {
-        if (walk.tile == 0) store_state(p.h, state, index, h, key_dim, dv, lane);
+        if (walk.tile == 0) store_state(p.h, state, index, h, key_dim, own_column, lane);
         float u[4][4] = {};
 #pragma unroll
         for (int j = 0; j < kFragments; j += 2) {
@@ -152,8 +149,8 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
           }
         }
         __syncwarp();
-        store_tile(p.v_new.at<E>(span.batch, span.begin + walk.token(), h, dv), p.v_new.stride[1],
-                   v, ldv, walk.valid(), 16, plan.aligned_v, lane, 32);
+        store_tile(p.v_new.at<E>(span.batch, span.begin + walk.token(), h, own_column),
+                   p.v_new.stride[1], v, ldv, walk.valid(), 16, plan.aligned_v, lane, 32);
       } else {
         const float last = c[walk.chunk_length() - 1];
         if (walk.tile == 0) {
@@ -194,7 +191,7 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
     used = used + 1 == kRing ? 0 : used + 1;
   }
   if (is_state && p.final_state.present()) {
-    store_state(p.final_state, state, n, h, key_dim, dv, fresh_lane());
+    store_state(p.final_state, state, n, h, key_dim, own_column, fresh_lane());
   }
 }
 
@@ -221,12 +218,6 @@ Status launch_state(const ChunkFwdH &p, const Launch &l) {
 }  // namespace
 
 Status chunk_fwd_h(const ChunkFwdH &p, const Launch &l) {
-  Status s = check_width("chunk_fwd_h", "DK", p.key_dim);
-  if (s.ok()) s = check_width("chunk_fwd_h", "DV", p.value_dim);
-  if (!s.ok()) return s;
-#if defined(GDN_CUDA_SM90)
-  if (l.hopper && sm90::chunk_fwd_h_applies(p)) return sm90::chunk_fwd_h(p, l);
-#endif
   if (chunk_fwd_h_c64_applies(p, l)) return chunk_fwd_h_c64(p, l);
   return for_type(p.k.dtype, [&](auto e) {
     using E = decltype(e);
@@ -234,4 +225,4 @@ Status chunk_fwd_h(const ChunkFwdH &p, const Launch &l) {
   });
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80

@@ -1,7 +1,7 @@
-#include "cuda/device/gain.cuh"
-#include "cuda/device/stage.cuh"
-#include "cuda/device/state.cuh"
-#include "cuda/operations.h"
+#include "cuda/sm80/chunk_fwd_h_c64.h"
+#include "cuda/sm80/device/gain.cuh"
+#include "cuda/sm80/device/stage.cuh"
+#include "cuda/sm80/device/state.cuh"
 
 // The chain of states for 16-bit types, chunks of 64 tokens and DK up to 128. A block owns a
 // sequence, a value head and up to 128 value columns; each warp keeps S^T for 16 columns in
@@ -11,7 +11,7 @@
 //
 // The tiles of w and k, 64 tokens each, go in turn through a ring of three, filled two ahead.
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 namespace {
 
 constexpr int kTokens = 64;
@@ -31,6 +31,14 @@ constexpr int kLdV = padded<bf16>(kStageWarps * 16);
 constexpr size_t kSharedBytes =
     (kTokens * (kRing * kLd + 2 * kLdV) + kStageWarps * kStagedKeys * 16) * sizeof(bf16) +
     2 * kTokens * sizeof(float);
+
+/// A block's shared memory.
+template <class E>
+struct ChainShared {
+  E *ring;        ///< Tiles of w and k.
+  E *values;      ///< Tiles of u, later V'; [chunk % 2].
+  float *decays;  ///< c; [chunk % 2].
+};
 
 /// Blocks of a multiprocessor: before Hopper one fills the shared memory.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
@@ -140,64 +148,130 @@ __device__ __forceinline__ void update_with_gain(float (&state)[kFragments][4], 
   if (gain > 1.0F) scale_all(state, inverse_of_power(gain));
 }
 
+/// Tokens of a chunk of the block's sequence.
+__device__ __forceinline__ int length_of(const ChainItem &item, int chunk) {
+  return static_cast<int>(
+      min(static_cast<int64_t>(kTokens), item.span.length - static_cast<int64_t>(chunk) * kTokens));
+}
+
+/// Starts the copies of tile i of the sequence, which goes to a slot of the ring: tile 2 n is w of
+/// chunk n and brings u and c with it, tile 2 n + 1 is k.
+template <class E>
+__device__ __forceinline__ void load_tile_of(const ChainShared<E> &s, const ChunkFwdH &p,
+                                             const ChainPlan &plan, const ChainItem &item, int i,
+                                             int slot, int key_dim, int threads) {
+  const int chunk = i >> 1;
+  const SequenceSpan &span = item.span;
+  const int64_t t = span.begin + static_cast<int64_t>(chunk) * kTokens;
+  const int valid = length_of(item, chunk);
+  E *const tile = s.ring + slot * kTokens * kLd;
+  if ((i & 1) != 0) {
+    load_tile(tile, kLd, p.k.at<const E>(span.batch, t, item.hk), p.k.stride[1], kTokens, valid,
+              key_dim, plan.aligned_k, threadIdx.x, threads);
+  } else {
+    load_tile(tile, kLd, p.w.at<const E>(span.batch, t, item.h), p.w.stride[1], kTokens, valid,
+              key_dim, plan.aligned_w, threadIdx.x, threads);
+    load_tile(s.values + (chunk & 1) * kTokens * kLdV, kLdV,
+              p.u.at<const E>(span.batch, t, item.h, item.column), p.u.stride[1], kTokens, valid,
+              item.columns, plan.aligned_u, threadIdx.x, threads);
+    if (p.g_cumsum.present()) {
+      for (int j = threadIdx.x; j < kTokens; j += threads) {
+        copy_async4(s.decays + (chunk & 1) * kTokens + j,
+                    p.g_cumsum.at<const float>(span.batch, t + (j < valid ? j : 0), item.h),
+                    j < valid);
+      }
+    }
+  }
+}
+
+/// V'^T = u^T - S^T w^T of a chunk, where u was and as left operands; h takes the state on the way.
+template <class E, int kFragments>
+__device__ __forceinline__ void form_values(LeftTile<E> (&left)[kTokens / 16],
+                                            const float (&state)[kFragments][4], const E *w, E *v,
+                                            uint32_t *staged, E *h_rows, const ChunkFwdH &p,
+                                            const ChainPlan &plan, int valid, const float *c,
+                                            float last, int key_dim, int lane) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float product[4][4] = {};
+#pragma unroll
+    for (int j = 0; j < kFragments; j += 2) {
+      if (j * 8 < key_dim) {
+        LeftTile<E> a;
+        left_from_accumulators(a, state[j], state[j + 1]);
+        if (half == 0 && plan.staged_h) stage_rows(staged, a, j * 8 % kStagedKeys, lane);
+#pragma unroll
+        for (int t = 0; t < 2; ++t) {
+          multiply_add<Right::n_major>(product[2 * t], product[2 * t + 1], a,
+                                       w + (half * 2 + t) * 16 * kLd + j * 8, kLd, lane);
+        }
+      }
+      if (half == 0 && (j + 2) * 8 % kStagedKeys == 0 && plan.staged_h) {
+        const int first = (j + 2) * 8 - kStagedKeys;
+        __syncwarp();
+        store_rows(h_rows + first * p.h.stride[2], p.h.stride[2], staged, key_dim - first, lane);
+        __syncwarp();
+      }
+    }
+#pragma unroll
+    for (int t = 0; t < 2; ++t) {
+      subtract_and_keep(left[half * 2 + t], v, product + 2 * t, (half * 2 + t) * 16, valid, c, last,
+                        lane);
+    }
+  }
+  __syncwarp();
+}
+
+/// S^T <- decay S^T + left K.
+template <class E, int kFragments>
+__device__ __forceinline__ void update_state(float (&state)[kFragments][4],
+                                             const LeftTile<E> (&left)[kTokens / 16], const E *k,
+                                             float decay, int key_dim, int lane) {
+#pragma unroll
+  for (int j = 0; j < kFragments; j += 2) {
+    if (j * 8 < key_dim) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) state[j][e] *= decay, state[j + 1][e] *= decay;
+#pragma unroll
+      for (int t = 0; t < kTokens / 16; ++t) {
+        multiply_add<Right::k_major>(state[j], state[j + 1], left[t], k + t * 16 * kLd + j * 8, kLd,
+                                     lane);
+      }
+    }
+  }
+}
+
 template <class E>
 __global__ void __launch_bounds__(kStageThreads, kBlocks)
     chain_kernel(const __grid_constant__ ChunkFwdH p, const __grid_constant__ ChainPlan plan) {
   extern __shared__ __align__(16) unsigned char memory[];
   const int own_lane = threadIdx.x & 31, warp = threadIdx.x >> 5, threads = plan.warps * 32;
   const int key_dim = static_cast<int>(p.key_dim);
-  auto [column, columns, n, h, hk, span, index] =
-      chain_item(p, plan.warps, plan.column_blocks, kTokens, own_lane);
+  ChainItem item = chain_item(p, plan.warps, plan.column_blocks, kTokens, own_lane);
 
-  E *const ring = reinterpret_cast<E *>(memory);
-  E *const values = ring + kRing * kTokens * kLd;
+  ChainShared<E> s;
+  s.ring = reinterpret_cast<E *>(memory);
+  s.values = s.ring + kRing * kTokens * kLd;
   uint32_t *const staged =
-      reinterpret_cast<uint32_t *>(values + 2 * kTokens * kLdV) + warp * kStagedKeys * 8;
-  float *const decays =
-      reinterpret_cast<float *>(values + 2 * kTokens * kLdV + kStageWarps * kStagedKeys * 16);
+      reinterpret_cast<uint32_t *>(s.values + 2 * kTokens * kLdV) + warp * kStagedKeys * 8;
+  s.decays =
+      reinterpret_cast<float *>(s.values + 2 * kTokens * kLdV + kStageWarps * kStagedKeys * 16);
 
-  const bool is_state = warp * 16 < columns;
-  const int dv = column + warp * 16;
+  const bool is_state = warp * 16 < item.columns;
+  const int own_column = item.column + warp * 16;
   constexpr int kFragments = kMaxKeys / 8;
   float state[kFragments][4];
 #pragma unroll
   for (int j = 0; j < kFragments; ++j) state[j][0] = state[j][1] = state[j][2] = state[j][3] = 0.0F;
   if (is_state && p.initial_state.present()) {
-    load_state(state, p.initial_state, n, h, key_dim, dv, own_lane);
+    load_state(state, p.initial_state, item.n, item.h, key_dim, own_column, own_lane);
   }
-  for (int i = threadIdx.x; i < 2 * kTokens; i += threads) decays[i] = 0.0F;
+  for (int i = threadIdx.x; i < 2 * kTokens; i += threads) s.decays[i] = 0.0F;
   __syncthreads();
 
-  // Tile 2 i is w of chunk i, with its u and decays, tile 2 i + 1 is k.
-  const int tiles = static_cast<int>((span.length + kTokens - 1) / kTokens) * 2;
-  const auto length_of = [&](int chunk) {
-    return static_cast<int>(
-        min(static_cast<int64_t>(kTokens), span.length - static_cast<int64_t>(chunk) * kTokens));
-  };
+  const int tiles = static_cast<int>((item.span.length + kTokens - 1) / kTokens) * 2;
   const auto fill = [&](int i, int slot) {
-    if (i < tiles) {
-      const int chunk = i >> 1;
-      const int64_t t = span.begin + static_cast<int64_t>(chunk) * kTokens;
-      const int valid = length_of(chunk);
-      E *const tile = ring + slot * kTokens * kLd;
-      if ((i & 1) != 0) {
-        load_tile(tile, kLd, p.k.at<const E>(span.batch, t, hk), p.k.stride[1], kTokens, valid,
-                  key_dim, plan.aligned_k, threadIdx.x, threads);
-      } else {
-        load_tile(tile, kLd, p.w.at<const E>(span.batch, t, h), p.w.stride[1], kTokens, valid,
-                  key_dim, plan.aligned_w, threadIdx.x, threads);
-        load_tile(values + (chunk & 1) * kTokens * kLdV, kLdV,
-                  p.u.at<const E>(span.batch, t, h, column), p.u.stride[1], kTokens, valid, columns,
-                  plan.aligned_u, threadIdx.x, threads);
-        if (p.g_cumsum.present()) {
-          for (int j = threadIdx.x; j < kTokens; j += threads) {
-            copy_async4(decays + (chunk & 1) * kTokens + j,
-                        p.g_cumsum.at<const float>(span.batch, t + (j < valid ? j : 0), h),
-                        j < valid);
-          }
-        }
-      }
-    }
+    if (i < tiles) load_tile_of(s, p, plan, item, i, slot, key_dim, threads);
     copy_commit();
   };
   for (int i = 0; i + 1 < kRing; ++i) fill(i, i);
@@ -209,73 +283,33 @@ __global__ void __launch_bounds__(kStageThreads, kBlocks)
     copy_wait<kRing - 2>();
     __syncthreads();
     fill(i + kRing - 1, used == 0 ? kRing - 1 : used - 1);
-    const E *const tile = ring + used * kTokens * kLd;
+    const E *const tile = s.ring + used * kTokens * kLd;
     used = used + 1 == kRing ? 0 : used + 1;
     if (!is_state) continue;
     const int lane = kNarrowRange<E> ? fresh_lane() : own_lane;  // Fewest registers.
     const int chunk = i >> 1;
     if ((i & 1) == 0) {
-      if (!plan.staged_h) store_state(p.h, state, index, h, key_dim, dv, lane);
-      E *const h_rows = static_cast<E *>(p.h.data) + p.h.offset(index, h, 0, dv);
-      const int valid = length_of(chunk);
-      const float *const c = decays + (chunk & 1) * kTokens;
+      if (!plan.staged_h) store_state(p.h, state, item.index, item.h, key_dim, own_column, lane);
+      E *const h_rows = static_cast<E *>(p.h.data) + p.h.offset(item.index, item.h, 0, own_column);
+      const int valid = length_of(item, chunk);
+      const float *const c = s.decays + (chunk & 1) * kTokens;
       const float last = c[valid - 1];
       decay = decay_of(last);
-      E *const v = values + (chunk & 1) * kTokens * kLdV + warp * 16;
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float product[4][4] = {};
-#pragma unroll
-        for (int j = 0; j < kFragments; j += 2) {
-          if (j * 8 < key_dim) {
-            LeftTile<E> a;
-            left_from_accumulators(a, state[j], state[j + 1]);
-            if (half == 0 && plan.staged_h) stage_rows(staged, a, j * 8 % kStagedKeys, lane);
-#pragma unroll
-            for (int t = 0; t < 2; ++t) {
-              multiply_add<Right::n_major>(product[2 * t], product[2 * t + 1], a,
-                                           tile + (half * 2 + t) * 16 * kLd + j * 8, kLd, lane);
-            }
-          }
-          if (half == 0 && (j + 2) * 8 % kStagedKeys == 0 && plan.staged_h) {
-            const int first = (j + 2) * 8 - kStagedKeys;
-            __syncwarp();
-            store_rows(h_rows + first * p.h.stride[2], p.h.stride[2], staged, key_dim - first,
-                       lane);
-            __syncwarp();
-          }
-        }
-#pragma unroll
-        for (int t = 0; t < 2; ++t) {
-          subtract_and_keep(left[half * 2 + t], v, product + 2 * t, (half * 2 + t) * 16, valid, c,
-                            last, lane);
-        }
-      }
-      __syncwarp();
-      store_tile(
-          p.v_new.at<E>(span.batch, span.begin + static_cast<int64_t>(chunk) * kTokens, h, dv),
-          p.v_new.stride[1], v, kLdV, valid, 16, plan.aligned_v, lane, 32);
-      ++index;
+      E *const v = s.values + (chunk & 1) * kTokens * kLdV + warp * 16;
+      form_values(left, state, tile, v, staged, h_rows, p, plan, valid, c, last, key_dim, lane);
+      const int64_t token = item.span.begin + static_cast<int64_t>(chunk) * kTokens;
+      store_tile(p.v_new.at<E>(item.span.batch, token, item.h, own_column), p.v_new.stride[1], v,
+                 kLdV, valid, 16, plan.aligned_v, lane, 32);
+      ++item.index;
     } else if constexpr (kNarrowRange<E>) {
-      update_with_gain(state, tile, key_dim, values + (chunk & 1) * kTokens * kLdV + warp * 16,
-                       length_of(chunk), decays + (chunk & 1) * kTokens);
+      update_with_gain(state, tile, key_dim, s.values + (chunk & 1) * kTokens * kLdV + warp * 16,
+                       length_of(item, chunk), s.decays + (chunk & 1) * kTokens);
     } else {
-#pragma unroll
-      for (int j = 0; j < kFragments; j += 2) {
-        if (j * 8 < key_dim) {
-#pragma unroll
-          for (int e = 0; e < 4; ++e) state[j][e] *= decay, state[j + 1][e] *= decay;
-#pragma unroll
-          for (int t = 0; t < kTokens / 16; ++t) {
-            multiply_add<Right::k_major>(state[j], state[j + 1], left[t],
-                                         tile + t * 16 * kLd + j * 8, kLd, lane);
-          }
-        }
-      }
+      update_state(state, left, tile, decay, key_dim, lane);
     }
   }
   if (is_state && p.final_state.present()) {
-    store_state(p.final_state, state, n, h, key_dim, dv, own_lane);
+    store_state(p.final_state, state, item.n, item.h, key_dim, own_column, own_lane);
   }
 }
 
@@ -306,4 +340,4 @@ Status chunk_fwd_h_c64(const ChunkFwdH &p, const Launch &l) {
   return p.k.dtype == DType::bf16 ? launch_chain<bf16>(p, l) : launch_chain<f16>(p, l);
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80

@@ -1,12 +1,10 @@
-#include <string>
-
-#include "cuda/device/stage.cuh"
-#include "cuda/operations.h"
+#include "cuda/sm80/device/stage.cuh"
+#include "cuda/sm80/kernels.h"
 
 // Bandwidth bound: 8 bytes a token and head. A block takes one chunk of up to 32 heads through
 // shared memory, so that both sides are coalesced along the heads; a warp scans a head.
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 namespace {
 
 constexpr int kHeads = 32;
@@ -49,13 +47,6 @@ __global__ void __launch_bounds__(kStageThreads)
 
 }  // namespace
 
-Status check_width(const char *operation, const char *what, int64_t width) {
-  if (width % 16 == 0 && width <= 256) return {};
-  return {Code::unsupported, std::string(operation) + " on CUDA takes a " + what +
-                                 " that is a multiple of 16 up to 256; found " +
-                                 std::to_string(width) + "."};
-}
-
 Status chunk_local_cumsum(const ChunkLocalCumsum &p, const Launch &l) {
   const int head_blocks = static_cast<int>((p.g.shape[2] + kHeads - 1) / kHeads);
   return launch<cumsum_kernel>("chunk_local_cumsum", l,
@@ -63,4 +54,4 @@ Status chunk_local_cumsum(const ChunkLocalCumsum &p, const Launch &l) {
                                0, p, head_blocks);
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80

@@ -1,11 +1,11 @@
-#include "cuda/device/stage.cuh"
-#include "cuda/operations.h"
+#include "cuda/sm80/device/stage.cuh"
+#include "cuda/sm80/kernels.h"
 
 // A block takes a chunk and a key head, forms the lower triangle of K K^T once and writes it out
 // for each value head of the group under that head's decays and beta, straight from accumulators:
 // four lanes fill a 32-byte sector. The output, C floats a token and value head, is the traffic.
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 namespace {
 
 template <class E, int kTiles>
@@ -71,8 +71,6 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 5
 }  // namespace
 
 Status chunk_scaled_dot_kkt(const ChunkScaledDotKkt &p, const Launch &l) {
-  Status s = check_width("chunk_scaled_dot_kkt", "DK", p.key_dim);
-  if (!s.ok()) return s;
   const int64_t blocks = max_chunks(p.sequences, p.chunk_size) * p.heads.key_heads;
   const bool aligned = rows_aligned(p.k), aligned_out = rows_aligned(p.A);
   return for_type(p.k.dtype, [&](auto e) {
@@ -85,4 +83,4 @@ Status chunk_scaled_dot_kkt(const ChunkScaledDotKkt &p, const Launch &l) {
   });
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80

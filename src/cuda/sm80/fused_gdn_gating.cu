@@ -1,8 +1,8 @@
 #include "cuda/device/functions.cuh"
 #include "cuda/launch.h"
-#include "cuda/operations.h"
+#include "cuda/sm80/kernels.h"
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 namespace {
 
 constexpr int kThreads = 256;
@@ -29,4 +29,4 @@ Status fused_gdn_gating(const FusedGdnGating &p, const Launch &l) {
                                0, p);
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80

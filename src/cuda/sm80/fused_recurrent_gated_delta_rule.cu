@@ -1,11 +1,9 @@
-#include <string>
-
-#include "cuda/device/divisor.cuh"
 #include "cuda/device/functions.cuh"
 #include "cuda/device/sequences.cuh"
-#include "cuda/device/state_part.cuh"
 #include "cuda/launch.h"
-#include "cuda/operations.h"
+#include "cuda/sm80/device/divisor.cuh"
+#include "cuda/sm80/device/state_part.cuh"
+#include "cuda/sm80/kernels.h"
 
 // The recurrence token by token, for decode and speculative verify. The state is the traffic: it is
 // read once and written once a call (with a slot per token, written once a token).
@@ -18,7 +16,7 @@
 //
 // The sums over the 16 groups of rows go through shared memory, one value a thread.
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 namespace {
 
 constexpr int kWarps = kPartThreads / 32;
@@ -336,12 +334,6 @@ Status launch_for(const DeltaRule &p, const Launch &l, bool rows_first) {
 }  // namespace
 
 Status fused_recurrent_gated_delta_rule(const DeltaRule &p, const Launch &l) {
-  if (p.key_dim % 16 != 0 || p.value_dim % 16 != 0 || p.key_dim > 256) {
-    return {Code::unsupported,
-            "fused_recurrent_gated_delta_rule on CUDA takes DK and DV that are multiples of 16, DK "
-            "up to 256; found DK = " +
-                std::to_string(p.key_dim) + ", DV = " + std::to_string(p.value_dim) + "."};
-  }
   const Tensor &state = p.final_state.present() ? p.final_state : p.initial_state;
   const bool rows_first = state.present() && state.stride[3] != 1;
   const Tensor &read = p.initial_state.present() ? p.initial_state : p.final_state;
@@ -349,4 +341,4 @@ Status fused_recurrent_gated_delta_rule(const DeltaRule &p, const Launch &l) {
                                    : launch_for<float>(p, l, rows_first);
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80

@@ -1,12 +1,12 @@
-#include "cuda/device/stage.cuh"
-#include "cuda/operations.h"
+#include "cuda/sm80/device/stage.cuh"
+#include "cuda/sm80/kernels.h"
 
 // A block takes a chunk and a value head: w = (T diag(beta e^c)) K, then u = (T diag(beta)) V, up
 // to 128 columns at a time. A warp owns 16 rows and scales its rows of T on their way into left
 // operands, in two parts of E (the rounding and what that left), so that T keeps f32's precision.
 // T and K come first, V arrives while w is formed. After that no warp waits for another.
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 namespace {
 
 /// Columns that a warp gathers before it writes them out, so that whole lines leave.
@@ -182,9 +182,6 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 4
 }  // namespace
 
 Status recompute_w_u(const RecomputeWU &p, const Launch &l) {
-  Status s = check_width("recompute_w_u", "DK", p.key_dim);
-  if (s.ok()) s = check_width("recompute_w_u", "DV", p.value_dim);
-  if (!s.ok()) return s;
   const Aligned aligned = {rows_aligned(p.k), rows_aligned(p.v), rows_aligned(p.w),
                            rows_aligned(p.u), rows_aligned(p.T)};
   const int64_t blocks = max_chunks(p.sequences, p.chunk_size) * p.heads.value_heads;
@@ -197,4 +194,4 @@ Status recompute_w_u(const RecomputeWU &p, const Launch &l) {
   });
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80

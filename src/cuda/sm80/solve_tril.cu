@@ -1,14 +1,14 @@
 #include <type_traits>
 
-#include "cuda/device/stage.cuh"
-#include "cuda/operations.h"
+#include "cuda/sm80/device/stage.cuh"
+#include "cuda/sm80/kernels.h"
 
 // T = (I + A)^-1 by forward substitution in f32; a thread owns a column of T. Up to C = 64 the
 // column lives in registers and A's rows are broadcast out of shared memory; a warp whose columns
 // start at 32 starts at row 32. C = 128 would need 128 registers and as many unrolled rows: there T
 // replaces A in shared memory row by row.
 
-namespace gdn::cuda {
+namespace gdn::cuda::sm80 {
 namespace {
 
 /// Rows kFirst .. kChunk - 1 of column `column` (kFirst <= column < kFirst + 32) of T.
@@ -132,4 +132,4 @@ Status solve_tril(const SolveTril &p, const Launch &l) {
   }
 }
 
-}  // namespace gdn::cuda
+}  // namespace gdn::cuda::sm80

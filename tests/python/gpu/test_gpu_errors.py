@@ -72,7 +72,7 @@ def test_one_operand_on_the_cpu_while_compiling(name):
 
 def test_layer_and_stages_on_two_devices():
     x, weight = torch.zeros(2, 8, 5, device="cuda"), torch.zeros(8, 4)
-    refused(gdn.causal_conv1d_fn, ValueError, "weight", x=x, weight=weight)
+    refused(gdn.causal_conv1d_fwd, ValueError, "weight", x=x, weight=weight)
     state = torch.zeros(2, 8, 3)
     refused(
         gdn.causal_conv1d_update, ValueError, "conv_state", x=x, weight=weight.cuda(),
@@ -95,7 +95,9 @@ def test_a_backend_that_cannot_read_the_device():
 
 
 def test_widths_that_gpus_do_not_serve():
-    with pytest.raises(ValueError, match="multiples of 16 up to 256; found DK = 24"):
+    with pytest.raises(
+        ValueError, match="DK = 24, but the cuda backend serves multiples of 16 up to 256"
+    ):
         gdn.chunk_gated_delta_rule(*gpu_tensors(dk=24, dv=32))
 
 

@@ -117,7 +117,7 @@ def test_the_layer():
     a, b = torch.randn(1, 50, 32).bfloat16(), torch.randn(1, 50, 32).bfloat16()
     A_log, dt_bias, gamma = torch.randn(32), torch.randn(32), torch.randn(128)
     calls = [
-        (gdn.causal_conv1d_fn, (x, weight), dict(activation="silu")),
+        (gdn.causal_conv1d_fwd, (x, weight), dict(activation="silu")),
         (gdn.fused_gdn_gating, (A_log, a, b, dt_bias), dict(beta_dtype="float32")),
         (gdn.l2norm, (z,), {}),
         (gdn.rms_norm_gated, (z, gamma, z.flip(0)), {}),

@@ -22,7 +22,7 @@ def test_forward(model, calls, batch, length):
     assert_close(found, expected)
     assert {name: len(c) for name, c in calls.items()} == {
         "chunk_gated_delta_rule": 3,
-        "causal_conv1d_fn": 3,
+        "causal_conv1d_fwd": 3,
         "fused_gdn_gating": 3,
         "rms_norm_gated": 3,
     }

@@ -2,13 +2,13 @@
 #define GDN_CUDA_SM90_CHUNK_FWD_H_HELPER_WARPS_CUH_
 
 #include "core/stages.h"
-#include "cuda/device/stage.cuh"
+#include "cuda/device/sequences.cuh"
 #include "cuda/sm90/device/operands.cuh"
 
 // What the warps of the chain of states on Hopper share, and its three helpers: the load warp, the
 // gate warp, the store warp.
 
-namespace gdn::cuda::sm90 {
+namespace gdn::cuda::sm90::chunk_fwd_h {
 
 constexpr int kTokens = 64;
 constexpr int kDim = 128;
@@ -189,6 +189,6 @@ __device__ __forceinline__ void store_chunks(const ChainPlan &plan, const ChainM
   if (elect()) tma_store_wait();
 }
 
-}  // namespace gdn::cuda::sm90
+}  // namespace gdn::cuda::sm90::chunk_fwd_h
 
 #endif  // GDN_CUDA_SM90_CHUNK_FWD_H_HELPER_WARPS_CUH_

@@ -3,6 +3,8 @@
 #include <limits>
 #include <utility>
 
+#include "cuda/launch.h"
+#include "cuda/sm80/kernels.h"
 #include "cuda/sm90/chunk_fwd_h/helper_warps.cuh"
 #include "cuda/sm90/device/tensor_maps.h"
 
@@ -18,7 +20,7 @@
 // of halves of rows. One block a multiprocessor, all of its shared memory. Warps meet at mbarriers
 // alone, but for the two warpgroups in a sequence's last, partial chunk.
 
-namespace gdn::cuda::sm90 {
+namespace gdn::cuda::sm90::chunk_fwd_h {
 namespace {
 
 /// A warpgroup of the state. Barriers are waited for and branches taken only while no wgmma is in
@@ -178,7 +180,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   extern __shared__ unsigned char memory[];
   ChainShared &s =
       *reinterpret_cast<ChainShared *>(memory + ((1024 - (shared_address(memory) & 1023)) & 1023));
-  // Through shuffles, as in the fused kernel.
+  // Through shuffles, as in the kernel of chunk_gated_delta_rule.
   const int warp = __shfl_sync(kFullWarp, static_cast<int>(threadIdx.x) >> 5, 0);
   const int lane = __shfl_sync(kFullWarp, static_cast<int>(threadIdx.x) & 31, threadIdx.x & 31);
   const ChainPlace at = chain_place(p);
@@ -213,16 +215,18 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-}  // namespace
-
-bool chunk_fwd_h_applies(const ChunkFwdH &p) {
+/// Strides and alignment do not enter, since result bits must not depend on them.
+bool applies(const ChunkFwdH &p) {
   constexpr int64_t kMost = std::numeric_limits<int32_t>::max() / 2;
   return p.k.dtype == DType::bf16 && p.key_dim == kDim && p.value_dim == kDim &&
          p.chunk_size == kTokens && p.sequences.tokens <= kMost && p.sequences.batch <= kMost &&
          p.h.shape[0] <= kMost && p.sequences.count <= kMost / p.heads.value_heads;
 }
 
-Status chunk_fwd_h(const ChunkFwdH &p, const Launch &l) {
+}  // namespace
+
+Status run(const ChunkFwdH &p, const Launch &l) {
+  if (!applies(p)) return sm80::chunk_fwd_h(p, l);
   // Whole rows are asked for at once, so that nothing is gained by fetching more.
   const auto box_map = [](CUtensorMap *map, const Tensor &t) {
     return make_row_map(map, t, 2, kBoxRows, CU_TENSOR_MAP_L2_PROMOTION_L2_128B);
@@ -241,4 +245,4 @@ Status chunk_fwd_h(const ChunkFwdH &p, const Launch &l) {
                               kSharedBytes, p, plan, maps);
 }
 
-}  // namespace gdn::cuda::sm90
+}  // namespace gdn::cuda::sm90::chunk_fwd_h

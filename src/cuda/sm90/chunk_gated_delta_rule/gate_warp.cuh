@@ -5,15 +5,15 @@
 
 // The gate warp: a lane a token.
 
-namespace gdn::cuda::sm90 {
+namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
 /// rsqrt(sum x^2 + eps) of row `row` (0..63) of a [K; Q] tile.
 __device__ __forceinline__ float row_norm(const bf16 *tile, int row) {
   float sum = 0.0F;
 #pragma unroll 4
   for (int i = 0; i < 16; ++i) {
-    const uint4 x = *reinterpret_cast<const uint4 *>(tile + (i >> 3) * 4096 + row * kHalf +
-                                                     ((i & 7) ^ (row & 7)) * 8);
+    const uint4 x = *reinterpret_cast<const uint4 *>(tile + (i >> 3) * kKqHalf + row * kHalf +
+                                                     ((i & 7) ^ swizzle128(row) / 8) * 8);
     for (const uint32_t e : {x.x, x.y, x.z, x.w}) {
       const float2 f = unpack2<bf16>(e);
       sum = fmaf(f.x, f.x, sum);
@@ -72,6 +72,6 @@ __device__ __forceinline__ void gate_steps(const DeltaRule &p, const Plan &plan,
   }
 }
 
-}  // namespace gdn::cuda::sm90
+}  // namespace gdn::cuda::sm90::chunk_gated_delta_rule
 
 #endif  // GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_GATE_WARP_CUH_

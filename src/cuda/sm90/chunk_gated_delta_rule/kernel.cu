@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <limits>
 
-#include "cuda/device/copy.cuh"
 #include "cuda/launch.h"
+#include "cuda/sm80/kernels.h"
 #include "cuda/sm90/chunk_gated_delta_rule/gate_warp.cuh"
 #include "cuda/sm90/chunk_gated_delta_rule/load_warp.cuh"
 #include "cuda/sm90/chunk_gated_delta_rule/product_warps.cuh"
@@ -12,28 +12,30 @@
 #include "cuda/sm90/chunk_gated_delta_rule/state_warps.cuh"
 #include "cuda/sm90/device/tensor_maps.h"
 
-// The fused forward on Hopper: bf16, DK = DV = 128, steps of 32 tokens. With S the state before a
+// The chunked forward on Hopper: bf16, DK = DV = 128, steps of 32 tokens. With S the state before a
 // step, c the inclusive sum of its log decays, T = (I + A)^-1:
 //
-//     X  = V - e^c K S                  the only products on the chain from state to state besides
-//     S' = e^{c_last} S + W^T X         W = (diag(e^{c_last - c}) T diag(beta))^T K
-//     O  = scale e^c Q S + P' X         P' = scale tril(Q K^T e^{c_i - c_j}) T diag(beta)
+//     X  = V - e^c K S
+//     V' = T diag(beta) X               T and P = tril(Q K^T e^{c_i - c_j}) in two parts of bf16
+//     S' = e^{c_last} S + (diag(e^{c_last - c}) K)^T V'
+//     O  = scale (e^c Q S + P V')
 //
-// W and P' do not depend on S, so that other warps make them ahead: V' = T diag(beta) X never
-// exists, and the chain has two wgmma stages instead of three.
+// T and P do not depend on S: other warps make them up to five steps ahead. The form with W =
+// (diag(e^{c_last - c}) T diag(beta))^T K, which needs no V', has a product less on the chain from
+// state to state and loses more on the warps that make W (docs/lab/hopper_step.md).
 //
 // One block a multiprocessor, four warpgroups: products; two solver warps, the gate warp, the load
 // warp; two of the state with 64 value columns each. They meet at mbarriers alone. A block takes
 // (sequence, value head) items round by round; what an item computes depends on nothing else.
 
-namespace gdn::cuda::sm90 {
+namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 namespace {
 
 // Registers a thread after the warpgroups have traded them; their sum may not pass 512.
 constexpr int kProductRegisters = 72, kHelperRegisters = 72, kStateRegisters = 184;
 
 __global__ void __launch_bounds__(kThreads, 1)
-    fused_kernel(const __grid_constant__ DeltaRule p, const __grid_constant__ Plan plan,
+    chunk_kernel(const __grid_constant__ DeltaRule p, const __grid_constant__ Plan plan,
                  const __grid_constant__ Maps maps) {
   extern __shared__ unsigned char memory[];
   Shared &s =
@@ -70,16 +72,18 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-}  // namespace
-
-bool fused_applies(const DeltaRule &p) {
+/// Strides and alignment do not enter, since result bits must not depend on them.
+bool applies(const DeltaRule &p) {
   constexpr int64_t kMost = std::numeric_limits<int32_t>::max() / 2;
   return p.q.dtype == DType::bf16 && p.key_dim == kDim && p.value_dim == kDim &&
          p.sequences.tokens <= kMost && p.sequences.batch <= kMost &&
          p.sequences.count <= kMost / p.heads.value_heads;
 }
 
-Status fused(const DeltaRule &p, const Launch &l) {
+}  // namespace
+
+Status run(const DeltaRule &p, const Launch &l) {
+  if (!applies(p)) return sm80::chunk_gated_delta_rule(p, l);
   const int64_t items = p.sequences.count * p.heads.value_heads;
   if (items == 0) return {};
   const int grid = static_cast<int>(std::min<int64_t>(items, l.device->multiprocessors));
@@ -92,8 +96,8 @@ Status fused(const DeltaRule &p, const Launch &l) {
   plan.tma_v = make_row_map(&maps.v, p.v, 2);
   plan.tma_o = make_row_map(&maps.o, p.o, 2);
   plan.tma_gates = make_gate_map(&maps.g, p.g) && make_gate_map(&maps.beta, p.beta);
-  return launch<fused_kernel>("chunk_gated_delta_rule", l, grid, kThreads, kSharedBytes, p, plan,
+  return launch<chunk_kernel>("chunk_gated_delta_rule", l, grid, kThreads, kSharedBytes, p, plan,
                               maps);
 }
 
-}  // namespace gdn::cuda::sm90
+}  // namespace gdn::cuda::sm90::chunk_gated_delta_rule

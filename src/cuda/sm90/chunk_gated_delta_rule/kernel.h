@@ -4,15 +4,11 @@
 #include "core/delta_rule.h"
 #include "cuda/runtime.h"
 
-namespace gdn::cuda::sm90 {
+namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
-/// True if the Hopper kernel serves the call: bfloat16 and DK = DV = 128. Strides and alignment do
-/// not enter, since result bits must not depend on them.
-bool fused_applies(const DeltaRule &p);
+/// The chunked forward on Hopper: bfloat16 with DK = DV = 128. sm80's serves the rest.
+Status run(const DeltaRule &p, const Launch &l);
 
-/// The fused forward on Hopper.
-Status fused(const DeltaRule &p, const Launch &l);
-
-}  // namespace gdn::cuda::sm90
+}  // namespace gdn::cuda::sm90::chunk_gated_delta_rule
 
 #endif  // GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_KERNEL_H_

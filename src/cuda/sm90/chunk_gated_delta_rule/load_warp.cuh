@@ -6,7 +6,7 @@
 // The load warp: brings K, Q, V and raw gates in, and takes O out. TMA where strides and alignment
 // allow it, ordinary accesses where not; shared memory holds the same bytes either way.
 
-namespace gdn::cuda::sm90 {
+namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
 struct Maps {
   CUtensorMap q, k, v, o, g, beta;
@@ -19,7 +19,8 @@ __device__ __forceinline__ void store_rows(bf16 *to, int64_t stride, const bf16 
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int d = i * 32 + lane, half = d >> 6, c = d & 63;
-      to[r * stride + d] = tile[half * kStep * kHalf + r * kHalf + (c ^ ((r & 7) * 8))];
+      bf16 *const out = &to[r * stride + d];
+      *out = tile[half * kTileHalf + r * kHalf + (c ^ swizzle128(r))];
     }
   }
 }
@@ -58,9 +59,10 @@ struct LoadWarp {
       if (plan.tma_o) {
         for (int i = lane; i < rows * 16; i += 32) {
           const int r = i >> 4, half = (i >> 3) & 1, c = i & 7;
-          *reinterpret_cast<uint4 *>(to + r * p.o.stride[1] + half * kHalf + c * 8) =
-              *reinterpret_cast<const uint4 *>(
-                  &s.o[o_buffer][half][r * kHalf + ((c ^ (r & 7)) * 8)]);
+          auto *const out =
+              reinterpret_cast<uint4 *>(to + r * p.o.stride[1] + half * kHalf + c * 8);
+          *out = *reinterpret_cast<const uint4 *>(
+              &s.o[o_buffer][half][r * kHalf + (c ^ swizzle128(r) / 8) * 8]);
         }
       } else {
         store_rows(to, p.o.stride[1], s.o[o_buffer][0], rows, lane);
@@ -86,8 +88,8 @@ struct LoadWarp {
       }
     } else {
       // give() arrives for these stores too.
-      load_rows(s.v[value], kStep * kHalf, p.v.at<const bf16>(g.batch, g.token, g.head),
-                p.v.stride[1], g.valid, lane);
+      load_rows(s.v[value], kTileHalf, p.v.at<const bf16>(g.batch, g.token, g.head), p.v.stride[1],
+                g.valid, lane);
     }
     __syncwarp();
     if (++value == kInputs) value = 0;
@@ -103,18 +105,19 @@ struct LoadWarp {
       if (elect()) {
         arrive_expect(full, 4 * kStep * 128);
         tma_load(kq, &maps.k, token, 0, key_head, batch, full);
-        tma_load(kq + 4096, &maps.k, token, 1, key_head, batch, full);
-        tma_load(kq + 2048, &maps.q, token, 0, key_head, batch, full);
-        tma_load(kq + 6144, &maps.q, token, 1, key_head, batch, full);
+        tma_load(kq + kKqHalf, &maps.k, token, 1, key_head, batch, full);
+        tma_load(kq + kTileHalf, &maps.q, token, 0, key_head, batch, full);
+        tma_load(kq + kKqHalf + kTileHalf, &maps.q, token, 1, key_head, batch, full);
         if (p.qk_l2norm) arrive(&s.kq_full[tile.i]);
       } else if (kEveryLaneArrives) {
         arrive(full);
         if (p.qk_l2norm) arrive(&s.kq_full[tile.i]);
       }
     } else {
-      load_rows(kq, 4096, p.k.at<const bf16>(batch, token, key_head), p.k.stride[1], valid, lane);
-      load_rows(kq + 2048, 4096, p.q.at<const bf16>(batch, token, key_head), p.q.stride[1], valid,
+      load_rows(kq, kKqHalf, p.k.at<const bf16>(batch, token, key_head), p.k.stride[1], valid,
                 lane);
+      load_rows(kq + kTileHalf, kKqHalf, p.q.at<const bf16>(batch, token, key_head), p.q.stride[1],
+                valid, lane);
       proxy_fence();
       __syncwarp();
       if (kEveryLaneArrives || elect()) {
@@ -173,6 +176,6 @@ struct LoadWarp {
   }
 };
 
-}  // namespace gdn::cuda::sm90
+}  // namespace gdn::cuda::sm90::chunk_gated_delta_rule
 
 #endif  // GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_LOAD_WARP_CUH_

@@ -11,7 +11,7 @@
 // While a wgmma is in flight there must be no wait on a barrier and no branch: ptxas would wait for
 // the products there (C7517).
 
-namespace gdn::cuda::sm90 {
+namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
 struct ProductWarps {
   Shared &s;
@@ -32,7 +32,7 @@ struct ProductWarps {
 #pragma unroll
     for (int j = 0; j < 4; j += 2) {
       bf16 *const to =
-          static_cast<bf16 *>(tile) + row * 32 + (((j + (lane >> 4)) ^ ((row >> 1) & 3)) * 8);
+          static_cast<bf16 *>(tile) + row * kStep + ((j + (lane >> 4)) ^ swizzle64(row) / 8) * 8;
       stmatrix(to, x[2 * j], x[2 * j + 1], x[2 * j + 2], x[2 * j + 3]);
     }
   }
@@ -44,7 +44,8 @@ struct ProductWarps {
       for (int i = opaque(warp * 32 + lane); i < 2 * 64 * 8; i += 128) {
         const int half = i >> 9, row = (i >> 3) & 63;
         if ((row & 31) >= valid) {
-          *reinterpret_cast<uint4 *>(&s.kq[new_tile.i][half * 4096 + row * kHalf + (i & 7) * 8]) =
+          *reinterpret_cast<uint4 *>(
+              &s.kq[new_tile.i][half * kKqHalf + row * kHalf + (i & 7) * 8]) =
               make_uint4(0, 0, 0, 0);
         }
       }
@@ -66,7 +67,7 @@ struct ProductWarps {
     const uint32_t base = descriptor_base(s.kq[new_tile.i], 16);
 #pragma unroll
     for (int k = 0; k < 8; ++k) {
-      const uint64_t d = descriptor128(base, (k >> 2) * 8192 + (k & 3) * 32);
+      const uint64_t d = descriptor128(base, (k >> 2) * kKqHalfBytes + (k & 3) * 32);
       mma_ss_n32(kq, d, d, k > 0);
     }
     mma_commit();
@@ -174,6 +175,6 @@ struct ProductWarps {
   }
 };
 
-}  // namespace gdn::cuda::sm90
+}  // namespace gdn::cuda::sm90::chunk_gated_delta_rule
 
 #endif  // GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_PRODUCT_WARPS_CUH_

@@ -9,11 +9,14 @@
 // What the warps of the Hopper kernel share: the layout of shared memory, its barriers, and the
 // walk over the block's work.
 
-namespace gdn::cuda::sm90 {
+namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
 constexpr int kStep = 32;  ///< Tokens a step.
 constexpr int kDim = 128;  ///< DK and DV.
 constexpr int kThreads = 512;
+constexpr int kTileHalf = kStep * kHalf;  ///< Elements of 64 columns of a step.
+constexpr int kKqHalf = 2 * kTileHalf;    ///< The same of K over Q.
+constexpr int kKqHalfBytes = kKqHalf * 2;
 
 // Depths of the rings. They fill shared memory. The product warpgroup is up to kAhead steps ahead
 // of the state, which is what the solver needs.
@@ -43,10 +46,10 @@ struct alignas(16) StepGates {
 };
 
 struct Shared {
-  bf16 kq[kTiles][2 * 64 * kHalf];       ///< [dk half][K rows 0..31, Q rows 32..63][64].
-  bf16 v[kInputs][2 * kStep * kHalf];    ///< [dv half][token][64].
+  bf16 kq[kTiles][2 * kKqHalf];          ///< [dk half][K rows 0..31, Q rows 32..63][64].
+  bf16 v[kInputs][2 * kTileHalf];        ///< [dv half][token][64].
   bf16 t[kInputs][2][kStep * kStep];     ///< [high or low part][j]: column j of T diag(beta).
-  bf16 o[2][2][kStep * kHalf];           ///< [buffer][dv half][token][64].
+  bf16 o[2][2][kTileHalf];               ///< [buffer][dv half][token][64].
   bf16 p[kAhead][2][kStep * kStep];      ///< [high or low part]: scale P; rows of 64 bytes.
   float a[kSolvers][kStep][kInverseLd];  ///< Row c: column c of A.
   float raw[kTiles][2][kStep][4];        ///< g, beta of four heads as loaded.
@@ -187,6 +190,6 @@ __device__ __forceinline__ void init_barriers(Shared &s) {
   barrier_init_fence();
 }
 
-}  // namespace gdn::cuda::sm90
+}  // namespace gdn::cuda::sm90::chunk_gated_delta_rule
 
 #endif  // GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_SHARED_CUH_

@@ -7,7 +7,7 @@
 // The solver warps: T = (I + A)^-1 in f32, a warp a step, kSolvers steps at a time. No product uses
 // the tensor cores, where it would queue behind those of the state.
 
-namespace gdn::cuda::sm90 {
+namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
 /// Eight rows from `row` on of column `column` of T diag(beta), in two parts of bf16.
 __device__ __forceinline__ void put_column(bf16 (&tile)[2][kStep * kStep], int column, int row,
@@ -20,7 +20,7 @@ __device__ __forceinline__ void put_column(bf16 (&tile)[2][kStep * kStep], int c
     const float2 rounded = unpack2<bf16>(high[i]);
     low[i] = pack2<bf16>(a - rounded.x, b - rounded.y);
   }
-  const int place = column * kStep + (((row >> 3) ^ ((column >> 1) & 3)) * 8);
+  const int place = column * kStep + (row ^ swizzle64(column));
   *reinterpret_cast<uint4 *>(&tile[0][place]) = make_uint4(high[0], high[1], high[2], high[3]);
   *reinterpret_cast<uint4 *>(&tile[1][place]) = make_uint4(low[0], low[1], low[2], low[3]);
 }
@@ -102,6 +102,6 @@ __device__ __forceinline__ void solve_steps(Shared &s, int warp, int lane, int t
   }
 }
 
-}  // namespace gdn::cuda::sm90
+}  // namespace gdn::cuda::sm90::chunk_gated_delta_rule
 
 #endif  // GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_SOLVER_WARPS_CUH_

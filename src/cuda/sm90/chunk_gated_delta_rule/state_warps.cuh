@@ -8,14 +8,14 @@
 //     [U, Q S] = S^T [K; Q]^T      one chain of eight products of 64 x 64
 //     X = V - 2^c U
 //     V' = T diag(beta) X          T in two parts
-//     S^T <- 2^{c_last} S^T + (2^{c_last - c} V')^T K         O^T = scale 2^c (Q S)^T + V'^T (scale
-//     P)^T
+//     S^T <- 2^{c_last} S^T + (2^{c_last - c} V')^T K
+//     O^T = scale 2^c (Q S)^T + V'^T (scale P)^T      P in two parts; beside the next step's first
 //
 // Barriers are waited for and branches taken only while no wgmma is in flight, and nothing is in
 // flight across the loop's end: otherwise ptxas injects waits (C7517) or serialises every wgmma
 // (C7514).
 
-namespace gdn::cuda::sm90 {
+namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
 struct StateWarps {
   const DeltaRule &p;
@@ -26,7 +26,7 @@ struct StateWarps {
   const int cl = (lane & 3) * 2;
   Ring<kTiles> tile;
   Ring<kInputs> input;  ///< T; V of the step after is one further on.
-  Ring<kAhead> ready;   ///< P too.
+  Ring<kAhead> ready;   ///< Of P as well.
   int o_buffer = 0;
 
   __device__ __forceinline__ int64_t state_offset(const Tensor &t, int64_t entry, int head) const {
@@ -48,16 +48,16 @@ struct StateWarps {
     mma_fence();
 #pragma unroll
     for (int k = 0; k < 8; ++k) {
-      mma_rs_n64(d, left + 4 * k, descriptor128(kq, (k >> 2) * 8192 + (k & 3) * 32), k > 0);
+      mma_rs_n64(d, left + 4 * k, descriptor128(kq, (k >> 2) * kKqHalfBytes + (k & 3) * 32), k > 0);
     }
     mma_commit();
   }
 
-  /// Clears the rows of V, at its ring's place or one further on, that lie past the sequence.
+  /// Clears the rows of V at a place of its ring that lie past the sequence.
   __device__ __forceinline__ void clear_tail(int place, int rows) const {
-    bf16 *const v = s.v[place] + half * 2048;
+    bf16 *const v = s.v[place] + half * kTileHalf;
     if (lane >= rows) {
-      const int swizzle = (lane & 7) * 8;
+      const int swizzle = swizzle128(lane);
       *reinterpret_cast<uint4 *>(&v[lane * kHalf + ((warp * 16) ^ swizzle)]) =
           make_uint4(0, 0, 0, 0);
       *reinterpret_cast<uint4 *>(&v[lane * kHalf + ((warp * 16 + 8) ^ swizzle)]) =
@@ -68,13 +68,13 @@ struct StateWarps {
 
   /// V of the step at the rings' place, as accumulators lie.
   __device__ __forceinline__ void read_v(uint32_t (&vv)[8]) const {
-    const bf16 *const v = s.v[input.i] + half * 2048;
+    const bf16 *const v = s.v[input.i] + half * kTileHalf;
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
       const int r = j * 16 + (lane & 7) + ((lane >> 4) & 1) * 8;
       const int c = warp * 16 + ((lane >> 3) & 1) * 8;
       uint32_t(&quad)[4] = *reinterpret_cast<uint32_t(*)[4]>(vv + 4 * j);
-      ldmatrix_trans(quad, &v[r * kHalf + (c ^ ((r & 7) * 8))]);
+      ldmatrix_trans(quad, &v[r * kHalf + (c ^ swizzle128(r))]);
     }
   }
 
@@ -176,7 +176,7 @@ struct StateWarps {
     }
     for (; left_tokens > 0; left_tokens -= kStep) {
       const uint32_t p_tile = descriptor_base(s.p[ready.i][0], 16);
-      const uint32_t k_tile = descriptor_base(s.kq[tile.i], 8192);
+      const uint32_t k_tile = descriptor_base(s.kq[tile.i], kKqHalfBytes);
       bf16 *const o_tile = s.o[o_buffer][half];
       uint64_t *const done = &s.done[tile.i];
       const StepGates &g = s.gates[tile.i];
@@ -224,7 +224,7 @@ struct StateWarps {
 #pragma unroll
       for (int j = 0; j < 4; j += 2) {
         bf16 *const to = &o_tile[(j * 8 + (lane & 7) + (lane >> 4) * 8) * kHalf +
-                                 ((warp * 16 + ((lane >> 3) & 1) * 8) ^ ((lane & 7) * 8))];
+                                 ((warp * 16 + ((lane >> 3) & 1) * 8) ^ swizzle128(lane))];
         stmatrix_trans(to, o[2 * j], o[2 * j + 1], o[2 * j + 2], o[2 * j + 3]);
       }
       read_v(vv);
@@ -260,6 +260,6 @@ struct StateWarps {
   }
 };
 
-}  // namespace gdn::cuda::sm90
+}  // namespace gdn::cuda::sm90::chunk_gated_delta_rule
 
 #endif  // GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_STATE_WARPS_CUH_

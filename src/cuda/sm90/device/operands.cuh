@@ -25,6 +25,14 @@ struct Ring {
   }
 };
 
+/// Under the 128-byte swizzle pieces of 16 bytes trade places within a row of 128, so that a column
+/// of eight rows meets every bank once: element `column` of row `row` lies at column ^
+/// swizzle128(row), piece `piece` at piece ^ swizzle128(row) / 8.
+__device__ __forceinline__ int swizzle128(int row) { return (row & 7) * 8; }
+
+/// The same for rows of 64 bytes under the 64-byte swizzle.
+__device__ __forceinline__ int swizzle64(int row) { return ((row >> 1) & 3) * 8; }
+
 /// Rows of 128 elements into two halves of a swizzled tile (`half_size` elements apart), by the
 /// whole warp. Rows from `valid` on are left alone.
 __device__ __forceinline__ void load_rows(bf16 *tile, int half_size, const bf16 *from,
@@ -33,7 +41,8 @@ __device__ __forceinline__ void load_rows(bf16 *tile, int half_size, const bf16 
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int d = i * 32 + lane, half = d >> 6, c = d & 63;
-      tile[half * half_size + r * kHalf + (c ^ ((r & 7) * 8))] = from[r * stride + d];
+      bf16 *const to = &tile[half * half_size + r * kHalf + (c ^ swizzle128(r))];
+      *to = from[r * stride + d];
     }
   }
 }
@@ -46,7 +55,7 @@ constexpr int kBoxRows = 8;
 /// kBoxRows][64].
 __device__ __forceinline__ int box_element(int row, int column) {
   const int line = (row / kBoxRows * 2 + (column >> 6)) * kBoxRows + row % kBoxRows;
-  return line * kHalf + ((column & 63) ^ ((row & 7) * 8));
+  return line * kHalf + ((column & 63) ^ swizzle128(row));
 }
 
 __device__ __forceinline__ bf16 *box_at(bf16 *tile, int row) { return tile + row * 2 * kHalf; }

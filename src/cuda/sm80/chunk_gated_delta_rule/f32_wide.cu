@@ -1,0 +1,8 @@
+#include "cuda/sm80/chunk_gated_delta_rule/kernel.cuh"
+#include "cuda/sm80/chunk_gated_delta_rule/types.h"
+
+namespace gdn::cuda::sm80::chunk {
+
+Status run_f32_wide(const DeltaRule &p, const Launch &l) { return launch_kernel<float, 256>(p, l); }
+
+}  // namespace gdn::cuda::sm80::chunk

@@ -1,9 +1,0 @@
-#include "cuda/sm80/chunk_gated_delta_rule.cuh"
-
-namespace gdn::cuda {
-
-Status fused_bf16(const DeltaRule &p, const Launch &l) {
-  return p.key_dim <= 128 ? launch_fused<bf16, 128>(p, l) : launch_fused<bf16, 256>(p, l);
-}
-
-}  // namespace gdn::cuda

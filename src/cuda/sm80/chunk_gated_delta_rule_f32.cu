@@ -1,9 +1,0 @@
-#include "cuda/sm80/chunk_gated_delta_rule.cuh"
-
-namespace gdn::cuda {
-
-Status fused_f32(const DeltaRule &p, const Launch &l) {
-  return p.key_dim <= 128 ? launch_fused<float, 128>(p, l) : fused_f32_wide(p, l);
-}
-
-}  // namespace gdn::cuda

@@ -1,0 +1,215 @@
+#ifndef GDN_CUDA_SM80_DEVICE_ROWS_CUH_
+#define GDN_CUDA_SM80_DEVICE_ROWS_CUH_
+
+#include <type_traits>
+
+#include "cuda/device/functions.cuh"
+#include "cuda/launch.h"
+#include "cuda/sm80/device/copy.cuh"
+
+// Operations that divide rows by their norm: 16 bytes a lane, sixteen lanes a row up to 128 columns
+// and a warp a row above. A thread has several short rows on their way at once. The first columns
+// of a row stay in registers between the sum and the result; what lies behind is read again out of
+// the cache.
+
+namespace gdn::cuda::sm80 {
+
+constexpr int kRowThreads = 256;
+constexpr int kVector = 8;  ///< Neighbouring elements of a lane.
+
+/// How rows are dealt out. Decided by the width alone, so that a row's bits depend on nothing else.
+template <int kLanesOfRow, int kSpansKept, int kRowsAtOnce>
+struct Deal {
+  static constexpr int kLanes = kLanesOfRow;
+  static constexpr int kSpan = kLanes * kVector;  ///< Columns that the lanes take at once.
+  static constexpr int kKept = kSpansKept;        ///< Spans kept in registers.
+  static constexpr int kRows = kRowsAtOnce;       ///< Rows of a thread.
+  static constexpr int kRowsOfBlock = kRowThreads / kLanes * kRows;
+};
+using ShortRows = Deal<16, 1, 4>;
+using LongRows = Deal<32, 2, 1>;
+
+/// What follows from shapes and alignment. Rank-5 tensors whose rows follow each other with one
+/// stride are `flat`.
+struct RowPlan {
+  int64_t rows;
+  bool flat;
+  bool whole;  ///< Rows start on 16 bytes and hold a multiple of eight elements.
+};
+
+/// True if the leading dimensions are one dimension with one stride.
+inline bool is_flat(const Tensor &t) {
+  for (int i = 0; i < 3; ++i) {
+    if (t.shape[i] > 1 && t.stride[i] != t.shape[i + 1] * t.stride[i + 1]) return false;
+  }
+  return true;
+}
+
+/// Offset of a row of a tensor that is not flat. Its divisions are kept out of the way of the rest.
+static __device__ __noinline__ int64_t strided_offset(const Tensor &t, int64_t row) {
+  const int64_t i3 = row % t.shape[3];
+  row /= t.shape[3];
+  const int64_t i2 = row % t.shape[2];
+  row /= t.shape[2];
+  return t.offset(row / t.shape[1], row % t.shape[1], i2, i3);
+}
+
+__device__ __forceinline__ int64_t row_offset(const Tensor &t, const RowPlan &plan, int64_t row) {
+  return plan.flat ? row * t.stride[3] : strided_offset(t, row);
+}
+
+/// Elements d .. d + 7 of a row as they lie in memory, so that several can be on their way; zeros
+/// from `width` on. kWhole: rows start on 16 bytes and hold a multiple of eight elements.
+template <class E, bool kWhole>
+struct Eight {
+  static constexpr int kParts = kVector * static_cast<int>(sizeof(E)) / 16;
+  static constexpr int kEach = kVector / kParts;
+  uint4 bits[kParts];
+
+  __device__ __forceinline__ void load(const E *row, int64_t d, int64_t width) {
+#pragma unroll
+    for (int i = 0; i < kParts; ++i) {
+      if constexpr (kWhole) {
+        bits[i] = d < width ? reinterpret_cast<const uint4 *>(row + d)[i] : make_uint4(0, 0, 0, 0);
+      } else {
+        float x[kEach];
+#pragma unroll
+        for (int j = 0; j < kEach; ++j) {
+          const int64_t at = d + i * kEach + j;
+          x[j] = at < width ? to_float(row[at]) : 0.0F;
+        }
+        bits[i] = pack16<E>(x);
+      }
+    }
+  }
+  __device__ __forceinline__ void values(float (&x)[kVector]) const {
+#pragma unroll
+    for (int i = 0; i < kParts; ++i) {
+      float y[kEach];
+      unpack16<E>(y, bits[i]);
+#pragma unroll
+      for (int j = 0; j < kEach; ++j) x[i * kEach + j] = y[j];
+    }
+  }
+};
+
+template <bool kWhole, class E>
+__device__ __forceinline__ void store_row(E *row, const float (&x)[kVector], int64_t d,
+                                          int64_t width) {
+  constexpr int kEach = Eight<E, kWhole>::kEach;
+#pragma unroll
+  for (int i = 0; i < kVector; i += kEach) {
+    float y[kEach];
+#pragma unroll
+    for (int j = 0; j < kEach; ++j) y[j] = x[i + j];
+    if constexpr (kWhole) {
+      *reinterpret_cast<uint4 *>(row + d + i) = pack16<E>(y);
+    } else {
+#pragma unroll
+      for (int j = 0; j < kEach; ++j) {
+        if (d + i + j < width) row[d + i + j] = from_float<E>(y[j]);
+      }
+    }
+  }
+}
+
+/// Calls finish(r, d, x) for eight elements of row rows[r] at a time with x = norm * element, where
+/// norm = rsqrt(factor * sum of squares + eps). Rows that are null are left out. meanwhile() runs
+/// while the first elements are on their way.
+template <class D, bool kWhole, class E, class G, class F>
+__device__ __forceinline__ void normalize(const E *const (&rows)[D::kRows], int64_t width,
+                                          float factor, float eps, G meanwhile, F finish) {
+  const int first = static_cast<int>(threadIdx.x % D::kLanes) * kVector;
+  constexpr int kBehind = D::kKept * D::kSpan;  // Columns that stay in registers.
+  Eight<E, kWhole> kept[D::kRows][D::kKept];
+#pragma unroll
+  for (int r = 0; r < D::kRows; ++r) {
+#pragma unroll
+    for (int s = 0; s < D::kKept; ++s) {
+      kept[r][s].load(rows[r], s * D::kSpan + first, rows[r] != nullptr ? width : 0);
+    }
+  }
+  meanwhile();
+#pragma unroll
+  for (int r = 0; r < D::kRows; ++r) {
+    float sum = 0.0F;
+    const auto add = [&](const Eight<E, kWhole> &eight) {
+      float x[kVector];
+      eight.values(x);
+#pragma unroll
+      for (int i = 0; i < kVector; ++i) sum = fmaf(x[i], x[i], sum);
+    };
+    const auto finish_eight = [&](const Eight<E, kWhole> &eight, int64_t d, float norm) {
+      float x[kVector];
+      eight.values(x);
+#pragma unroll
+      for (int i = 0; i < kVector; ++i) x[i] *= norm;
+      finish(r, d, x);
+    };
+    Eight<E, kWhole> more;
+#pragma unroll
+    for (int s = 0; s < D::kKept; ++s) add(kept[r][s]);
+    const int64_t end = rows[r] != nullptr ? width : 0;
+    for (int64_t d = kBehind + first; d < end; d += D::kSpan) {
+      more.load(rows[r], d, width);
+      add(more);
+    }
+#pragma unroll
+    for (int i = D::kLanes / 2; i > 0; i /= 2) sum += __shfl_xor_sync(kFullWarp, sum, i);
+    const float norm = rsqrtf(factor * sum + eps);
+#pragma unroll
+    for (int s = 0; s < D::kKept; ++s) {
+      const int d = s * D::kSpan + first;
+      if (d < end) finish_eight(kept[r][s], d, norm);
+    }
+    for (int64_t d = kBehind + first; d < end; d += D::kSpan) {
+      more.load(rows[r], d, width);
+      finish_eight(more, d, norm);
+    }
+  }
+}
+
+/// The rows of a thread; null past the last one. Neighbouring groups of lanes have neighbouring
+/// rows.
+template <class D, class E>
+__device__ __forceinline__ void find_rows(E *(&rows)[D::kRows], const Tensor &t,
+                                          const RowPlan &plan) {
+  const int64_t first =
+      static_cast<int64_t>(blockIdx.x) * D::kRowsOfBlock + threadIdx.x / D::kLanes;
+#pragma unroll
+  for (int r = 0; r < D::kRows; ++r) {
+    const int64_t row = first + r * (kRowThreads / D::kLanes);
+    rows[r] = row < plan.rows && t.present() ? static_cast<E *>(t.data) + row_offset(t, plan, row)
+                                             : nullptr;
+  }
+}
+
+/// z may be null.
+inline RowPlan plan_rows(const Tensor &x, const Tensor &y, const Tensor *z) {
+  RowPlan plan;
+  plan.rows = x.shape[0] * x.shape[1] * x.shape[2] * x.shape[3];
+  plan.flat = is_flat(x) && is_flat(y) && (z == nullptr || is_flat(*z));
+  plan.whole = x.shape[4] % kVector == 0 && rows_aligned(x) && rows_aligned(y) &&
+               (z == nullptr || rows_aligned(*z));
+  return plan;
+}
+
+/// Calls f(deal, element, whole, blocks) with how the rows of x are dealt out, an element of their
+/// type, RowPlan::whole as a constant, and the blocks that take them.
+template <class F>
+Status for_rows(const Tensor &x, const RowPlan &plan, F f) {
+  const auto with_deal = [&](auto deal, auto element) {
+    constexpr int64_t kRows = decltype(deal)::kRowsOfBlock;
+    const int64_t blocks = (plan.rows + kRows - 1) / kRows;
+    return plan.whole ? f(deal, element, std::true_type(), blocks)
+                      : f(deal, element, std::false_type(), blocks);
+  };
+  return for_type(x.dtype, [&](auto element) {
+    return x.shape[4] <= ShortRows::kSpan ? with_deal(ShortRows(), element)
+                                          : with_deal(LongRows(), element);
+  });
+}
+
+}  // namespace gdn::cuda::sm80
+
+#endif  // GDN_CUDA_SM80_DEVICE_ROWS_CUH_

@@ -1,0 +1,288 @@
+#ifndef GDN_CUDA_SM80_DEVICE_STATE_PART_CUH_
+#define GDN_CUDA_SM80_DEVICE_STATE_PART_CUH_
+
+#include <type_traits>
+
+#include "cuda/device/element.cuh"
+
+namespace gdn::cuda::sm80 {
+
+constexpr int kPartThreads = 128;                        ///< Threads that share a part.
+constexpr int kPartGroups = 16;                          ///< Of rows.
+constexpr int kPartPlaces = kPartThreads / kPartGroups;  ///< Of columns.
+
+/// Multiplication by e^g. A factor near 1 enters as x + x (e^g - 1): rounded itself, it would be
+/// off by the same amount at each of thousands of tokens.
+struct Decay {
+  float factor, keep;  ///< x becomes factor x + keep x; keep is 1 for a factor near 1, else 0.
+
+  __device__ __forceinline__ Decay(float factor_, float keep_) : factor(factor_), keep(keep_) {}
+  __device__ __forceinline__ explicit Decay(float g) {
+    const bool small = g > -0.5F;
+    factor = small ? expm1f(g) : expf(g);
+    keep = small ? 1.0F : 0.0F;
+  }
+  __device__ __forceinline__ bool near_one() const { return keep != 0.0F; }
+  /// As apply, one instruction less.
+  template <bool kNearOne>
+  __device__ __forceinline__ float apply_if(float x) const {
+    return kNearOne ? fmaf(x, factor, x) : x * factor;
+  }
+  __device__ __forceinline__ float apply(float x) const { return fmaf(x, factor, keep * x); }
+};
+
+/// 16 bytes of a state. The second-level cache is told to fetch the 256 bytes around them: another
+/// block asks for the rest of them soon.
+__device__ __forceinline__ uint4 load16_with_neighbours(const void *p) {
+  uint4 x;
+  asm volatile("ld.global.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+               : "l"(p)
+               : "memory");
+  return x;
+}
+
+/// What 128 threads hold of a state [DK, DV]: 128 bytes of each of its rows as S (32 columns in
+/// f32, 64 in bf16), so that every access is 16 bytes a thread and whole lines a warp.
+///
+/// With V = 16 / sizeof(S), a thread owns V columns and, for each of kChunks, V consecutive rows of
+/// the 16 V that the groups share. It moves them in pieces of V elements: along DV, or along DK if
+/// kRowsFirst (a V-first state). Which rows a thread sums, and in which order, does not depend on
+/// kRowsFirst.
+///
+/// kPacked keeps the elements as they were loaded: half the registers in bf16, and enough where a
+/// state is updated once.
+template <class S, bool kRowsFirst, int kChunks, bool kPacked>
+class StatePart {
+ public:
+  static constexpr int kVector = 16 / static_cast<int>(sizeof(S));
+  static constexpr int kColumns = kPartPlaces * kVector;
+  static constexpr int kPieces = kChunks * kVector;
+
+  /// Which rows and columns this thread owns: neighbouring threads have neighbouring pieces.
+  __device__ __forceinline__ static int group() {
+    return kRowsFirst ? threadIdx.x & (kPartGroups - 1) : threadIdx.x / kPartPlaces;
+  }
+  __device__ __forceinline__ static int place() {
+    return kRowsFirst ? threadIdx.x / kPartGroups : threadIdx.x & (kPartPlaces - 1);
+  }
+  /// First row of this thread's part of a chunk.
+  __device__ __forceinline__ static int row(int chunk) {
+    return (chunk * kPartGroups + group()) * kVector;
+  }
+
+  __device__ __forceinline__ void clear() {
+#pragma unroll
+    for (int i = 0; i < kPieces; ++i) keep(i, make_uint4(0, 0, 0, 0));
+  }
+
+  /// from: the part's first column of row 0. Rows from key_dim on become 0.
+  __device__ __forceinline__ void read(const S *from, int64_t row_stride, int64_t column_stride,
+                                       int key_dim, bool aligned) {
+    if (aligned) {
+      read<true>(from, row_stride, column_stride, key_dim);
+    } else {
+      read<false>(from, row_stride, column_stride, key_dim);
+    }
+  }
+
+  /// The inverse, rounding to T.
+  template <class T>
+  __device__ __forceinline__ void write(T *to, int64_t row_stride, int64_t column_stride,
+                                        int key_dim, bool aligned) const {
+    const auto put = [&](T *p, int j, int i, auto whole) {
+      float y[kVector];
+      values(y, j * kVector + i);
+      store_piece<whole>(p, y);
+    };
+    for_each_piece(to, row_stride, column_stride, key_dim, aligned, put);
+  }
+
+  /// k_sum += S^T k, q_sum += S^T q, over this thread's rows.
+  __device__ __forceinline__ void project(float (&k_sum)[kVector], float (&q_sum)[kVector],
+                                          const float *k, const float *q) const {
+    // Four rows at a time: registers are short.
+    constexpr int kQuads = kVector / 4;
+#pragma unroll
+    for (int j = 0; j < kChunks * kQuads; ++j) {
+      const int chunk = j / kQuads, first = j % kQuads * 4;
+      const float4 k4 = *reinterpret_cast<const float4 *>(k + row(chunk) + first);
+      const float4 q4 = *reinterpret_cast<const float4 *>(q + row(chunk) + first);
+      const float kk[4] = {k4.x, k4.y, k4.z, k4.w}, qq[4] = {q4.x, q4.y, q4.z, q4.w};
+#pragma unroll
+      for (int i = 0; i < (kRowsFirst ? kVector : 4); ++i) {
+        float y[kVector];
+        values(y, chunk * kVector + (kRowsFirst ? i : first + i));
+#pragma unroll
+        for (int e = 0; e < (kRowsFirst ? 4 : kVector); ++e) {
+          const int r = kRowsFirst ? e : i, c = kRowsFirst ? i : e;
+          const float x = y[kRowsFirst ? first + e : e];
+          k_sum[c] = fmaf(x, kk[r], k_sum[c]);
+          q_sum[c] = fmaf(x, qq[r], q_sum[c]);
+        }
+      }
+    }
+  }
+
+  /// Makes the compiler load packed elements' values anew after this: it would else keep those
+  /// that project has unpacked, in twice as many registers.
+  __device__ __forceinline__ void forget_values() {
+    if constexpr (kPacked) {
+#pragma unroll
+      for (uint4 &x : bits_) asm volatile("" : "+r"(x.x), "+r"(x.y), "+r"(x.z), "+r"(x.w));
+    }
+  }
+
+  /// S <- e^g S + k v^T.
+  __device__ __forceinline__ void update(const Decay &decay, const float *k,
+                                         const float (&v)[kVector]) {
+    static_assert(!kPacked, "rounds the state between tokens");
+#pragma unroll
+    for (int j = 0; j < kChunks; ++j) {
+      float kk[kVector];
+      load_rows(kk, k + row(j));
+#pragma unroll
+      for (int i = 0; i < kVector; ++i) {
+        updated(x_[j * kVector + i], i, kk, v, [&](float x) { return decay.apply(x); });
+      }
+    }
+  }
+
+  /// As update, but into memory.
+  template <class T>
+  __device__ __forceinline__ void update_and_write(const Decay &decay, const float *k,
+                                                   const float (&v)[kVector], T *to,
+                                                   int64_t row_stride, int64_t column_stride,
+                                                   int key_dim, bool aligned) const {
+    const auto put_all = [&](auto near_one) {
+      float kk[kVector];
+      const auto put = [&](T *p, int j, int i, auto whole) {
+        if (i == 0) load_rows(kk, k + row(j));
+        float y[kVector];
+        values(y, j * kVector + i);
+        updated(y, i, kk, v, [&](float x) { return decay.template apply_if<near_one>(x); });
+        store_piece<whole>(p, y);
+      };
+      for_each_piece(to, row_stride, column_stride, key_dim, aligned, put);
+    };
+    if (decay.near_one()) {
+      put_all(std::true_type());
+    } else {
+      put_all(std::false_type());
+    }
+  }
+
+ private:
+  template <bool kAligned>
+  __device__ __forceinline__ void read(const S *from, int64_t row_stride, int64_t column_stride,
+                                       int key_dim) {
+    from += row(0) * row_stride + place() * kVector * column_stride;
+    const int64_t step = kRowsFirst ? column_stride : row_stride;
+#pragma unroll
+    for (int j = 0; j < kChunks; ++j, from += kPartGroups * kVector * row_stride) {
+      if (row(j) >= key_dim) {
+#pragma unroll
+        for (int i = 0; i < kVector; ++i) keep(j * kVector + i, make_uint4(0, 0, 0, 0));
+        continue;
+      }
+      const S *p = from;
+#pragma unroll
+      for (int i = 0; i < kVector; ++i, p += step) keep(j * kVector + i, load_piece<kAligned>(p));
+    }
+  }
+
+  __device__ __forceinline__ static void load_rows(float (&x)[kVector], const float *p) {
+#pragma unroll
+    for (int i = 0; i < kVector; i += 4) {
+      const float4 f = *reinterpret_cast<const float4 *>(p + i);
+      x[i] = f.x, x[i + 1] = f.y, x[i + 2] = f.z, x[i + 3] = f.w;
+    }
+  }
+
+  /// Piece i of a chunk, updated.
+  template <class Decayed>
+  __device__ __forceinline__ static void updated(float (&y)[kVector], int i,
+                                                 const float (&k)[kVector],
+                                                 const float (&v)[kVector], Decayed decayed) {
+#pragma unroll
+    for (int e = 0; e < kVector; ++e) {
+      const int r = kRowsFirst ? e : i, c = kRowsFirst ? i : e;
+      y[e] = fmaf(k[r], v[c], decayed(y[e]));
+    }
+  }
+
+  /// f(address, chunk, i, whole) for each piece that lies inside the state; `whole` is a constant:
+  /// the piece is one access. Pointers step: ptxas would otherwise keep an address for each piece.
+  template <class T, class F>
+  __device__ __forceinline__ static void for_each_piece(T *to, int64_t row_stride,
+                                                        int64_t column_stride, int key_dim,
+                                                        bool aligned, F f) {
+    if (aligned) {
+      for_each_piece<true>(to, row_stride, column_stride, key_dim, f);
+    } else {
+      for_each_piece<false>(to, row_stride, column_stride, key_dim, f);
+    }
+  }
+  template <bool kAligned, class T, class F>
+  __device__ __forceinline__ static void for_each_piece(T *to, int64_t row_stride,
+                                                        int64_t column_stride, int key_dim, F f) {
+    to += row(0) * row_stride + place() * kVector * column_stride;
+    const int64_t step = kRowsFirst ? column_stride : row_stride;
+#pragma unroll
+    for (int j = 0; j < kChunks; ++j, to += kPartGroups * kVector * row_stride) {
+      if (row(j) >= key_dim) continue;
+      T *p = to;
+#pragma unroll
+      for (int i = 0; i < kVector; ++i, p += step) f(p, j, i, std::bool_constant<kAligned>());
+    }
+  }
+
+  template <bool kAligned>
+  __device__ __forceinline__ static uint4 load_piece(const S *p) {
+    if constexpr (kAligned) return load16_with_neighbours(p);
+    union {
+      uint4 bits;
+      S elements[kVector];
+    } piece = {};
+#pragma unroll
+    for (int e = 0; e < kVector; ++e) piece.elements[e] = p[e];
+    return piece.bits;
+  }
+
+  template <bool kAligned, class T>
+  __device__ __forceinline__ static void store_piece(T *p, const float (&y)[kVector]) {
+    if constexpr (kAligned && kVector == 8 && sizeof(T) == 2) {
+      __stcs(reinterpret_cast<uint4 *>(p), pack16<T>(y));
+    } else {
+#pragma unroll
+      for (int e = 0; e < kVector; e += 4) {
+        const float part[4] = {y[e], y[e + 1], y[e + 2], y[e + 3]};
+        store4(p + e, part, kAligned);
+      }
+    }
+  }
+
+  __device__ __forceinline__ void keep(int piece, const uint4 &bits) {
+    if constexpr (kPacked) {
+      bits_[piece] = bits;
+    } else {
+      unpack16<S>(x_[piece], bits);
+    }
+  }
+  __device__ __forceinline__ void values(float (&y)[kVector], int piece) const {
+    if constexpr (kPacked) {
+      unpack16<S>(y, bits_[piece]);
+    } else {
+#pragma unroll
+      for (int e = 0; e < kVector; ++e) y[e] = x_[piece][e];
+    }
+  }
+
+  // One of the two is empty in effect: what is never used costs no register.
+  uint4 bits_[kPacked ? kPieces : 1];
+  float x_[kPacked ? 1 : kPieces][kVector];
+};
+
+}  // namespace gdn::cuda::sm80
+
+#endif  // GDN_CUDA_SM80_DEVICE_STATE_PART_CUH_
