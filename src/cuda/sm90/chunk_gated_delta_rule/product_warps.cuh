@@ -163,7 +163,9 @@ struct ProductWarps {
       Ring<kTiles> next = new_tile;
       next.next();
       is_there = is_over(&s.kq_full[next.i], next.phase);
-      valid = s.gates[next.i].valid;
+      // Read whether it is there or not, and ignored if not: a branch would wait for the products.
+      // The build for racecheck, which reports reads that nobody uses, takes the branch.
+      if (!kEveryLaneArrives || is_there) valid = s.gates[next.i].valid;
       is_used = is_over(&s.done[used_tile.i], used_tile.phase);
       has_room = is_over(&s.a_empty[a_ring.i], a_ring.phase ^ 1);
       mma_wait<0>();
