@@ -68,6 +68,7 @@ for python in "${pythons[@]}"; do
 done
 
 mkdir -p dist
+rm -f dist/gdn-*
 for wheel in "$work"/dist/*.whl; do
   size=$(stat -c %s "$wheel")
   echo "== $(basename "$wheel"): $size bytes"
@@ -79,10 +80,11 @@ for wheel in "$work"/dist/*.whl; do
 done
 .venv/bin/python -m build --sdist --no-isolation -o dist . >/dev/null
 
-# torch is large: it is tried with the last of them, the wheel that most people get.
+# torch comes for the Python of .venv, which has it already.
+own=$(realpath .venv/bin/python)
 for python in "${pythons[@]}"; do
   torch=()
-  [ "$python" != "${pythons[-1]}" ] || torch=(--torch)
+  [ "$python" != "$own" ] || torch=(--torch)
   tests/wheel/run.sh "${torch[@]}" "$python" "$work/dist"
 done
 echo "== source archive"
