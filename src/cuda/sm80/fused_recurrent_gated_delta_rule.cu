@@ -107,6 +107,16 @@ struct alignas(16) ColumnSums {
           make_float4(q_sum[4 * j], q_sum[4 * j + 1], q_sum[4 * j + 2], q_sum[4 * j + 3]);
     }
   }
+  /// This thread's columns out of an array in the order of the sums.
+  __device__ __forceinline__ static void own_columns(float (&x)[Part::kVector],
+                                                     const float *array) {
+#pragma unroll
+    for (int j = 0; j < Part::kVector; j += 4) {
+      const float4 f = *reinterpret_cast<const float4 *>(array + position(j / 4));
+      x[j] = f.x, x[j + 1] = f.y, x[j + 2] = f.z, x[j + 3] = f.w;
+    }
+  }
+
   __device__ __forceinline__ float take(int i) const {
     float x[kPartGroups];
 #pragma unroll
@@ -143,6 +153,80 @@ constexpr int resident_blocks() {
 #endif
 }
 
+/// What a block and each of its threads work on.
+struct Place {
+  int64_t n;
+  unsigned h, key_head;
+  int64_t first_column;  ///< The block's.
+  int64_t column;        ///< The one that this thread sums.
+};
+
+template <class Part>
+__device__ __forceinline__ Place find_place(const RecurrentPlan &plan) {
+  Place at;
+  const unsigned item = plan.column_tiles.quotient(blockIdx.x);
+  at.n = plan.value_heads.quotient(item);
+  at.h = plan.value_heads.remainder(item);
+  at.key_head = plan.interleaved ? plan.head_map.remainder(at.h) : plan.head_map.quotient(at.h);
+  at.first_column = int64_t{plan.column_tiles.remainder(blockIdx.x)} * Part::kColumns;
+  const auto thread = static_cast<int>(threadIdx.x);
+  at.column = at.first_column + ColumnSums<Part>::column(thread & (Part::kColumns - 1));
+  return at;
+}
+
+/// Starts to load the slot that the state is read from.
+__device__ __forceinline__ void load_index(LoadedIndex &index, const DeltaRule &p, int64_t n) {
+  int64_t at = 0;
+  if (p.num_accepted_tokens.present) {
+    at = clamp64(p.num_accepted_tokens.at(n) - 1, 0, p.state_indices.columns - 1);
+  }
+  index.load(p.state_indices, n, at);
+}
+
+/// Zeros to the o of a skipped sequence.
+template <class Part>
+__device__ __forceinline__ void clear_output(const DeltaRule &p, const Place &at,
+                                             const SequenceSpan &span, int thread) {
+  if (thread >= Part::kColumns || at.column >= p.value_dim) return;
+  for (int64_t t = 0; t < span.length; ++t) {
+    store_any(p.o, p.o.offset(span.batch, span.begin + t, at.h, at.column), 0.0F);
+  }
+}
+
+/// A token's q, k, their products and gates for all threads.
+template <int kCount, int kKeyDim>
+__device__ __forceinline__ void give_token(SharedToken<kKeyDim> &shared,
+                                           const TokenPart<kCount> &token, const DeltaRule &p,
+                                           int thread, int lane, int warp) {
+  float kq = 0.0F, kk = 0.0F, qq = 0.0F;
+#pragma unroll
+  for (int j = 0; j < kCount; ++j) {
+    const float q = from_bits(p.q.dtype, token.q[j]), k = from_bits(p.k.dtype, token.k[j]);
+    shared.q[thread + j * kPartThreads] = q;
+    shared.k[thread + j * kPartThreads] = k;
+    kq = fmaf(k, q, kq);
+    kk = fmaf(k, k, kk);
+    qq = fmaf(q, q, qq);
+  }
+  kq = warp_sum(kq);
+  if (p.qk_l2norm) kk = warp_sum(kk), qq = warp_sum(qq);
+  if (lane == 0) shared.kq[warp] = kq, shared.kk[warp] = kk, shared.qq[warp] = qq;
+  if (warp == 0) {
+    const Decay decay(token.log_decay(p));
+    const float beta = token.beta_value(p);
+    if (lane == 0) shared.gates = make_float4(decay.factor, decay.keep, beta, 0.0F);
+  }
+}
+
+/// v' of a column out of `sum` = e^g S^T k. The norm enters twice: the prediction is S^T (norm k),
+/// the update (norm k) v'^T.
+template <int kKeyDim>
+__device__ __forceinline__ float new_value(const SharedToken<kKeyDim> &shared, const DeltaRule &p,
+                                           float v, float beta, float sum) {
+  const float norm = p.qk_l2norm ? rsqrtf(sum4(shared.kk) + kL2NormEps) : 1.0F;
+  return norm * beta * (v - norm * sum);
+}
+
 /// kOne: every sequence has one token. S: element type of the state that is read.
 template <class S, bool kRowsFirst, int kChunks, bool kOne>
 __global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOne>()))
@@ -157,41 +241,26 @@ __global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOn
   __shared__ __align__(16) float updates[kColumns];  // v' of the columns, in the order of the sums.
   const auto thread = static_cast<int>(threadIdx.x);
   const int lane = thread & 31, warp = thread >> 5;
-  const unsigned item = plan.column_tiles.quotient(blockIdx.x);
-  const int64_t n = plan.value_heads.quotient(item);
-  const unsigned h = plan.value_heads.remainder(item);
-  const unsigned key_head =
-      plan.interleaved ? plan.head_map.remainder(h) : plan.head_map.quotient(h);
-  const int64_t first_column = int64_t{plan.column_tiles.remainder(blockIdx.x)} * kColumns;
-  const int64_t column = first_column + ColumnSums<Part>::column(thread & (kColumns - 1));
-  const bool inside = first_column + Part::place() * Part::kVector < p.value_dim;
-  const SequenceSpan span = kOne ? SequenceSpan{n, 0, 1} : clamped_span(p.sequences, n);
+  const Place at = find_place<Part>(plan);
+  const bool inside = at.first_column + Part::place() * Part::kVector < p.value_dim;
+  const SequenceSpan span = kOne ? SequenceSpan{at.n, 0, 1} : clamped_span(p.sequences, at.n);
 
   // The first token's operands are on their way while the slot, and then the state, is fetched.
   LoadedIndex index;
-  if (p.state_indices.present) {
-    int64_t at = 0;
-    if (p.num_accepted_tokens.present) {
-      at = clamp64(p.num_accepted_tokens.at(n) - 1, 0, p.state_indices.columns - 1);
-    }
-    index.load(p.state_indices, n, at);
-  }
+  if (p.state_indices.present) load_index(index, p, at.n);
   TokenPart<kCount> token;
-  const int64_t v_column = thread < kColumns ? column : p.value_dim;
-  if (span.length > 0) token.load(p, span.batch, span.begin, h, key_head, v_column);
-  int64_t slot = n;
+  const int64_t v_column = thread < kColumns ? at.column : p.value_dim;
+  if (span.length > 0) token.load(p, span.batch, span.begin, at.h, at.key_head, v_column);
+  int64_t slot = at.n;
   if (p.state_indices.present) {
     slot = checked_slot(index.value(), p.initial_state.shape[0]);
     if (slot < 0) {
-      if (thread >= kColumns || column >= p.value_dim) return;
-      for (int64_t t = 0; t < span.length; ++t) {
-        store_any(p.o, p.o.offset(span.batch, span.begin + t, h, column), 0.0F);
-      }
+      clear_output<Part>(p, at, span, thread);
       return;
     }
   }
   const auto state_offset = [&](const Tensor &t, int64_t entry) {
-    return t.offset(entry, h, 0, first_column);
+    return t.offset(entry, at.h, 0, at.first_column);
   };
   const auto key_dim = static_cast<int>(p.key_dim);
   Part state;
@@ -203,34 +272,24 @@ __global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOn
     state.clear();
   }
   const Tensor &out = p.state_indices.present ? p.initial_state : p.final_state;
+  const auto write_state = [&](int64_t entry) {
+    with_state_type(out, state_offset(out, entry), [&](auto *memory) {
+      state.write(memory, out.stride[2], out.stride[3], key_dim, plan.aligned_out);
+    });
+  };
 
   for (int64_t i = 0; i < span.length; ++i) {
     const int64_t t = span.begin + i;
     SharedToken<kKeyDim> &shared = tokens[kOne ? 0 : i & 1];
-    float kq = 0.0F, kk = 0.0F, qq = 0.0F;
-#pragma unroll
-    for (int j = 0; j < kCount; ++j) {
-      const float q = from_bits(p.q.dtype, token.q[j]), k = from_bits(p.k.dtype, token.k[j]);
-      shared.q[thread + j * kPartThreads] = q;
-      shared.k[thread + j * kPartThreads] = k;
-      kq = fmaf(k, q, kq);
-      kk = fmaf(k, k, kk);
-      qq = fmaf(q, q, qq);
-    }
-    kq = warp_sum(kq);
-    if (p.qk_l2norm) kk = warp_sum(kk), qq = warp_sum(qq);
-    if (lane == 0) shared.kq[warp] = kq, shared.kk[warp] = kk, shared.qq[warp] = qq;
-    if (warp == 0) {
-      const Decay decay(token.log_decay(p));
-      const float beta = token.beta_value(p);
-      if (lane == 0) shared.gates = make_float4(decay.factor, decay.keep, beta, 0.0F);
-    }
+    give_token(shared, token, p, thread, lane, warp);
     const float v = from_bits(p.v.dtype, token.v);
     __syncthreads();
     const float4 gates = shared.gates;
     const Decay decay(gates.x, gates.y);
     const float beta = gates.z;
-    if (!kOne && i + 1 < span.length) token.load(p, span.batch, t + 1, h, key_head, v_column);
+    if (!kOne && i + 1 < span.length) {
+      token.load(p, span.batch, t + 1, at.h, at.key_head, v_column);
+    }
 
     float k_sum[Part::kVector] = {}, q_sum[Part::kVector] = {};
     state.project(k_sum, q_sum, shared.k, shared.q);
@@ -238,30 +297,21 @@ __global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOn
     sums.give(k_sum, q_sum);
     __syncthreads();
     const float sum = thread < 2 * kColumns ? decay.apply(sums.take(thread)) : 0.0F;
-    if (thread < kColumns) {
-      // The norm enters twice: the prediction is S^T (norm k), the update (norm k) v'^T.
-      const float norm = p.qk_l2norm ? rsqrtf(sum4(shared.kk) + kL2NormEps) : 1.0F;
-      updates[thread] = norm * beta * (v - norm * sum);
-    }
+    if (thread < kColumns) updates[thread] = new_value(shared, p, v, beta, sum);
     __syncthreads();
-    if (thread >= kColumns && thread < 2 * kColumns && column < p.value_dim) {
+    if (thread >= kColumns && thread < 2 * kColumns && at.column < p.value_dim) {
       float scale = p.scale;
       if (p.qk_l2norm) scale *= rsqrtf(sum4(shared.qq) + kL2NormEps);
-      store_any(p.o, p.o.offset(span.batch, t, h, column),
+      store_any(p.o, p.o.offset(span.batch, t, at.h, at.column),
                 scale * fmaf(sum4(shared.kq), updates[thread - kColumns], sum));
     }
     float update[Part::kVector];
-#pragma unroll
-    for (int j = 0; j < Part::kVector; j += 4) {
-      const float4 f =
-          *reinterpret_cast<const float4 *>(updates + ColumnSums<Part>::position(j / 4));
-      update[j] = f.x, update[j + 1] = f.y, update[j + 2] = f.z, update[j + 3] = f.w;
-    }
+    ColumnSums<Part>::own_columns(update, updates);
     int64_t to = slot;
     bool wanted = kOne && out.present();
     if (p.slot_per_token()) {
       to = i < p.state_indices.columns
-               ? checked_slot(p.state_indices.at(n, i), p.initial_state.shape[0])
+               ? checked_slot(p.state_indices.at(at.n, i), p.initial_state.shape[0])
                : -1;
       wanted = to >= 0;
     }
@@ -274,17 +324,11 @@ __global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOn
       }
     } else {
       state.update(decay, shared.k, update);
-      if (wanted && inside) {
-        with_state_type(out, state_offset(out, to), [&](auto *memory) {
-          state.write(memory, out.stride[2], out.stride[3], key_dim, plan.aligned_out);
-        });
-      }
+      if (wanted && inside) write_state(to);
     }
   }
   if (kOne || p.slot_per_token() || !out.present() || !inside) return;
-  with_state_type(out, state_offset(out, slot), [&](auto *memory) {
-    state.write(memory, out.stride[2], out.stride[3], key_dim, plan.aligned_out);
-  });
+  write_state(slot);
 }
 
 /// True if the rows (columns if rows_first) of a state all start on 16 bytes.

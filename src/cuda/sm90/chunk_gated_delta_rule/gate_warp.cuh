@@ -26,6 +26,7 @@ __device__ __forceinline__ float row_norm(const bf16 *tile, int row) {
 __device__ __forceinline__ void gate_steps(const DeltaRule &p, const Plan &plan, Shared &s,
                                            int lane, int total) {
   Ring<kTiles> ring;
+  const float log_scale = __log2f(fabsf(p.scale));
   for (int n = 0; n < total; ++n) {
     wait(&s.raw_full[ring.i], ring.phase);
     StepGates &g = s.gates[ring.i];
@@ -61,9 +62,9 @@ __device__ __forceinline__ void gate_steps(const DeltaRule &p, const Plan &plan,
     g.key_decay[lane] = e * norm_k;
     g.query_decay[lane] = e * norm_q * p.scale;
     g.beta_row[lane] = beta * norm_k;
-    g.query_row[lane] = p.qk_l2norm ? c + __log2f(norm_q) : c;
+    g.query_row[lane] = (p.qk_l2norm ? c + __log2f(norm_q) : c) + log_scale;
     g.beta[lane] = beta;
-    g.end[lane].x = exp2_fast(last - c) * norm_k;
+    g.end[lane] = exp2_fast(last - c) * norm_k;
     if (lane == 31) g.decay = e;
     __syncwarp();
     arrive_warp(elect(), &s.kq_full[ring.i]);

@@ -15,12 +15,14 @@
 // The chunked forward on Hopper: bf16, DK = DV = 128, steps of 32 tokens. With S the state before a
 // step, c the inclusive sum of its log decays, T = (I + A)^-1:
 //
-//     X  = V - e^c K S                  the only products on the chain from state to state besides
-//     S' = e^{c_last} S + W^T X         W = (diag(e^{c_last - c}) T diag(beta))^T K
-//     O  = scale e^c Q S + P' X         P' = scale tril(Q K^T e^{c_i - c_j}) T diag(beta)
+//     X  = V - e^c K S
+//     V' = T diag(beta) X               T and P = tril(Q K^T e^{c_i - c_j}) in two parts of bf16
+//     S' = e^{c_last} S + (diag(e^{c_last - c}) K)^T V'
+//     O  = scale (e^c Q S + P V')
 //
-// W and P' do not depend on S, so that other warps make them ahead: V' = T diag(beta) X never
-// exists, and the chain has two wgmma stages instead of three.
+// T and P do not depend on S: other warps make them up to five steps ahead. The form with W =
+// (diag(e^{c_last - c}) T diag(beta))^T K, which needs no V', has a product less on the chain from
+// state to state and loses more on the warps that make W (docs/lab/hopper_step.md).
 //
 // One block a multiprocessor, four warpgroups: products; two solver warps, the gate warp, the load
 // warp; two of the state with 64 value columns each. They meet at mbarriers alone. A block takes
@@ -30,7 +32,7 @@ namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 namespace {
 
 // Registers a thread after the warpgroups have traded them; their sum may not pass 512.
-constexpr int kProductRegisters = 96, kHelperRegisters = 80, kStateRegisters = 168;
+constexpr int kProductRegisters = 72, kHelperRegisters = 72, kStateRegisters = 184;
 
 __global__ void __launch_bounds__(kThreads, 1)
     chunk_kernel(const __grid_constant__ DeltaRule p, const __grid_constant__ Plan plan,
@@ -54,7 +56,7 @@ __global__ void __launch_bounds__(kThreads, 1)
 
   if (group == 0) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kProductRegisters));
-    ProductWarps{s, p.scale, warp, lane}.run(total);
+    ProductWarps{s, p.scale < 0.0F ? 0x80008000U : 0U, warp, lane}.run(total);
   } else if (group == 1) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kHelperRegisters));
     if (warp == 3) {

@@ -32,20 +32,23 @@ struct LoadWarp {
   Shared &s;
   const int lane;
   Ring<kTiles> tile;
-  Ring<kValueTiles> value;
-  int value_gates = 0;            ///< Gates of the step whose V is loaded next.
-  int o_buffer = 0, o_gates = 0;  ///< Of the step whose O is stored next.
+  int value = 0, value_gates = 0;  ///< Place and gates of the V that is loaded next.
+  int o_buffer = 0, o_gates = 0;   ///< Of the step whose O is stored next.
+  Ring<kAhead> given, v_ready;     ///< Steps that are given room for O, and V of the next one.
 
-  /// Stores O of step m, first handing back the buffer of the step before.
-  __device__ __forceinline__ void store_o(int m) {
+  /// Tells the state that a step has room for its O and that V of the next one is on its way.
+  __device__ __forceinline__ void give(bool stored) {
+    const bool leader = elect();
+    if (leader && stored) tma_store_wait_read();
+    arrive_warp(leader, &s.ready[given.i]);
+    given.next();
+  }
+
+  /// Stores O of a step.
+  __device__ __forceinline__ void store_o() {
     proxy_fence();  // The state warps wrote the tile by ordinary stores.
     const StepGates &g = s.gates[o_gates];
     const int rows = g.valid, token = g.token, head = g.head, batch = g.batch;
-    if (m > 0) {
-      const bool leader = elect();
-      if (leader) tma_store_wait_read();
-      arrive_warp(leader, &s.o_empty[o_buffer ^ 1]);
-    }
     if (plan.tma_o && rows == kStep) {
       if (elect()) {
         tma_store(&maps.o, token, 0, head, batch, s.o[o_buffer]);
@@ -70,23 +73,27 @@ struct LoadWarp {
     if (++o_gates == kTiles) o_gates = 0;
   }
 
-  __device__ __forceinline__ void load_v() {
-    wait(&s.v_empty[value.i], value.phase ^ 1);
+  /// V of step m belongs to what the step before it waits for, since the state asks for both at
+  /// once; that of the very first, to its own.
+  __device__ __forceinline__ void load_v(int m) {
+    // V of a sequence's first step is read after the step before it is done.
+    const int last = m - kInputs;
+    if (last >= 0 && s.gates[last % kTiles].first != 0) wait_done(s, last);
     const StepGates &g = s.gates[value_gates];
+    uint64_t *const full = &s.ready[v_ready.i];
     if (plan.tma_v) {
       if (elect()) {
-        arrive_expect(&s.v_full[value.i], 2 * kStep * 128);
-        tma_load(s.v[value.i], &maps.v, g.token, 0, g.head, g.batch, &s.v_full[value.i]);
-      } else if (kEveryLaneArrives) {
-        arrive(&s.v_full[value.i]);
+        expect(full, 2 * kStep * 128);
+        tma_load(s.v[value], &maps.v, g.token, 0, g.head, g.batch, full);
       }
     } else {
-      load_rows(s.v[value.i], kTileHalf, p.v.at<const bf16>(g.batch, g.token, g.head),
-                p.v.stride[1], g.valid, lane);
-      __syncwarp();
-      arrive_warp(elect(), &s.v_full[value.i]);
+      // give() arrives for these stores too.
+      load_rows(s.v[value], kTileHalf, p.v.at<const bf16>(g.batch, g.token, g.head), p.v.stride[1],
+                g.valid, lane);
     }
-    value.next();
+    __syncwarp();
+    if (++value == kInputs) value = 0;
+    if (m > 0) v_ready.next();
     if (++value_gates == kTiles) value_gates = 0;
   }
 
@@ -122,22 +129,26 @@ struct LoadWarp {
   }
 
   __device__ __forceinline__ void run() {
-    constexpr int kBehind = kTiles - kValueTiles;  // V follows K and Q by so many steps.
+    // V follows K and Q by kBehind steps, so that its place is that of a step whose O has been
+    // stored. The room for O of a step is that of the step two before.
+    constexpr int kBehind = kTiles - kInputs - 1, kRoom = kTiles - 2;
     Walk walk;
     bool live = walk.open(p, plan, s);
     int n = 0;
     while (live) {
       const int token = walk.begin + walk.step * kStep, batch = walk.batch, head = walk.head;
+      const bool first = walk.step == 0;
       const int key_head = walk.key_head, valid = min(kStep, walk.length - walk.step * kStep);
       live = walk.next(p, plan, s);
       wait(&s.done[tile.i], tile.phase ^ 1);
-      if (n >= kTiles) store_o(n - kTiles);
+      if (n >= kTiles) store_o();
       StepGates &g = s.gates[tile.i];
       if (elect()) {
         g.valid = valid;
         g.token = token;
         g.head = head;
         g.batch = batch;
+        g.first = first ? 1 : 0;
         if (plan.tma_gates) {
           arrive_expect(&s.raw_full[tile.i], 2 * kStep * 16);
           tma_load_gates(s.raw[tile.i][0], &maps.g, head & ~3, token, batch, &s.raw_full[tile.i]);
@@ -150,14 +161,16 @@ struct LoadWarp {
       load_kq(batch, token, key_head, valid);
       tile.next();
       ++n;
-      if (n > kBehind) load_v();
+      if (n > kBehind) load_v(n - kBehind - 1);
+      if (n > kRoom) give(n > kTiles);
     }
     for (int i = n; i < n + kTiles; ++i) {
       if (i >= kTiles) {
         wait(&s.done[o_gates], ((i - kTiles) / kTiles) & 1);
-        store_o(i - kTiles);
+        store_o();
       }
-      if (i >= kBehind && i - kBehind < n) load_v();
+      if (i >= kBehind && i - kBehind < n) load_v(i - kBehind);
+      if (i >= kRoom) give(i >= kTiles);
     }
     if (elect()) tma_store_wait();
   }

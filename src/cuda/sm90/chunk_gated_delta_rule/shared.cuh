@@ -18,14 +18,12 @@ constexpr int kTileHalf = kStep * kHalf;  ///< Elements of 64 columns of a step.
 constexpr int kKqHalf = 2 * kTileHalf;    ///< The same of K over Q.
 constexpr int kKqHalfBytes = kKqHalf * 2;
 
-// Depths of the rings. They fill shared memory; the product warpgroup runs kLag steps behind itself
-// (W and P T of step n - kLag in the iteration of step n), which is what the solver needs.
-constexpr int kTiles = 7;       ///< K, Q tiles and gates.
-constexpr int kValueTiles = 4;  ///< V tiles.
-constexpr int kProducts = 2;    ///< W and P T.
-constexpr int kSolvers = 2;     ///< Solver warps, and buffers of A and T.
-constexpr int kLag = 3;
-constexpr int kScores = kLag + 1;
+// Depths of the rings. They fill shared memory. The product warpgroup is up to kAhead steps ahead
+// of the state, which is what the solver needs.
+constexpr int kTiles = 7;    ///< K, Q tiles and gates.
+constexpr int kInputs = 4;   ///< V and T.
+constexpr int kSolvers = 2;  ///< Solver warps, and buffers of A.
+constexpr int kAhead = 5;    ///< P, and barriers of steps that are ready.
 
 constexpr int kMaxSorted = 2048;  ///< Sequences that are taken longest first.
 
@@ -37,24 +35,22 @@ struct alignas(16) StepGates {
   float key_decay[kStep];    ///< 2^c r_k.
   float query_decay[kStep];  ///< scale 2^c r_q.
   float beta_row[kStep];     ///< beta r_k.
-  float query_row[kStep];    ///< c + log2 r_q.
+  float query_row[kStep];    ///< c + log2 (r_q |scale|).
   float beta[kStep];
-  float2 end[kStep];  ///< x: 2^(c_last - c) r_k; y: |k|, which the solver fills in.
-  float decay;        ///< 2^c_last.
-  int valid;          ///< Tokens of the step.
-  int token;          ///< The first.
+  float end[kStep];  ///< 2^(c_last - c) r_k.
+  float decay;       ///< 2^c_last.
+  int valid;         ///< Tokens of the step.
+  int token;         ///< The first.
+  int first;         ///< The step begins a sequence.
   int batch, head;
 };
 
 struct Shared {
-  bf16 kq[kTiles][2 * kKqHalf];        ///< [dk half][K rows 0..31, Q rows 32..63][64].
-  bf16 v[kValueTiles][2 * kTileHalf];  ///< [dv half][token][64].
-  bf16 w[kProducts][2 * kTileHalf];    ///< [dk half][token][64].
-  bf16 pt[kProducts][kStep * kStep];   ///< scale P T diag(beta); rows of 64 bytes.
-  bf16 t[kSolvers][kStep * kHalf];     ///< Row j: column j of E in bf16 (solver_warps.cuh),
-                                       ///< then column j of T diag(beta) in fp16.
-  bf16 o[2][2][kTileHalf];             ///< [buffer][dv half][token][64].
-  f16 p[kScores][kStep * kStep];       ///< P; rows of 64 bytes. Read as rows 32..63 of an operand.
+  bf16 kq[kTiles][2 * kKqHalf];          ///< [dk half][K rows 0..31, Q rows 32..63][64].
+  bf16 v[kInputs][2 * kTileHalf];        ///< [dv half][token][64].
+  bf16 t[kInputs][2][kStep * kStep];     ///< [high or low part][j]: column j of T diag(beta).
+  bf16 o[2][2][kTileHalf];               ///< [buffer][dv half][token][64].
+  bf16 p[kAhead][2][kStep * kStep];      ///< [high or low part]: scale P; rows of 64 bytes.
   float a[kSolvers][kStep][kInverseLd];  ///< Row c: column c of A.
   float raw[kTiles][2][kStep][4];        ///< g, beta of four heads as loaded.
   StepGates gates[kTiles];
@@ -62,15 +58,20 @@ struct Shared {
   uint64_t raw_full[kTiles];   ///< Place written, raw gates landed.
   uint64_t kq_full[kTiles];    ///< K, Q and gates are there.
   uint64_t done[kTiles];       ///< The state has used the step's tiles, O is written.
-  uint64_t v_full[kValueTiles], v_empty[kValueTiles];
-  uint64_t a_full[kSolvers], a_empty[kSolvers], t_full[kSolvers], t_empty[kSolvers];
-  uint64_t w_full[kProducts];
-  uint64_t o_empty[2];
+  uint64_t a_full[kSolvers], a_empty[kSolvers];
+  /// T and P of a step and V of the next are there, and so is room for O.
+  uint64_t ready[kAhead];
   int total;                   ///< Steps of this block.
   uint16_t order[kMaxSorted];  ///< Sequences, longest first.
 };
 
 constexpr size_t kSharedBytes = sizeof(Shared) + 1024;  ///< With room to align.
+static_assert(kSharedBytes <= 227 * 1024);
+
+/// Waits until the state has used step n; at once if n < 0.
+__device__ __forceinline__ void wait_done(Shared &s, int n) {
+  if (n >= 0) wait(&s.done[n % kTiles], (n / kTiles) & 1);
+}
 
 /// What follows from shapes, strides and alignment.
 struct Plan {
@@ -180,18 +181,12 @@ __device__ __forceinline__ void init_barriers(Shared &s) {
     barrier_init_warps(&s.kq_full[i], 2);  // The loader and the gates.
     barrier_init_warps(&s.done[i], 8);     // The warps of the state.
   }
-  for (int i = 0; i < kValueTiles; ++i) {
-    barrier_init_warps(&s.v_full[i], 1);
-    barrier_init_warps(&s.v_empty[i], 8);
-  }
   for (int i = 0; i < kSolvers; ++i) {
     barrier_init_warps(&s.a_full[i], 2);
     barrier_init_warps(&s.a_empty[i], 1);
-    barrier_init_warps(&s.t_full[i], 1);
-    barrier_init_warps(&s.t_empty[i], 4);
   }
-  for (int i = 0; i < kProducts; ++i) barrier_init_warps(&s.w_full[i], 4);
-  for (int i = 0; i < 2; ++i) barrier_init_warps(&s.o_empty[i], 1);
+  // The products, a solver and the loader.
+  for (int i = 0; i < kAhead; ++i) barrier_init_warps(&s.ready[i], 6);
   barrier_init_fence();
 }
 

@@ -7,9 +7,10 @@
 //
 //     [U, Q S] = S^T [K; Q]^T      one chain of eight products of 64 x 64
 //     X = V - 2^c U
-//     S^T <- 2^{c_last} S^T + X^T W         O^T = scale 2^c (Q S)^T + X^T (scale P T diag(beta))^T
+//     V' = T diag(beta) X          T in two parts
+//     S^T <- 2^{c_last} S^T + (2^{c_last - c} V')^T K
+//     O^T = scale 2^c (Q S)^T + V'^T (scale P)^T      P in two parts; beside the next step's first
 //
-// in which the second line of products waits for W of this step, made ahead, and for X alone.
 // Barriers are waited for and branches taken only while no wgmma is in flight, and nothing is in
 // flight across the loop's end: otherwise ptxas injects waits (C7517) or serialises every wgmma
 // (C7514).
@@ -24,9 +25,9 @@ struct StateWarps {
   const int warp, lane;
   const int cl = (lane & 3) * 2;
   Ring<kTiles> tile;
-  Ring<kValueTiles> value;
-  Ring<kProducts> w_ring;
-  Ring<2> o_ring;
+  Ring<kInputs> input;  ///< T; V of the step after is one further on.
+  Ring<kAhead> ready;   ///< Of P as well.
+  int o_buffer = 0;
 
   __device__ __forceinline__ int64_t state_offset(const Tensor &t, int64_t entry, int head) const {
     return t.offset(entry, head, cl, half * 64 + warp * 16 + (lane >> 2));
@@ -41,31 +42,8 @@ struct StateWarps {
     }
   }
 
-  /// Waits for V of the step at the rings' place and clears its rows past the sequence.
-  __device__ __forceinline__ void open_v(int rows) {
-    wait(&s.v_full[value.i], value.phase);
-    if (rows < kStep) {
-      bf16 *const v = s.v[value.i] + half * kTileHalf;
-      if (lane >= rows) {
-        const int swizzle = swizzle128(lane);
-        *reinterpret_cast<uint4 *>(&v[lane * kHalf + ((warp * 16) ^ swizzle)]) =
-            make_uint4(0, 0, 0, 0);
-        *reinterpret_cast<uint4 *>(&v[lane * kHalf + ((warp * 16 + 8) ^ swizzle)]) =
-            make_uint4(0, 0, 0, 0);
-      }
-      __syncwarp();
-    }
-  }
-
-  /// From S (left: rounded, as left operand): x = X^T as left operand, d[16 ..] = (Q S)^T, and
-  /// S <- 2^{c_last} S unless this is past the last step. In between, put() stores the last step's
-  /// O.
-  template <class Put>
-  __device__ __forceinline__ void front(float (&state)[64], const uint32_t (&left)[32],
-                                        float (&d)[32], uint32_t (&x)[8], bool past, Put put) {
-    uint32_t vv[8];
-    const StepGates &g = s.gates[tile.i];
-    const bf16 *const v = s.v[value.i] + half * kTileHalf;
+  /// [U, Q S] of the step at the rings' place from S, rounded, in left.
+  __device__ __forceinline__ void issue_front(float (&d)[32], const uint32_t (&left)[32]) const {
     const uint32_t kq = descriptor_base(s.kq[tile.i], 16);
     mma_fence();
 #pragma unroll
@@ -73,10 +51,24 @@ struct StateWarps {
       mma_rs_n64(d, left + 4 * k, descriptor128(kq, (k >> 2) * kKqHalfBytes + (k & 3) * 32), k > 0);
     }
     mma_commit();
-    put();
-    const float decay = past ? 1.0F : g.decay;
-#pragma unroll
-    for (int i = 0; i < 64; ++i) state[i] *= decay;
+  }
+
+  /// Clears the rows of V at a place of its ring that lie past the sequence.
+  __device__ __forceinline__ void clear_tail(int place, int rows) const {
+    bf16 *const v = s.v[place] + half * kTileHalf;
+    if (lane >= rows) {
+      const int swizzle = swizzle128(lane);
+      *reinterpret_cast<uint4 *>(&v[lane * kHalf + ((warp * 16) ^ swizzle)]) =
+          make_uint4(0, 0, 0, 0);
+      *reinterpret_cast<uint4 *>(&v[lane * kHalf + ((warp * 16 + 8) ^ swizzle)]) =
+          make_uint4(0, 0, 0, 0);
+    }
+    __syncwarp();
+  }
+
+  /// V of the step at the rings' place, as accumulators lie.
+  __device__ __forceinline__ void read_v(uint32_t (&vv)[8]) const {
+    const bf16 *const v = s.v[input.i] + half * kTileHalf;
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
       const int r = j * 16 + (lane & 7) + ((lane >> 4) & 1) * 8;
@@ -84,9 +76,19 @@ struct StateWarps {
       uint32_t(&quad)[4] = *reinterpret_cast<uint32_t(*)[4]>(vv + 4 * j);
       ldmatrix_trans(quad, &v[r * kHalf + (c ^ swizzle128(r))]);
     }
+  }
+
+  /// While issue_front() is in flight: S <- 2^{c_last} S unless this is past the last step. Then
+  /// x = X^T as left operand, d[16 ..] = (Q S)^T.
+  __device__ __forceinline__ void finish_front(float (&state)[64], float (&d)[32], uint32_t (&x)[8],
+                                               const uint32_t (&vv)[8], bool past) const {
+    const StepGates &g = s.gates[tile.i];
     float2 e[4];
 #pragma unroll
     for (int j = 0; j < 4; ++j) e[j] = *reinterpret_cast<const float2 *>(&g.key_decay[j * 8 + cl]);
+    const float decay = past ? 1.0F : g.decay;
+#pragma unroll
+    for (int i = 0; i < 64; ++i) state[i] *= decay;
     mma_wait<0>();
     pin(d);
 #pragma unroll
@@ -95,6 +97,39 @@ struct StateWarps {
       x[2 * j] = pack2<bf16>(a.x - e[j].x * d[4 * j], a.y - e[j].y * d[4 * j + 1]);
       x[2 * j + 1] = pack2<bf16>(b.x - e[j].x * d[4 * j + 2], b.y - e[j].y * d[4 * j + 3]);
     }
+  }
+
+  /// From X in x and (Q S)^T in d[16 ..]: z = V'^T, y = scale 2^c (Q S)^T.
+  __device__ __forceinline__ void solve(float (&z)[16], float (&y)[16], const uint32_t (&x)[8],
+                                        const float (&d)[32], float2 (&end)[4],
+                                        const StepGates &g) const {
+    const uint32_t t = descriptor_base(s.t[input.i], 16);
+    mma_fence();
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      mma_rs_n32<true>(z, x + 4 * (k & 1), descriptor64(t, k * 1024), k > 0);
+    }
+    mma_commit();
+#pragma unroll
+    for (int j = 0; j < 4; ++j) end[j] = *reinterpret_cast<const float2 *>(&g.end[j * 8 + cl]);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      const float2 e = *reinterpret_cast<const float2 *>(&g.query_decay[j * 8 + cl]);
+      y[4 * j] = e.x * d[16 + 4 * j];
+      y[4 * j + 1] = e.y * d[16 + 4 * j + 1];
+      y[4 * j + 2] = e.x * d[16 + 4 * j + 2];
+      y[4 * j + 3] = e.y * d[16 + 4 * j + 3];
+    }
+    mma_wait<0>();
+    pin(z);
+    pin(y);
+  }
+
+  /// S^T in bf16 as left operand.
+  static __device__ __forceinline__ void round_state(uint32_t (&left)[32],
+                                                     const float (&state)[64]) {
+#pragma unroll
+    for (int i = 0; i < 32; ++i) left[i] = pack2<bf16>(state[2 * i], state[2 * i + 1]);
   }
 
   /// Zeros to the o of a skipped sequence.
@@ -107,8 +142,8 @@ struct StateWarps {
   }
 
   __device__ __forceinline__ void run_item(const Item &item) {
-    float state[64], d[32], y[16];
-    uint32_t x[8], left[32];
+    float state[64], d[32], y[16], z[16];
+    uint32_t x[8], vv[8], left[32];
 #pragma unroll
     for (int i = 0; i < 64; ++i) state[i] = 0.0F;
     const Tensor &from = p.initial_state;
@@ -129,73 +164,85 @@ struct StateWarps {
       checkpoint = units_before(p.sequences, item.sequence, p.checkpoint_every, false, lane);
     }
     const bool any = left_tokens > 0;
+    bool is_ready = false;  // Asked while products are in flight, so that the answer costs nothing.
     if (any) {
-      wait(&s.w_full[w_ring.i], w_ring.phase);
-      open_v(left_tokens);
-#pragma unroll
-      for (int i = 0; i < 32; ++i) left[i] = pack2<bf16>(state[2 * i], state[2 * i + 1]);
-      front(state, left, d, x, false, [] {});
-      arrive_warp(lane == 0, &s.v_empty[value.i]);
+      wait(&s.ready[ready.i], ready.phase);  // It comes after the tiles of the next step.
+      is_ready = true;
+      if (left_tokens < kStep) clear_tail(input.i, left_tokens);
+      round_state(left, state);
+      issue_front(d, left);
+      read_v(vv);
+      finish_front(state, d, x, vv, false);
     }
     for (; left_tokens > 0; left_tokens -= kStep) {
-      const uint32_t pt = descriptor_base(s.pt[w_ring.i], 16);
-      const uint32_t w = descriptor_base(s.w[w_ring.i], 4096);
-      bf16 *const o_tile = s.o[o_ring.i][half];
+      const uint32_t p_tile = descriptor_base(s.p[ready.i][0], 16);
+      const uint32_t k_tile = descriptor_base(s.kq[tile.i], kKqHalfBytes);
+      bf16 *const o_tile = s.o[o_buffer][half];
       uint64_t *const done = &s.done[tile.i];
       const StepGates &g = s.gates[tile.i];
       const bool more = left_tokens > kStep;
-      wait(&s.o_empty[o_ring.i], o_ring.phase ^ 1);
-      o_ring.next();
-      wait(&s.w_full[w_ring.i], w_ring.phase);  // W of a step comes after the next step's tile.
-      w_ring.next();
-      if (more) {
-        tile.next();
-        value.next();
-        open_v(left_tokens - kStep);
+      float2 end[4];
+      if (!is_ready) wait(&s.ready[ready.i], ready.phase);
+      if (more && left_tokens < 2 * kStep) {
+        clear_tail((input.i + 1) % kInputs, left_tokens - kStep);
+      }
+      solve(z, y, x, d, end, g);
+      input.next();
+      ready.next();
+      o_buffer ^= 1;
+      tile.next();
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        x[2 * j] = pack2<bf16>(end[j].x * z[4 * j], end[j].y * z[4 * j + 1]);
+        x[2 * j + 1] = pack2<bf16>(end[j].x * z[4 * j + 2], end[j].y * z[4 * j + 3]);
       }
       mma_fence();
 #pragma unroll
-      for (int k = 0; k < 2; ++k) mma_rs_n128(state, x + 4 * k, descriptor128(w, k * 2048));
+      for (int k = 0; k < 2; ++k) {
+        mma_rs_n128(state, x + 4 * k, descriptor128(k_tile, k * 2048));
+      }
       mma_commit();
-#pragma unroll
-      for (int k = 0; k < 2; ++k) mma_rs_n32(y, x + 4 * k, descriptor64(pt, k * 32), k > 0);
-      mma_commit();
-      mma_wait<1>();
-      pin(state);
-#pragma unroll
-      for (int i = 0; i < 32; ++i) left[i] = pack2<bf16>(state[2 * i], state[2 * i + 1]);
-      mma_wait<0>();
-      pin(y);
       uint32_t o[8];
 #pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const float2 e = *reinterpret_cast<const float2 *>(&g.query_decay[j * 8 + cl]);
-        const float *const qs = d + 16 + 4 * j;
-        o[2 * j] = pack2<bf16>(y[4 * j] + e.x * qs[0], y[4 * j + 1] + e.y * qs[1]);
-        o[2 * j + 1] = pack2<bf16>(y[4 * j + 2] + e.x * qs[2], y[4 * j + 3] + e.y * qs[3]);
+      for (int i = 0; i < 8; ++i) o[i] = pack2<bf16>(z[2 * i], z[2 * i + 1]);
+      mma_fence();
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        mma_rs_n32<false>(y, o + 4 * (k & 1),
+                          descriptor64(p_tile, (k >> 1) * sizeof(s.p[0][0]) + (k & 1) * 32), true);
       }
+      mma_commit();
+      is_ready = is_over(&s.ready[ready.i], ready.phase);
+      mma_wait<1>();
+      pin(state);
+      round_state(left, state);
+      issue_front(d, left);
+      mma_wait<1>();
+      pin(y);
+#pragma unroll
+      for (int i = 0; i < 8; ++i) o[i] = pack2<bf16>(y[2 * i], y[2 * i + 1]);
+#pragma unroll
+      for (int j = 0; j < 4; j += 2) {
+        bf16 *const to = &o_tile[(j * 8 + (lane & 7) + (lane >> 4) * 8) * kHalf +
+                                 ((warp * 16 + ((lane >> 3) & 1) * 8) ^ swizzle128(lane))];
+        stmatrix_trans(to, o[2 * j], o[2 * j + 1], o[2 * j + 2], o[2 * j + 3]);
+      }
+      read_v(vv);
+      __syncwarp();
+      arrive_if(kEveryLaneArrives || lane == 0, done);
+      finish_front(state, d, x, vv, !more || until == 1);
       if (--until == 0) {
         until = every;
         if (left_tokens >= kStep && checkpoint < p.checkpoints.shape[0]) {
           write(p.checkpoints, checkpoint, head, state);
         }
         ++checkpoint;
-      }
-      front(state, left, d, x, !more, [&] {
+        if (more) {
+          const float decay = s.gates[tile.i].decay;
 #pragma unroll
-        for (int j = 0; j < 4; j += 2) {
-          bf16 *const to = &o_tile[(j * 8 + (lane & 7) + (lane >> 4) * 8) * kHalf +
-                                   ((warp * 16 + ((lane >> 3) & 1) * 8) ^ swizzle128(lane))];
-          stmatrix_trans(to, o[2 * j], o[2 * j + 1], o[2 * j + 2], o[2 * j + 3]);
+          for (int i = 0; i < 64; ++i) state[i] *= decay;
         }
-        __syncwarp();
-        arrive_if(kEveryLaneArrives || lane == 0, done);
-      });
-      if (more) arrive_warp(lane == 0, &s.v_empty[value.i]);
-    }
-    if (any) {
-      tile.next();
-      value.next();
+      }
     }
     const Tensor &to = p.state_indices.present ? p.initial_state : p.final_state;
     if (to.present()) write(to, item.slot, head, state);

@@ -70,12 +70,29 @@ __device__ __forceinline__ void arrive_expect(uint64_t *b, int bytes) {
                "r"(bytes)
                : "memory");
 }
+/// Bytes that the current phase waits for too; no arrival.
+__device__ __forceinline__ void expect(uint64_t *b, int bytes) {
+  asm volatile("mbarrier.expect_tx.relaxed.cta.shared.b64 [%0], %1;" ::"r"(shared_address(b)),
+               "r"(bytes)
+               : "memory");
+}
 __device__ __forceinline__ void wait(uint64_t *b, int parity) {
   asm volatile(
       "{.reg .pred p; W%=: mbarrier.try_wait.parity.shared.b64 p, [%0], %1; @p bra D%=; bra W%=; "
       "D%=: }" ::"r"(shared_address(b)),
       "r"(parity)
       : "memory");
+}
+/// Whether a wait would be over at once; straight code, so that it may stand beside a wgmma in
+/// flight.
+__device__ __forceinline__ bool is_over(uint64_t *b, int parity) {
+  uint32_t over;
+  asm volatile(
+      "{.reg .pred p; mbarrier.test_wait.parity.shared.b64 p, [%1], %2; selp.u32 %0, 1, 0, p;}"
+      : "=r"(over)
+      : "r"(shared_address(b)), "r"(parity)
+      : "memory");
+  return over != 0;
 }
 
 // ---- TMA ----
@@ -156,15 +173,18 @@ __device__ __forceinline__ void pin(float (&d)[kCount]) {
 #define GDN_F16(d, i) GDN_F4(d, i), GDN_F4(d, i + 4), GDN_F4(d, i + 8), GDN_F4(d, i + 12)
 #define GDN_REGS16 "{%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15}"
 
-/// d[64, 32] (+)= a b, a: bf16 in registers, b in shared memory with k contiguous.
+/// d[64, 32] (+)= a b, a: bf16 in registers, b in shared memory with k (kRightTransposed: with n)
+/// contiguous.
+template <bool kRightTransposed>
 __device__ __forceinline__ void mma_rs_n32(float (&d)[16], const uint32_t *a, uint64_t b,
                                            bool add) {
   asm volatile(
       "{.reg .pred p; setp.ne.b32 p, %21, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 " GDN_REGS16
-      ", {%16,%17,%18,%19}, %20, p, 1, 1, 0;}\n"
+      ", {%16,%17,%18,%19}, %20, p, 1, 1, %22;}\n"
       : GDN_F16(d, 0)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)));
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(static_cast<int>(add)),
+        "n"(kRightTransposed ? 1 : 0));
 }
 
 /// d[64, 64] (+)= a b, as above.
@@ -193,23 +213,11 @@ __device__ __forceinline__ void mma_rs_n128(float (&d)[64], const uint32_t *a, u
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 
-/// d[64, 32] (+)= a b, both in shared memory, bf16; a with k (kLeftTransposed: with m) contiguous,
-/// b with k contiguous.
-template <bool kLeftTransposed>
+/// d[64, 32] (+)= a b, both in shared memory, bf16, k contiguous.
 __device__ __forceinline__ void mma_ss_n32(float (&d)[16], uint64_t a, uint64_t b, bool add) {
   asm volatile(
       "{.reg .pred p; setp.ne.b32 p, %18, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 " GDN_REGS16
-      ", %16, %17, p, 1, 1, %19, 0;}\n"
-      : GDN_F16(d, 0)
-      : "l"(a), "l"(b), "r"(static_cast<int>(add)), "n"(kLeftTransposed ? 1 : 0));
-}
-
-/// d[64, 32] (+)= a b, both in shared memory, fp16, k contiguous.
-__device__ __forceinline__ void mma_ss_n32_f16(float (&d)[16], uint64_t a, uint64_t b, bool add) {
-  asm volatile(
-      "{.reg .pred p; setp.ne.b32 p, %18, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n32k16.f32.f16.f16 " GDN_REGS16
       ", %16, %17, p, 1, 1, 0, 0;}\n"
       : GDN_F16(d, 0)
       : "l"(a), "l"(b), "r"(static_cast<int>(add)));
