@@ -9,7 +9,7 @@ WHEEL := $(PYTHON) -m pip install -q --disable-pip-version-check --no-build-isol
          --force-reinstall -c constraints.txt --config-settings=build-dir=build/release
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all cuda bench lint format docs clean setup-% package package-test
+.PHONY: help demo test test-all cuda wheel bench lint format docs clean setup-% package package-test
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,12 @@ cuda: setup-cuda  ## the CUDA backend on a machine without a GPU: build, launch 
 	@ctest --test-dir build/release -R '^(no_gpu|cuda_)' --no-tests=error --output-on-failure
 	@$(PYTHON) -m pytest -q tests/python/test_threads.py
 
+WHEEL_CUDA ?= ON
+wheel: export NVCC := $(NVCC)
+wheel: export WHEEL_CUDA := $(WHEEL_CUDA)
+wheel: $(if $(filter ON,$(WHEEL_CUDA)),setup-cuda) setup-wheel  ## wheels to give away, in dist/, and each one tried
+	@scripts/wheel.sh
+
 full: setup-test-all
 	@echo "== C and C++ tests, the whole ladder"
 	@ctest --test-dir build/release -L full -j $(JOBS) --output-on-failure
@@ -78,8 +84,10 @@ lint: setup-lint  ## formats, clang-tidy, ruff, house rules
 format: setup-lint  ## rewrite sources in the house format
 	@scripts/lint.sh --fix
 
-docs: setup-docs  ## Doxygen pages in build/docs
-	@mkdir -p build/docs && doxygen docs/Doxyfile && echo "== build/docs/html/index.html"
+docs: setup-docs  ## the site in build/docs/html: guide, C, C++ and Python interfaces, measurements
+	@mkdir -p build/docs && doxygen docs/Doxyfile
+	@$(PYTHON) -m sphinx -W --keep-going -q -c docs -d build/docs/doctrees . build/docs/html
+	@echo "== build/docs/html/index.html"
 
 clean:  ## remove build trees (not .venv)
 	rm -rf build dist

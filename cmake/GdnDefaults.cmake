@@ -27,6 +27,13 @@ if(GDN_SANITIZE)
   endif()
 endif()
 
+if(GDN_STATIC_LIBSTDCXX)
+  # Hidden: the process may hold another libstdc++, whose symbols must not mix with these. Parts that
+  # nothing calls are left out: some need a newer glibc than all else.
+  target_link_options(gdn_defaults INTERFACE
+    -static-libstdc++ -Wl,--exclude-libs,ALL -Wl,--gc-sections)
+endif()
+
 if(GDN_BUILD_FUZZ)
   # The fuzzer sees which branches of the library its input reaches.
   target_compile_options(gdn_defaults INTERFACE

@@ -72,7 +72,7 @@ def check_references(paths: list[str]) -> list[str]:
             continue
         text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
         for name in re.findall(r"(?<![\w*.])[\w./-]*\w\.(?:h|hpp|cc|cu|cuh|py|md|json|sh)\b", text):
-            name = name.removeprefix("../")
+            name = re.sub(r"^(\.\./)+", "", name)
             known = any(p == name or p.endswith("/" + name) for p in paths)
             if not known and "NAME" not in name:
                 problems.append(f"{path}: there is no file {name}")

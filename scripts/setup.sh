@@ -2,12 +2,12 @@
 # Installs what a target needs: Debian packages (apt-get, with sudo unless root) and a virtual
 # environment in .venv with PyPI packages. Does nothing where all is there already.
 #
-#   scripts/setup.sh demo|test|test-all|cuda|lint|docs|bench
+#   scripts/setup.sh demo|test|test-all|cuda|wheel|lint|docs|bench
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 usage() {
-  echo "usage: scripts/setup.sh demo|test|test-all|cuda|lint|docs|bench" >&2
+  echo "usage: scripts/setup.sh demo|test|test-all|cuda|wheel|lint|docs|bench" >&2
   exit 2
 }
 [ $# -eq 1 ] || usage
@@ -19,8 +19,9 @@ case "$1" in
   test) debian=$test pypi=test ;;
   test-all) debian="$test clang libclang-rt-14-dev" pypi=test ;;
   cuda) debian=$test pypi=$(command -v nvcc >/dev/null && echo test || echo cuda) ;;
+  wheel) debian=$test pypi=wheel ;;
   lint) debian="$test clang-format clang-tidy" pypi=lint ;;
-  docs) debian="doxygen graphviz" pypi= ;;
+  docs) debian="doxygen graphviz" pypi=docs ;;
   bench) debian="$build libnuma1" pypi=demo ;;
   *) usage ;;
 esac

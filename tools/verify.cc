@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <stdexcept>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -58,14 +59,25 @@ std::vector<Target> wanted_targets(const VerifyOptions &options) {
   return {*found};
 }
 
+/// Groups of cases that --case knows besides names.
+constexpr std::pair<std::string_view, testing::Tag> kGroups[] = {
+    {"ladder", testing::kLadder},       {"whole", testing::kWhole},   {"hard", testing::kHard},
+    {"semantics", testing::kSemantics}, {"decode", testing::kDecode},
+};
+
 bool wanted(const Case &c, const VerifyOptions &options) {
-  if (!options.filter.empty() && c.name.find(options.filter) == std::string_view::npos) {
-    return false;
+  bool named = false;
+  if (!options.filter.empty()) {
+    named = c.name.find(options.filter) != std::string_view::npos;
+    const bool grouped = std::ranges::any_of(kGroups, [&](const auto &group) {
+      return group.first == options.filter && c.tagged(group.second);
+    });
+    if (!named && !grouped) return false;
   }
   const bool recurrent_only = c.has(testing::kSlotPerToken);
   const bool chunk_only = c.checkpoint_every != 0 || c.chunk_size != 0;
   if (options.operation == "chunk" ? recurrent_only : chunk_only) return false;
-  return options.full || !options.filter.empty() || c.tagged(testing::kQuick);
+  return options.full || named || c.tagged(testing::kQuick);
 }
 
 /// The cases and types that the options leave, in table order.
@@ -185,7 +197,10 @@ void add_verify(CLI::App &app) {
   verify_command->add_option("--isa", o->isa, "One instruction set; default: all");
   verify_command->add_option("--dtype", o->dtype, "f32, bf16 or f16; default: those of the case")
       ->check(CLI::IsMember({"f32", "bf16", "f16"}));
-  verify_command->add_option("--case", o->filter, "Only cases whose name contains this");
+  verify_command->add_option(
+      "--case", o->filter,
+      "Only cases whose name contains this, or a group: ladder, whole, hard, "
+      "semantics, decode");
   verify_command->add_option("--op", o->operation, "chunk or recurrent")
       ->check(CLI::IsMember({"chunk", "recurrent"}))
       ->capture_default_str();

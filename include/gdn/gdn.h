@@ -63,6 +63,11 @@ extern "C" {
 #define GDN_API __attribute__((visibility("default")))
 #endif
 
+/**
+ * @defgroup calls Status, flags and how to run a call
+ * @{
+ */
+
 /** Version of this header, first part; gdn_version() is that of the library. */
 #define GDN_VERSION_MAJOR 0
 /** Second part. */
@@ -157,9 +162,12 @@ typedef struct gdn_exec {
   const char *isa;
 } gdn_exec;
 
-/* ------------------------------------------------------------------------------------------------
- * Library
- * --------------------------------------------------------------------------------------------- */
+/** @} */
+
+/**
+ * @defgroup library Library
+ * @{
+ */
 
 /** Returns "major.minor.patch" of the loaded library. Static storage. */
 GDN_API const char *gdn_version(void);
@@ -200,9 +208,12 @@ typedef struct gdn_selection {
  *  or on CUDA where exec->backend or GDN_BACKEND says so. */
 GDN_API gdn_status gdn_select(const gdn_exec *exec, gdn_selection *out);
 
-/* ------------------------------------------------------------------------------------------------
- * The gated delta rule
- * --------------------------------------------------------------------------------------------- */
+/** @} */
+
+/**
+ * @defgroup delta_rule The gated delta rule
+ * @{
+ */
 
 /**
  * Arguments of gdn_chunk_gated_delta_rule (prefill) and gdn_fused_recurrent_gated_delta_rule
@@ -289,8 +300,10 @@ GDN_API gdn_status gdn_chunk_gated_delta_rule_workspace_size(const gdn_gated_del
 GDN_API gdn_status gdn_fused_recurrent_gated_delta_rule(const gdn_gated_delta_rule_args *args,
                                                         const gdn_exec *exec);
 
-/* ------------------------------------------------------------------------------------------------
- * The stages of the chunkwise algorithm, one by one
+/** @} */
+
+/**
+ * @defgroup stages The stages of the chunkwise algorithm, one by one
  *
  * A chunk of C tokens, c = inclusive cumulative sum of g inside it, S0 the state before it:
  *
@@ -304,7 +317,8 @@ GDN_API gdn_status gdn_fused_recurrent_gated_delta_rule(const gdn_gated_delta_ru
  * Chunks start at each sequence's first token; chunk_size is 0 (64), 16, 32, 64 or 128. NT is the
  * number of chunks of all sequences together, sequences in order. "type" is float32, bfloat16 or
  * float16; k, v, w, u, v_new, q, o of one call share it. Stages need no workspace.
- * --------------------------------------------------------------------------------------------- */
+ * @{
+ */
 
 /** Arguments of gdn_chunk_local_cumsum. */
 typedef struct gdn_chunk_local_cumsum_args {
@@ -415,9 +429,12 @@ typedef struct gdn_chunk_fwd_o_args {
 /** The output of each chunk from the state before it and its v_new. */
 GDN_API gdn_status gdn_chunk_fwd_o(const gdn_chunk_fwd_o_args *args, const gdn_exec *exec);
 
-/* ------------------------------------------------------------------------------------------------
- * The rest of a GDN layer
- * --------------------------------------------------------------------------------------------- */
+/** @} */
+
+/**
+ * @defgroup layer The rest of a GDN layer
+ * @{
+ */
 
 /**
  * Arguments of gdn_causal_conv1d_fwd: y[c, t] = act(bias[c] + sum_w weight[c, w] x[c, t - W + 1 +
@@ -516,6 +533,8 @@ typedef struct gdn_rms_norm_gated_args {
 
 /** y = x rsqrt(mean x^2 + eps) * weight * silu(z), in float32, rounded once. */
 GDN_API gdn_status gdn_rms_norm_gated(const gdn_rms_norm_gated_args *args, const gdn_exec *exec);
+
+/** @} */
 
 #ifdef __cplusplus
 }

@@ -144,13 +144,9 @@ def fused_recurrent_gated_delta_rule(
 ) -> tuple[Any, Any]:
     """Gated delta rule token by token (decode, speculative verify).
 
-    Arguments, results and errors are those of chunk_gated_delta_rule, and further:
+    Results, errors and the arguments that are not listed are those of chunk_gated_delta_rule.
 
     Args:
-        q, k, v, g, beta, scale, initial_state, output_final_state, use_qk_l2norm_in_kernel,
-            use_gate_in_kernel, A_log, dt_bias, use_beta_sigmoid_in_kernel, allow_neg_eigval,
-            state_v_first, cu_seqlens, transpose_state_layout, out, inplace_final_state, head_map:
-            see there.
         gk, gv: decays per key or value channel do not exist here; must be None.
         state_indices: [N] as there, or [N, M] with M at least the longest sequence (verify): the
             state after token t of sequence n goes to slot state_indices[n, t] (nowhere if that is

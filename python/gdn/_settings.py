@@ -41,9 +41,9 @@ def info() -> dict[str, Any]:
     """Describe the library and what a CPU call of this thread would run on.
 
     Returns:
-        A dictionary with ``version``; ``backends``, a list of ``{"name", "isas": [{"name",
-        "supported"}]}``, instruction sets slowest first; and the choice: ``backend``, ``isa``,
-        ``reason`` (a sentence) and ``threads``.
+        A dictionary with ``version``; ``backends``, a list in which each has ``name`` and ``isas``,
+        its instruction sets, slowest first, with ``name`` and ``supported``; and the choice:
+        ``backend``, ``isa``, ``reason`` (a sentence) and ``threads``.
     """
     return _C.describe()
 

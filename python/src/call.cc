@@ -82,8 +82,8 @@ void Call::check_kind(const char *name, nb::handle array) {
   const std::string wanted = kind_ == Kind::none
                                  ? "a torch.Tensor or a numpy.ndarray"
                                  : std::string(kind_name(kind_)) + " like " + first_name_;
-  raise(PyExc_TypeError, std::string(name) + ": expected " + wanted + ", got " +
-                             Py_TYPE(array.ptr())->tp_name + ".");
+  raise(PyExc_TypeError,
+        std::string(name) + ": expected " + wanted + ", got " + name_of_type(array) + ".");
 }
 
 Call::Operand &Call::add(const char *name, nb::handle array) {

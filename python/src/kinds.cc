@@ -98,7 +98,7 @@ const KnownType &known_type(PyTypeObject *type) {
   }
   const KnownType k = inspect(type);
   if (k.kind == Kind::none) return kUnknown;
-  Py_INCREF(type);
+  Py_INCREF(reinterpret_cast<PyObject *>(type));
   known_types().push_back(k);
   return known_types().back();
 }
@@ -172,7 +172,7 @@ nb::object int_tuple(std::span<const int64_t> shape) {
   nb::object tuple = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(shape.size())));
   if (!tuple.is_valid()) throw nb::python_error();
   for (size_t i = 0; i < shape.size(); ++i) {
-    PyTuple_SET_ITEM(tuple.ptr(), static_cast<Py_ssize_t>(i), PyLong_FromLongLong(shape[i]));
+    PyTuple_SetItem(tuple.ptr(), static_cast<Py_ssize_t>(i), PyLong_FromLongLong(shape[i]));
   }
   return tuple;
 }
@@ -182,6 +182,18 @@ nb::object int_tuple(std::span<const int64_t> shape) {
 void raise(PyObject *type, const std::string &message) {
   PyErr_SetString(type, message.c_str());
   throw nb::python_error();
+}
+
+std::string name_of_type(nb::handle object) {
+  const nb::handle type = object.type();
+  std::string name = nb::str(type.attr("__name__")).c_str();
+  // As Python's own messages: types that are written in C carry their module.
+  const unsigned long flags = PyType_GetFlags(reinterpret_cast<PyTypeObject *>(type.ptr()));
+  if ((flags & Py_TPFLAGS_HEAPTYPE) == 0) {
+    const std::string module = nb::str(type.attr("__module__")).c_str();
+    if (module != "builtins") name.insert(0, module + ".");
+  }
+  return name;
 }
 
 nb::object loaded_module(const char *name) {
@@ -210,7 +222,7 @@ Kind kind_of(nb::handle object) { return known_type(Py_TYPE(object.ptr())).kind;
 
 void borrow(const char *name, nb::handle array, Kind kind, View &view) {
   if (!known_type(Py_TYPE(array.ptr())).plain) {
-    raise(PyExc_TypeError, std::string(name) + ": a " + Py_TYPE(array.ptr())->tp_name +
+    raise(PyExc_TypeError, std::string(name) + ": a " + name_of_type(array) +
                                " keeps its data elsewhere and cannot be read in place.");
   }
   if (kind == Kind::numpy) {

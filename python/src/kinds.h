@@ -33,6 +33,9 @@ enum class Kind : uint8_t { none, torch, numpy };
 /// Raises a Python exception.
 [[noreturn]] void raise(PyObject *type, const std::string &message);
 
+/// The name of an object's type for a message: "list", "numpy.ndarray", "Tensor".
+std::string name_of_type(nb::handle object);
+
 /// A module that the caller has imported, or None.
 nb::object loaded_module(const char *name);
 

@@ -67,8 +67,8 @@ double read_number(const char *name, nb::handle value, const char *expected) {
   const double number = PyFloat_AsDouble(value.ptr());
   if (number == -1.0 && PyErr_Occurred() != nullptr) {
     PyErr_Clear();
-    raise(PyExc_TypeError, std::string(name) + ": expected " + expected + ", got " +
-                               Py_TYPE(value.ptr())->tp_name + ".");
+    raise(PyExc_TypeError,
+          std::string(name) + ": expected " + expected + ", got " + name_of_type(value) + ".");
   }
   return number;
 }

@@ -23,6 +23,7 @@ WORDS = {
 # Files in which another spelling is meant: the name that users of another library expect.
 ALIASES = {
     "causal_conv1d_fwd": {
+        "docs/api/python.md",
         "docs/conventions.md",
         "python/gdn/_layer.py",
         "tests/python/test_layer.py",

@@ -67,6 +67,12 @@ def test_verify():
     assert all(0 < r["o"] < 1e-5 and r["dtype"] == "f32" for r in found["results"])
 
 
+def test_verify_of_a_group():
+    decode = ("--op", "recurrent", "--case", "decode", "--isa", "generic", "--dtype", "f32")
+    found = json.loads(run("verify", *decode, "--json"))
+    assert found["failed"] == 0 and found["passed"] > 1
+
+
 def test_bench():
     shape = ["--tokens", "64", "--batch", "2", "--heads", "1/1", "--seconds", "0.01"]
     found = json.loads(run("bench", *shape, "--json"))
