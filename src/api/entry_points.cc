@@ -46,8 +46,7 @@ gdn_status perform(const Checks<Op, Args> &checks, const char *name, const Args 
     Target target;
     const Service<Op> *service = prepare(checks, &call, args, exec, &problem, &target);
     if (service == nullptr) return call.take();
-    size_t workspace = 0;
-    if constexpr (Op::kWorkspace) workspace = workspace_bytes(*service, problem, target.exec);
+    const size_t workspace = workspace_bytes(*service, problem, target.exec);
     check_workspace(&call, target, workspace);
     check_memory(&call, target.exec.workspace, workspace);
     if (checks.contents != nullptr && target.check_contents && call.ok()) {
@@ -81,7 +80,10 @@ gdn_status query_workspace(const Checks<Op, Args> &checks, const char *name, con
 }  // namespace
 }  // namespace gdn::api
 
+// The assertions name the functions before they are defined: those that gdn.h does not declare do
+// not compile.
 #define GDN_WORKSPACE_QUERY_true(name, args_struct)                                                \
+  static_assert(sizeof(&gdn_##name##_workspace_size) > 0);                                         \
   gdn_status gdn_##name##_workspace_size(const args_struct *args, const gdn_exec *exec,            \
                                          size_t *bytes) {                                          \
     return gdn::api::query_workspace(gdn::api::checks::name, "gdn_" #name "_workspace_size", args, \
@@ -90,6 +92,7 @@ gdn_status query_workspace(const Checks<Op, Args> &checks, const char *name, con
 #define GDN_WORKSPACE_QUERY_false(name, args_struct)
 
 #define GDN_ENTRY_POINT(name, problem, args_struct, workspace)                  \
+  static_assert(sizeof(&gdn_##name) > 0);                                       \
   gdn_status gdn_##name(const args_struct *args, const gdn_exec *exec) {        \
     return gdn::api::perform(gdn::api::checks::name, "gdn_" #name, args, exec); \
   }                                                                             \

@@ -10,7 +10,8 @@
 ///     name       gdn_NAME is the C entry point; kernels are files and symbols of that name
 ///     problem    the checked call that kernels get
 ///     args       the struct of gdn.h that callers fill
-///     workspace  true: gdn_NAME_workspace_size exists; false: no backend may need a workspace
+///     workspace  true: callers ask gdn_NAME_workspace_size; false: no backend needs a workspace
+///                today. One that does turns its row to true and declares the query in gdn.h.
 ///
 /// The C entry points, the backends' tables, the kernel tables of every code path and the lists of
 /// sources in CMake (cmake/GdnOperations.cmake reads these rows) follow from this list.
@@ -37,7 +38,6 @@ namespace op {
 #define GDN_OPERATION_TYPE(name, problem, args, workspace) \
   struct name {                                            \
     using Problem = problem;                               \
-    static constexpr const char *kName = #name;            \
     static constexpr bool kWorkspace = workspace;          \
   };
 GDN_FOR_EACH_OPERATION(GDN_OPERATION_TYPE)

@@ -17,7 +17,7 @@ struct Kernel {
   /// Computes items [first, last). `scratch` is 256-byte aligned. Denormals are flushed to zero.
   void (*run)(const Problem &p, int32_t threads, int64_t first, int64_t last, void *scratch);
   /// Bytes of scratch that one thread needs, a multiple of 256; from shapes and types alone.
-  /// nullptr: none. Only an operation with a workspace (core/operations.h) may need some.
+  /// nullptr: none. The row of an operation that needs some says so (core/operations.h).
   size_t (*scratch)(const Problem &p, int32_t threads) = nullptr;
 };
 

@@ -14,8 +14,8 @@ struct KernelOf {
   /// Launches the operation asynchronously: no allocation, no synchronisation. What cu_seqlens and
   /// index arrays hold is clamped on the device; a slot past the pool counts as negative.
   Status (*run)(const Problem &p, const Launch &l) = nullptr;
-  /// Bytes of Launch::workspace, from shapes and types alone; nullptr: none. Only an operation with
-  /// a workspace (core/operations.h) may need some.
+  /// Bytes of Launch::workspace, from shapes and types alone; nullptr: none. The row
+  /// of an operation that needs some says so (core/operations.h).
   size_t (*workspace)(const Problem &p) = nullptr;
 };
 

@@ -34,11 +34,18 @@ FOLDERS = (
     "bench", "cases", "cmake", "docs", "examples", "include", "python", "scripts", "src", "tests",
     "tools",
 )  # fmt: skip
-TOP = ("CMakeLists.txt", "CONTRIBUTING.md", "Makefile", "README.md", "pyproject.toml")
+TOP = (
+    "CHANGELOG.md",
+    "CMakeLists.txt",
+    "CONTRIBUTING.md",
+    "Makefile",
+    "README.md",
+    "pyproject.toml",
+)
 # What was measured and tried stands as it was written then.
-HISTORY = re.compile(r"docs/(lab/|figures/|performance)")
+HISTORY = re.compile(r"docs/(lab|figures)/")
 SUFFIXES = {
-    ".h", ".hpp", ".c", ".cc", ".cu", ".cuh", ".py", ".pyi", ".md", ".txt", ".cmake", ".sh",
+    ".h", ".hpp", ".c", ".cc", ".cu", ".cuh", ".py", ".pyi", ".md", ".txt", ".cmake", ".sh", ".json",
 }  # fmt: skip
 
 

@@ -142,6 +142,22 @@ TEST(ToyBackend, ServesAnOperationWithAWorkspace) {
   }
 }
 
+TEST(ToyBackend, IsNeverRunWithoutTheWorkspaceThatItNeeds) {
+  Floats x({3, 20});
+  Floats y({3, 20});
+  gdn_l2norm_args args = {};
+  args.struct_size = sizeof args;
+  args.x = &x.tensor;
+  args.y = &y.tensor;
+  gdn_exec exec = exec_of("toy");
+  EXPECT_EQ(gdn_l2norm(&args, &exec), GDN_WORKSPACE_TOO_SMALL);
+  expect_message("exec->workspace is NULL, expected 64 bytes");
+  alignas(GDN_WORKSPACE_ALIGNMENT) unsigned char workspace[64];
+  exec.workspace = workspace;
+  exec.workspace_size = sizeof workspace;
+  EXPECT_EQ(gdn_l2norm(&args, &exec), GDN_OK) << gdn_last_error();
+}
+
 TEST(ToyBackend, RefusesWidthsThatItDoesNotServe) {
   Floats wide({1, 5, 1, 36});
   ChunkCall call;
