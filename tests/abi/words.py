@@ -45,7 +45,8 @@ TOP = (
 # What was measured and tried stands as it was written then.
 HISTORY = re.compile(r"docs/(lab|figures)/")
 SUFFIXES = {
-    ".h", ".hpp", ".c", ".cc", ".cu", ".cuh", ".py", ".pyi", ".md", ".txt", ".cmake", ".sh", ".json",
+    ".h", ".hpp", ".c", ".cc", ".cu", ".cuh", ".py", ".pyi", ".md", ".txt", ".cmake", ".sh",
+    ".json",
 }  # fmt: skip
 
 
