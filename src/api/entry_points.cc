@@ -83,7 +83,7 @@ gdn_status query_workspace(const Checks<Op, Args> &checks, const char *name, con
 // The assertions name the functions before they are defined: those that gdn.h does not declare do
 // not compile.
 #define GDN_WORKSPACE_QUERY_true(name, args_struct)                                                \
-  static_assert(sizeof(&gdn_##name##_workspace_size) > 0);                                         \
+  static_assert(requires { &gdn_##name##_workspace_size; });                                       \
   gdn_status gdn_##name##_workspace_size(const args_struct *args, const gdn_exec *exec,            \
                                          size_t *bytes) {                                          \
     return gdn::api::query_workspace(gdn::api::checks::name, "gdn_" #name "_workspace_size", args, \
@@ -92,7 +92,7 @@ gdn_status query_workspace(const Checks<Op, Args> &checks, const char *name, con
 #define GDN_WORKSPACE_QUERY_false(name, args_struct)
 
 #define GDN_ENTRY_POINT(name, problem, args_struct, workspace)                  \
-  static_assert(sizeof(&gdn_##name) > 0);                                       \
+  static_assert(requires { &gdn_##name; });                                     \
   gdn_status gdn_##name(const args_struct *args, const gdn_exec *exec) {        \
     return gdn::api::perform(gdn::api::checks::name, "gdn_" #name, args, exec); \
   }                                                                             \
