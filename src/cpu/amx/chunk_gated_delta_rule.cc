@@ -2,7 +2,7 @@
 //
 // For each step of 64 tokens, with c the cumulative log decay inside it:
 //
-//     key head     K^T, K K^T, Q K^T                                                   keys.h
+//     key head     K^T, K K^T, Q K^T, |k| and |q|                             keys.h, norms.h
 //     value head   c, row scales; A, P, and T = (I + A)^-1 of both halves          gates.h, solve.h
 //     32 columns   V' = T diag(beta) (V - diag(exp c) K S), half by half
 //                  O  = scale (diag(exp c) Q S + P V')
@@ -17,6 +17,7 @@
 #include "cpu/amx/gates.h"
 #include "cpu/amx/keys.h"
 #include "cpu/amx/layout.h"
+#include "cpu/amx/norms.h"
 #include "cpu/amx/panel.h"
 #include "cpu/amx/plan.h"
 #include "cpu/amx/solve.h"
@@ -118,12 +119,8 @@ class ItemRun {
                         key_blocks_, key.q_copy);
       key.k = left_rows(p_.k.at<uint16_t>(span_.batch, token, k), p_.k.stride[1], p_.key_dim, count,
                         key_blocks_, key.k_copy);
-      for (int b = 0; b < blocks; ++b) load_block(key, b, key_blocks_);
-      if (blocks == 2) {
-        multiply_blocks(key.k, key, key_blocks_, key.kk->across);
-        multiply_blocks(key.q, key, key_blocks_, key.qk->across);
-      }
-      load_norms(key, p_, blocks, key_blocks_);
+      load_products(key, blocks, key_blocks_);
+      load_norms(&key, p_, count, blocks, key_blocks_);
       Fetch fetch(p_, place_after(token, k));
       for (int64_t i = item_.group_begin; i < item_.group_end; ++i) {
         const int64_t head = p_.heads.value_head(k, i);

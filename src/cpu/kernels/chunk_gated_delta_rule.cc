@@ -6,7 +6,9 @@
 
 #include "cpu/kernels/chunk_cut.h"
 #include "cpu/kernels/fetch_ahead.h"
+#include "cpu/kernels/gate_rate.h"
 #include "cpu/kernels/gates.h"
+#include "cpu/kernels/row_norm.h"
 #include "cpu/kernels/scratch.h"
 #include "cpu/kernels/state_panels.h"
 
@@ -32,7 +34,7 @@ class ChunkedDeltaRule {
         arena_(scratch),
         shared_(arena_, p.key_dim),
         decays_(arena_),
-        panel_size_(p.key_dim * kTileColumns) {
+        panel_size_(panel_rows(p.key_dim) * kTileColumns) {
     v_ = arena_.take<float>(kStep * kTileColumns);
     write_ = arena_.take<Element>(kStep * kTileColumns);
     write_low_ = kPack == 2 ? arena_.take<Element>(kStep * kTileColumns) : nullptr;
@@ -102,7 +104,8 @@ class ChunkedDeltaRule {
     } else {
       operand = states_ + offset;
     }
-    return {shared_, decays_, states_ + offset, operand, v_, write_, write_low_, FetchAhead()};
+    return {shared_,    decays_,     panel_rows(p_.key_dim), states_ + offset, operand, v_, write_,
+            write_low_, FetchAhead()};
   }
 
   void store_states(const Tensor &t, int64_t slot) const {

@@ -4,7 +4,9 @@
 
 #include GDN_TILE
 
+#include "cpu/kernels/gate_rate.h"
 #include "cpu/kernels/gates.h"
+#include "cpu/kernels/row_norm.h"
 
 #include "cpu/kernels/recurrent_steps.h"
 
@@ -23,7 +25,7 @@ struct Cut {
 Cut cut(const DeltaRule &p, int32_t threads) {
   const int64_t blocks = (p.value_dim + kTileColumns - 1) / kTileColumns;
   const int64_t heads = p.sequences.count * p.heads.value_heads;
-  int64_t slices = 1;
+  int64_t slices = (p.value_dim + kMaxColumns - 1) / kMaxColumns;
   while (slices < blocks && heads * slices < 2 * static_cast<int64_t>(threads)) slices *= 2;
   return {blocks, slices < blocks ? slices : blocks};
 }
@@ -86,9 +88,9 @@ class Recurrence {
 
   /// Any number of tokens, each block of columns in f32 on the stack.
   void run_blocks(int64_t slot) const {
-    alignas(64) float block[kMaxHeadDim * Layout::kBlockColumns];
+    alignas(64) float block[kMaxKeyDim * Layout::kBlockColumns];
     constexpr bool kKeyRows = Layout::kBlockColumns == kTileColumns;
-    const Rows<float> rows{block, kKeyRows ? Layout::kBlockColumns : kMaxHeadDim};
+    const Rows<float> rows{block, kKeyRows ? Layout::kBlockColumns : kMaxKeyDim};
     for (int64_t c = item_.first; c < item_.last; c += Layout::kBlockColumns) {
       const int64_t left = item_.last - c;
       const int64_t columns = left < Layout::kBlockColumns ? left : Layout::kBlockColumns;
@@ -120,11 +122,17 @@ class Recurrence {
     const int64_t key_head = p_.heads.key_head(item_.head);
     const E *q = p_.q.at<E>(span_.batch, span_.begin + t, key_head);
     const E *k = p_.k.at<E>(span_.batch, span_.begin + t, key_head);
-    const Vec q_factor = set1(p_.qk_l2norm ? p_.scale * l2norm_factor(q, p_.key_dim) : p_.scale);
-    const Vec k_factor = set1(p_.qk_l2norm ? l2norm_factor(k, p_.key_dim) : 1.0F);
+    RowNorm q_norm = {1.0F, 1.0F};
+    RowNorm k_norm = {1.0F, 1.0F};
+    if (p_.qk_l2norm) {
+      q_norm = l2norm_of(q, p_.key_dim);
+      k_norm = l2norm_of(k, p_.key_dim);
+    }
+    const Vec q_factor = set1(p_.scale * q_norm.factor);
+    const Vec k_factor = set1(k_norm.factor);
     for_each_vec(p_.key_dim, [&](int64_t d, int64_t lanes) {
-      store(token->q + d, q_factor * load_n(q + d, lanes));
-      store(token->k + d, k_factor * load_n(k + d, lanes));
+      store(token->q + d, q_factor * (set1(q_norm.shrink) * load_n(q + d, lanes)));
+      store(token->k + d, k_factor * (set1(k_norm.shrink) * load_n(k + d, lanes)));
     });
     token->decay = decay_of(g);
     token->beta = beta;
@@ -133,8 +141,8 @@ class Recurrence {
   template <class S>
   void step(const RecurrentToken &token, int64_t t, int64_t column, int64_t columns, Rows<S> source,
             Rows<S> target, const S *ahead) const {
-    alignas(64) float v[kMaxHeadDim];
-    alignas(64) float o[kMaxHeadDim];
+    alignas(64) float v[kMaxColumns];
+    alignas(64) float o[kMaxColumns];
     const int64_t at = span_.begin + t;
     const E *v_row = p_.v.at<E>(span_.batch, at, item_.head, column);
     for_each_vec(columns,
