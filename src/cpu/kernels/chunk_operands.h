@@ -26,22 +26,28 @@ struct OperandOf<Bf16, true> {
   using type = Bf16Operand;
 };
 
+/// y = x for n elements, then zeros up to `padded`, a multiple of kWidth.
 template <class E>
-inline void pack_row(const E *x, int64_t n, float *y) {
-  convert_row(x, n, y);
+inline void pack_row(const E *x, int64_t n, int64_t padded, float *y) {
+  int64_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) store(y + i, load(x + i));
+  for (; i < padded; i += kWidth) store(y + i, i < n ? load_n(x + i, n - i) : zero());
 }
-inline void pack_row(const Bf16 *x, int64_t n, Bf16 *y) {
+inline void pack_row(const Bf16 *x, int64_t n, int64_t padded, Bf16 *y) {
   std::memcpy(y, x, static_cast<size_t>(n) * sizeof *y);
+  if (padded > n) {
+    std::memset(static_cast<void *>(y + n), 0, static_cast<size_t>(padded - n) * sizeof *y);
+  }
 }
 
 /// The factor that normalises a packed row, which is shrunk first if it is an extreme one.
 template <class E>
 inline float normalise_packed(E *x, int64_t n) {
-  const RowNorm norm = l2norm_of(x, n);
+  const int64_t whole = (n + kWidth - 1) / kWidth * kWidth;
+  const RowNorm norm = l2norm_of(x, whole);
   if (norm.shrink != 1.0F) {
     const Vec shrink = set1(norm.shrink);
-    for_each_vec(
-        n, [&](int64_t i, int64_t lanes) { store_n(x + i, shrink * load_n(x + i, lanes), lanes); });
+    for (int64_t i = 0; i < whole; i += kWidth) store(x + i, shrink * load(x + i));
   }
   return norm.factor;
 }
@@ -89,13 +95,8 @@ struct ChunkOperands {
         q_norm[i] = k_norm[i] = 0.0F;
         continue;
       }
-      const size_t tail = static_cast<size_t>(row - key_dim) * sizeof(Element);
-      pack_row(p.q.at<E>(batch, token + i, head), key_dim, q_row);
-      pack_row(p.k.at<E>(batch, token + i, head), key_dim, k_row);
-      if (tail > 0) {
-        std::memset(static_cast<void *>(q_row + key_dim), 0, tail);
-        std::memset(static_cast<void *>(k_row + key_dim), 0, tail);
-      }
+      pack_row(p.q.at<E>(batch, token + i, head), key_dim, row, q_row);
+      pack_row(p.k.at<E>(batch, token + i, head), key_dim, row, k_row);
       q_norm[i] = p.qk_l2norm ? p.scale * normalise_packed(q_row, key_dim) : p.scale;
       k_norm[i] = p.qk_l2norm ? normalise_packed(k_row, key_dim) : 1.0F;
     }

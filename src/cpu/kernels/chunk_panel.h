@@ -173,18 +173,15 @@ struct ChunkPanel {
   template <class E>
   [[gnu::noinline]] void edge_rows(int64_t i, int64_t n, int64_t columns, const E *source,
                                    int64_t source_stride, E *target, int64_t target_stride) {
-    alignas(64) E block[kTileRows * kTileColumns];
-    const int64_t rows = n < kTileRows ? n : kTileRows;
-    const int64_t width = columns < kTileColumns ? columns : kTileColumns;
-    const size_t bytes = static_cast<size_t>(width) * sizeof(E);
-    std::memset(static_cast<void *>(block), 0, sizeof block);
-    for (int64_t m = 0; m < rows; ++m) {
-      std::memcpy(block + m * kTileColumns, source + m * source_stride, bytes);
+    alignas(64) float block[kTileRows * kTileColumns];
+    for (int64_t m = 0; m < kTileRows; ++m) {
+      pack_row(source + m * source_stride, m < n ? columns : 0, kTileColumns,
+               block + m * kTileColumns);
     }
     solve_rows(i, block, kTileColumns);
     output_rows(i, block, kTileColumns);
-    for (int64_t m = 0; m < rows; ++m) {
-      std::memcpy(target + m * target_stride, block + m * kTileColumns, bytes);
+    for (int64_t m = 0; m < kTileRows && m < n; ++m) {
+      convert_row(block + m * kTileColumns, columns, target + m * target_stride);
     }
   }
 };

@@ -11,6 +11,40 @@
 namespace gdn::cpu::GDN_ISA {
 namespace {
 
+/// How a vector of a row is loaded and stored: whole,
+struct WholeLanes {
+  template <class S>
+  Vec load(const S *p) const {
+    return GDN_ISA::load(p);
+  }
+  template <class S>
+  void store(S *p, Vec v) const {
+    GDN_ISA::store(p, v);
+  }
+};
+
+/// or its first lanes.
+struct FirstLanes {
+  int64_t count;
+
+  template <class S>
+  Vec load(const S *p) const {
+    return load_n(p, count);
+  }
+  template <class S>
+  void store(S *p, Vec v) const {
+    store_n(p, v, count);
+  }
+};
+
+/// Calls f(offset, WholeLanes or FirstLanes) for vectors that cover n elements.
+template <class F>
+inline void for_each_lanes(int64_t n, F &&f) {
+  int64_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) f(i, WholeLanes());
+  if (i < n) f(i, FirstLanes{n - i});
+}
+
 /// Upper bound of DK.
 constexpr int64_t kMaxKeyDim = 256;
 /// Value columns of a step at most: what the second pass finds in the cache is bounded by it.
@@ -89,13 +123,16 @@ struct KeyFirst {
 
   /// sums += k^T S over a band of rows.
   template <int kRows, class S>
-  static void read_rows(const float *k, int64_t columns, Rows<S> source, float *sums) {
-    for_each_vec(columns, [&](int64_t j, int64_t lanes) {
+  [[gnu::always_inline]] static void read_rows(const float *k, int64_t columns, Rows<S> source,
+                                               float *sums) {
+    Vec factor[kRows];
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) factor[i] = set1(k[i]);
+    for_each_lanes(columns, [&](int64_t j, auto lanes) {
       Vec sum = load(sums + j);
 #pragma GCC unroll 8
       for (int i = 0; i < kRows; ++i) {
-        const S *p = source.data + i * source.stride + j;
-        sum = fma(set1(k[i]), lanes == kWidth ? load(p) : load_n(p, lanes), sum);
+        sum = fma(factor[i], lanes.load(source.data + i * source.stride + j), sum);
       }
       store(sums + j, sum);
     });
@@ -103,26 +140,28 @@ struct KeyFirst {
 
   /// S <- decay S + k w^T over a band of rows from d on; sums += q^T S.
   template <int kRows, class S>
-  static void write_rows(const RecurrentToken &token, int64_t d, int64_t columns, Rows<S> source,
-                         Rows<S> target, const S *next, const float *w, float *sums) {
+  [[gnu::always_inline]] static void write_rows(const RecurrentToken &token, int64_t d,
+                                                int64_t columns, Rows<S> source, Rows<S> target,
+                                                const S *next, const float *w, float *sums) {
     const Vec kept = set1(token.decay.kept);
     const Vec rest = set1(token.decay.rest);
-    for_each_vec(columns, [&](int64_t j, int64_t lanes) {
+    Vec k[kRows];
+    Vec q[kRows];
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) {
+      k[i] = set1(token.k[d + i]);
+      q[i] = set1(token.q[d + i]);
+    }
+    for_each_lanes(columns, [&](int64_t j, auto lanes) {
       const Vec x = load(w + j);
       Vec sum = load(sums + j);
 #pragma GCC unroll 8
       for (int i = 0; i < kRows; ++i) {
         prefetch(next + i * source.stride + j);
-        const S *p = source.data + i * source.stride + j;
-        S *out = target.data + i * target.stride + j;
-        const Vec s = lanes == kWidth ? load(p) : load_n(p, lanes);
-        const Vec y = fma(set1(token.k[d + i]), x, fma(kept, s, rest * s));
-        if (lanes == kWidth) {
-          store(out, y);
-        } else {
-          store_n(out, y, lanes);
-        }
-        sum = fma(set1(token.q[d + i]), y, sum);
+        const Vec s = lanes.load(source.data + i * source.stride + j);
+        const Vec y = fma(k[i], x, fma(kept, s, rest * s));
+        lanes.store(target.data + i * target.stride + j, y);
+        sum = fma(q[i], y, sum);
       }
       store(sums + j, sum);
     });
@@ -205,16 +244,15 @@ struct ValueFirst {
 
   /// Lane sums of S k for kRows rows.
   template <int kRows, class S>
-  static void read_rows(const RecurrentToken &token, int64_t key_dim, Rows<const S> source,
-                        float *sums) {
+  [[gnu::always_inline]] static void read_rows(const RecurrentToken &token, int64_t key_dim,
+                                               Rows<const S> source, float *sums) {
     Vec sum[kRows];
     for (Vec &s : sum) s = zero();
-    for_each_vec(key_dim, [&](int64_t d, int64_t lanes) {
+    for_each_lanes(key_dim, [&](int64_t d, auto lanes) {
       const Vec k = load(token.k + d);
 #pragma GCC unroll 4
       for (int i = 0; i < kRows; ++i) {
-        const S *p = source.data + i * source.stride + d;
-        sum[i] = fma(lanes == kWidth ? load(p) : load_n(p, lanes), k, sum[i]);
+        sum[i] = fma(lanes.load(source.data + i * source.stride + d), k, sum[i]);
       }
     });
     for (int i = 0; i < kRows; ++i) store(sums + i * kWidth, sum[i]);
@@ -222,27 +260,22 @@ struct ValueFirst {
 
   /// S <- decay S + w k^T for kRows rows; lane sums of S q.
   template <int kRows, class S>
-  static void write_rows(const RecurrentToken &token, int64_t key_dim, Rows<const S> source,
-                         Rows<S> target, const S *next, const float *w, float *sums) {
+  [[gnu::always_inline]] static void write_rows(const RecurrentToken &token, int64_t key_dim,
+                                                Rows<const S> source, Rows<S> target, const S *next,
+                                                const float *w, float *sums) {
     const Vec kept = set1(token.decay.kept);
     const Vec rest = set1(token.decay.rest);
     Vec sum[kRows];
     for (Vec &s : sum) s = zero();
-    for_each_vec(key_dim, [&](int64_t d, int64_t lanes) {
+    for_each_lanes(key_dim, [&](int64_t d, auto lanes) {
       const Vec k = load(token.k + d);
       const Vec q = load(token.q + d);
 #pragma GCC unroll 4
       for (int i = 0; i < kRows; ++i) {
-        const S *p = source.data + i * source.stride + d;
         prefetch(next + i * source.stride + d);
-        const Vec s = lanes == kWidth ? load(p) : load_n(p, lanes);
+        const Vec s = lanes.load(source.data + i * source.stride + d);
         const Vec y = fma(k, set1(w[i]), fma(kept, s, rest * s));
-        S *out = target.data + i * target.stride + d;
-        if (lanes == kWidth) {
-          store(out, y);
-        } else {
-          store_n(out, y, lanes);
-        }
+        lanes.store(target.data + i * target.stride + d, y);
         sum[i] = fma(q, y, sum[i]);
       }
     });
