@@ -113,7 +113,7 @@ bool needs_workspace() {
   return false;
 }
 
-constexpr HeadDims kHeadDims = {1, 1024};
+constexpr HeadDims kHeadDims = {256, 1024, 1};
 
 class CpuBackend final : public Backend {
  public:
