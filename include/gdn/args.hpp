@@ -179,27 +179,32 @@ struct ChunkFwdOArgs {
 
 /// gdn_causal_conv1d_fwd_args.
 struct CausalConv1dFwdArgs {
-  Input x = {};                  ///< [B, C, T].
-  Input weight = {};             ///< [C, W].
-  Input bias = {};               ///< [C].
-  Input cu_seqlens = {};         ///< [N + 1], int32_t or int64_t.
-  Output conv_state = {};        ///< [slots, C, L], read and written.
-  Input state_indices = {};      ///< [N].
-  Input has_initial_state = {};  ///< [N], bool, int8_t, uint8_t or int32_t.
-  Output y = {};                 ///< [B, C, T].
-  bool silu = false;             ///< Apply silu to the sum.
+  Input x = {};                                ///< [B, C, T].
+  Input weight = {};                           ///< [C, W].
+  Input bias = {};                             ///< [C].
+  Input cu_seqlens = {};                       ///< [N + 1], int32_t or int64_t.
+  Output conv_state = {};                      ///< [slots, C, L], read and written.
+  Input state_indices = {};                    ///< [N].
+  Input has_initial_state = {};                ///< [N], bool, int8_t, uint8_t or int32_t.
+  Output y = {};                               ///< [B, C, T].
+  bool silu = false;                           ///< Apply silu to the sum.
+  bool padded = false;                         ///< cu_seqlens may end before T.
+  std::optional<std::int64_t> null_slot = {};  ///< An index that names no slot.
 };
 
 /// gdn_causal_conv1d_update_args.
 struct CausalConv1dUpdateArgs {
-  Input x = {};                    ///< [N, C, T].
-  Input weight = {};               ///< [C, W].
-  Input bias = {};                 ///< [C].
-  Output conv_state = {};          ///< [slots, C, L], read and written.
-  Input state_indices = {};        ///< [N].
-  Input num_accepted_tokens = {};  ///< [N].
-  Output y = {};                   ///< [N, C, T].
-  bool silu = false;               ///< Apply silu to the sum.
+  Input x = {};                                ///< [N, C, T], or [1, C, T] with cu_seqlens.
+  Input weight = {};                           ///< [C, W].
+  Input bias = {};                             ///< [C].
+  Output conv_state = {};                      ///< [slots, C, L], read and written.
+  Input state_indices = {};                    ///< [N].
+  Input num_accepted_tokens = {};              ///< [N].
+  Output y = {};                               ///< Shape of x.
+  bool silu = false;                           ///< Apply silu to the sum.
+  Input cu_seqlens = {};                       ///< [N + 1], int32_t or int64_t.
+  bool padded = false;                         ///< cu_seqlens may end before T.
+  std::optional<std::int64_t> null_slot = {};  ///< An index that names no slot.
 };
 
 /// gdn_fused_gdn_gating_args.

@@ -101,6 +101,15 @@ void call(gdn_status (*function)(const C *, const gdn_exec *), const C &c,
   check(function(&c, &e));
 }
 
+/// Flags and null slot that both convolutions have.
+template <class C, class Args>
+C begin_conv(const Args &a) {
+  C c = begin<C>(bit(a.silu, GDN_SILU) | bit(a.padded, GDN_PADDED) |
+                 bit(a.null_slot.has_value(), GDN_HAS_NULL_SLOT));
+  c.null_slot = a.null_slot.value_or(0);
+  return c;
+}
+
 inline gdn_gated_delta_rule_args delta_rule(const GatedDeltaRuleArgs &a, Operands *t) {
   auto c = begin<gdn_gated_delta_rule_args>(
       bit(a.scale.has_value(), GDN_HAS_SCALE) | bit(a.use_qk_l2norm, GDN_USE_QK_L2NORM) |
@@ -242,7 +251,7 @@ inline void chunk_fwd_o(const ChunkFwdOArgs &a, const ExecOptions &options = {})
 /// gdn_causal_conv1d_fwd.
 inline void causal_conv1d_fwd(const CausalConv1dFwdArgs &a, const ExecOptions &options = {}) {
   detail::Operands t;
-  auto c = detail::begin<gdn_causal_conv1d_fwd_args>(detail::bit(a.silu, GDN_SILU));
+  auto c = detail::begin_conv<gdn_causal_conv1d_fwd_args>(a);
   c.x = t.add(a.x);
   c.weight = t.add(a.weight);
   c.bias = t.add(a.bias);
@@ -257,7 +266,7 @@ inline void causal_conv1d_fwd(const CausalConv1dFwdArgs &a, const ExecOptions &o
 /// gdn_causal_conv1d_update.
 inline void causal_conv1d_update(const CausalConv1dUpdateArgs &a, const ExecOptions &options = {}) {
   detail::Operands t;
-  auto c = detail::begin<gdn_causal_conv1d_update_args>(detail::bit(a.silu, GDN_SILU));
+  auto c = detail::begin_conv<gdn_causal_conv1d_update_args>(a);
   c.x = t.add(a.x);
   c.weight = t.add(a.weight);
   c.bias = t.add(a.bias);
@@ -265,6 +274,7 @@ inline void causal_conv1d_update(const CausalConv1dUpdateArgs &a, const ExecOpti
   c.state_indices = t.add(a.state_indices);
   c.num_accepted_tokens = t.add(a.num_accepted_tokens);
   c.y = t.add(a.y);
+  c.cu_seqlens = t.add(a.cu_seqlens);
   detail::call(gdn_causal_conv1d_update, c, options);
 }
 

@@ -40,6 +40,10 @@ class Call {
   Call(const Call &) = delete;
   Call &operator=(const Call &) = delete;
 
+  /// Takes pairs (name of an argument, name that the caller gave it by), or None. Messages name
+  /// the latter. The names live as long as the call.
+  void rename(nb::handle pairs);
+
   /// An argument that is only read; null for None.
   View *input(const char *name, nb::handle array, Strides strides = Strides::any);
 
@@ -122,6 +126,9 @@ class Call {
 
   void mark_all_written() const;
 
+  /// The name that the caller gave an argument by.
+  const char *called(const char *name) const;
+
   /// Next operand, with the array's kind checked.
   Operand &add(const char *name, nb::handle array);
   void check_kind(const char *name, nb::handle array);
@@ -139,7 +146,7 @@ class Call {
   const char *first_name_ = "";
   size_t count_ = 0;
   size_t rename_count_ = 0;
-  std::array<std::pair<const char *, const char *>, 4> renames_;
+  std::array<std::pair<const char *, const char *>, 8> renames_;
   std::array<Operand, kMaxOperands> operands_;
 };
 

@@ -272,6 +272,63 @@ TEST(BadValue, Convolution) {
                          [&] { (*update)["conv_state"].shape[2] = 3; });
 }
 
+TEST(BadValue, PackedConvolutionUpdate) {
+  auto s = conv_verify_scenario();
+  Refusals refusals(s.get());
+  Array &cu = (*s)["cu_seqlens"].array;
+  Array &slots = (*s)["state_indices"].array;
+  Array &accepted = (*s)["num_accepted_tokens"].array;
+  const auto with = [](Array *array, Contents values) { return [=] { array->assign(values); }; };
+  refusals.expect({"cu_seqlens[0] is 1, expected 0"}, with(&cu, {1, 3, 3, 5}));
+  refusals.expect({"cu_seqlens[2] is 2", "3 before it"}, with(&cu, {0, 3, 2, 5}));
+  refusals.expect({"cu_seqlens ends at 9, expected at most T = 8"}, with(&cu, {0, 3, 3, 9}));
+  refusals.expect({"cu_seqlens gives sequence 0 4 tokens, expected at most 3"},
+                  with(&cu, {0, 4, 4, 5}));
+  refusals.expect({"cu_seqlens ends at 5, expected T = 8"},
+                  [&] { s->args.flags &= ~static_cast<uint32_t>(GDN_PADDED); });
+  refusals.expect({"num_accepted_tokens[0] is 0, expected 1 to 3"}, with(&accepted, {0, 1, 1}));
+  refusals.expect({"num_accepted_tokens[0] is 4, expected 1 to 3"}, with(&accepted, {4, 1, 1}));
+  refusals.expect({"state_indices[1] is 8, expected a slot below 8"}, with(&slots, {3, 8, 99}));
+  refusals.expect({"state_indices names slot 3 twice"}, with(&slots, {3, 99, 3}));
+  refusals.expect({"state_indices[2] is 99"},
+                  [&] { s->args.flags &= ~static_cast<uint32_t>(GDN_HAS_NULL_SLOT); });
+  refusals.expect({"x has batch B = 2, expected B = 1 with cu_seqlens"}, [&] {
+    for (const char *name : {"x", "y"}) {
+      (*s)[name].shape[0] = 2;
+      (*s)[name].shape[2] = 4;
+    }
+  });
+  refusals.expect({"conv_state has shape [8, 12, 2]", "at least 3", "W - 1"},
+                  [&] { (*s)["conv_state"].shape[2] = 2; });
+  refusals.expect({"conv_state has 2 slots, expected at least N = 3", "cu_seqlens"}, [&] {
+    (*s)["conv_state"].shape[0] = 2;
+    s->args.state_indices = nullptr;
+  });
+  // What is said of skipped rows and of those without tokens is not looked at.
+  refusals.expect_valid(with(&accepted, {3, -1, 77}));
+  refusals.expect_valid(with(&slots, {99, -3, 99}));
+  refusals.expect_valid([&] {
+    slots.assign(Contents{-1, 4, 2});
+    cu.assign(Contents{0, 4, 4, 7});
+    accepted.assign(Contents{0, 9, 1});
+  });
+  refusals.expect_valid(with(&cu, {0, 0, 0, 0}));
+}
+
+TEST(BadValue, PaddedWithoutCuSeqlens) {
+  const auto check = [](Scenario *s, auto *flags) {
+    Refusals refusals(s);
+    refusals.expect({"cu_seqlens is NULL", "GDN_PADDED"}, [&] {
+      *flags |= GDN_PADDED;
+      if (s->has("cu_seqlens")) *(*s)["cu_seqlens"].slot = nullptr;
+    });
+  };
+  auto fwd = conv_fwd_scenario();
+  check(fwd.get(), &fwd->args.flags);
+  auto update = conv_update_scenario();
+  check(update.get(), &update->args.flags);
+}
+
 TEST(BadValue, Eps) {
   const auto check = [](auto *s) {
     SCOPED_TRACE(s->name());

@@ -162,6 +162,9 @@ std::unique_ptr<DeltaRuleScenario> decode_scenario();
 std::unique_ptr<DeltaRuleScenario> verify_scenario();
 std::unique_ptr<TypedScenario<gdn_causal_conv1d_fwd_args>> conv_fwd_scenario();
 std::unique_ptr<TypedScenario<gdn_causal_conv1d_update_args>> conv_update_scenario();
+/// Steps of 3, 0 and 2 tokens packed in a buffer of 8, after rejected drafts; the last one's slot
+/// is the null slot.
+std::unique_ptr<TypedScenario<gdn_causal_conv1d_update_args>> conv_verify_scenario();
 
 /// A maker of every scenario, the stages' and the norms' too, by name.
 struct ScenarioMaker {

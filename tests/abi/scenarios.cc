@@ -246,6 +246,25 @@ std::unique_ptr<TypedScenario<gdn_causal_conv1d_update_args>> conv_update_scenar
   return s;
 }
 
+std::unique_ptr<TypedScenario<gdn_causal_conv1d_update_args>> conv_verify_scenario() {
+  using A = gdn_causal_conv1d_update_args;
+  auto s = std::make_unique<TypedScenario<A>>("conv_verify", "gdn_causal_conv1d_update",
+                                              gdn_causal_conv1d_update);
+  s->valid().flags = GDN_SILU | GDN_HAS_NULL_SLOT | GDN_PADDED;
+  s->valid().null_slot = 99;
+  s->add(&A::x, "x", Element::f16, {1, 12, 8}, kRequired);
+  s->add(&A::weight, "weight", Element::f16, {12, 4}, kRequired);
+  s->add(&A::conv_state, "conv_state", Element::bf16, {kSlots, 12, 5}, kRequired | kInOut);
+  s->add(&A::state_indices, "state_indices", Element::i32, {kN}, kIndex).fill({3, 0, 99});
+  s->add(&A::num_accepted_tokens, "num_accepted_tokens", Element::i64, {kN}, kIndex)
+      .fill({2, 0, 0});
+  s->add(&A::y, "y", Element::f16, {1, 12, 8}, kRequired | kOutput);
+  s->add(&A::cu_seqlens, "cu_seqlens", Element::i64, {kN + 1}, kIndex | kRequired)
+      .fill({0, 3, 3, 5});
+  s->finish();
+  return s;
+}
+
 const std::vector<ScenarioMaker> &scenario_makers() {
   static const std::vector<ScenarioMaker> makers = {
       {"chunk", chunk_scenario},
@@ -261,6 +280,7 @@ const std::vector<ScenarioMaker> &scenario_makers() {
       {"fwd_o", fwd_o_scenario},
       {"conv_fwd", conv_fwd_scenario},
       {"conv_update", conv_update_scenario},
+      {"conv_verify", conv_verify_scenario},
       {"gating", gating_scenario},
       {"l2norm", l2norm_scenario},
       {"rms_norm", rms_norm_scenario},

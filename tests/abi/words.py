@@ -25,7 +25,9 @@ ALIASES = {
     "causal_conv1d_fwd": {
         "docs/api/python.md",
         "docs/conventions.md",
+        "docs/start/engine.md",
         "python/gdn/_layer.py",
+        "tests/python/test_conv_forms.py",
         "tests/python/test_layer.py",
         "tests/python/test_package.py",
     },

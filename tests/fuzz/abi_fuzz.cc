@@ -124,21 +124,29 @@ void convolution(Draw *d, bool update) {
   const int64_t C = 1 + d->in.below(40);
   const int64_t W = 2 + d->in.below(3);
   const int64_t slots = d->N + d->in.below(4);
-  const uint32_t flags = d->flags | (d->in.often() ? GDN_SILU : 0U);
+  const uint32_t flags = d->flags | (d->in.often() ? GDN_SILU : 0U) |
+                         (d->in.rarely() ? GDN_HAS_NULL_SLOT : 0U) |
+                         (d->in.rarely() ? GDN_PADDED : 0U);
+  const int64_t null_slot = d->in.rarely() ? d->in.odd_number() : d->in.below(slots + 2) - 1;
+  const DLDataType state = d->in.rarely() ? d->in.pick<DLDataType>({kF32, kBf16, kF16}) : d->type;
   if (update) {
     gdn_causal_conv1d_update_args a{};
-    const int64_t T = d->in.below(5);
+    const bool packed = d->packed && d->in.often();
+    const int64_t B = packed ? 1 : d->N;
+    const int64_t T = packed ? d->T : d->in.below(5);
     const bool verify = d->in.rarely();
     const int64_t L = (verify ? W - 2 + T : W - 1) + d->in.below(3);
     a.flags = flags;
     a.reserved = d->reserved;
-    a.x = d->operands.tensor(d->type, {d->N, C, T}, false);
+    a.x = d->operands.tensor(d->type, {B, C, T}, false);
     a.weight = d->operands.tensor(d->operands.f32_or(d->type), {C, W}, false);
     a.bias = d->operands.optional(d->operands.f32_or(d->type), {C}, false);
-    a.conv_state = d->operands.tensor(d->type, {slots, C, L}, true);
+    a.conv_state = d->operands.tensor(state, {slots, C, L}, true);
     if (d->in.often()) a.state_indices = d->slots(slots > 0 ? slots : 1, 1);
     if (verify) a.num_accepted_tokens = d->accepted(T);
-    a.y = d->operands.tensor(d->type, {d->N, C, T}, true);
+    a.y = d->operands.tensor(d->type, {B, C, T}, true);
+    if (packed) a.cu_seqlens = d->cu_seqlens();
+    a.null_slot = null_slot;
     run(d, gdn_causal_conv1d_update, a);
     return;
   }
@@ -149,12 +157,13 @@ void convolution(Draw *d, bool update) {
   a.weight = d->operands.tensor(d->operands.f32_or(d->type), {C, W}, false);
   a.bias = d->operands.optional(d->operands.f32_or(d->type), {C}, false);
   a.cu_seqlens = d->cu_seqlens();
-  a.conv_state = d->operands.optional(d->type, {slots, C, W - 1 + d->in.below(3)}, true);
+  a.conv_state = d->operands.optional(state, {slots, C, W - 1 + d->in.below(3)}, true);
   if (a.conv_state != nullptr && d->in.often()) {
     a.state_indices = d->slots(slots > 0 ? slots : 1, 1);
     a.has_initial_state = d->operands.optional(kU8, {d->N}, false);
   }
   a.y = d->operands.tensor(d->type, {d->B, C, d->T}, true);
+  a.null_slot = null_slot;
   run(d, gdn_causal_conv1d_fwd, a);
 }
 

@@ -151,9 +151,30 @@ MUTATIONS = (
     Mutation(
         "rejected drafts stay in the convolution state",
         KERNELS + "causal_conv1d_update.cc",
-        "append(state, entries, kept, true, x, tokens, count);",
-        "append(state, entries, entries, true, x, tokens, count);",
+        "append(state, after, before, true, x, tokens, count);",
+        "append(state, after, p.conv_state.shape[2], true, x, tokens, count);",
         ("layer_test", "*ConvUpdateAfterRejectedDrafts/*"),
+    ),
+    Mutation(
+        "a packed step keeps the first token of the last one, for the reference too",
+        "src/core/layer.h",
+        "return {within(accepted, entries - others) + others,",
+        "return {1 + others,",
+        ("conv_pool_test", "*VerifyInStepsOfChangingLengths/*"),
+    ),
+    Mutation(
+        "the null slot is a slot",
+        "src/core/tensor.h",
+        "|| (has_null && index == null) ?",
+        "?",
+        ("conv_pool_test", "*NullSlot/*"),
+    ),
+    Mutation(
+        "a wider convolution state is rounded to the type of x",
+        KERNELS + "conv1d.h",
+        "f.template operator()<E, float, W>();",
+        "f.template operator()<E, E, W>();",
+        ("conv_pool_test", "*StatesOfAnotherType/*"),
     ),
     Mutation(
         "the last row of a block is not solved",
