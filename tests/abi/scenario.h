@@ -156,6 +156,7 @@ using DeltaRuleScenario = TypedScenario<gdn_gated_delta_rule_args>;
 std::unique_ptr<DeltaRuleScenario> chunk_scenario();
 /// The same on a pool, without checkpoints, with gates and logits computed in the kernel.
 std::unique_ptr<DeltaRuleScenario> chunk_pool_scenario();
+std::unique_ptr<DeltaRuleScenario> chunk_cache_scenario();
 /// Decode of one token for each of three sequences on a pool.
 std::unique_ptr<DeltaRuleScenario> decode_scenario();
 /// Speculative verify: a slot for each token.
