@@ -58,7 +58,7 @@ OPTIONS = (
 )
 
 DTYPES = ("f32", "bf16", "f16")
-TAGS = ("quick", "ladder", "whole", "hard", "semantics", "decode")
+TAGS = ("quick", "ladder", "whole", "hard", "semantics", "recurrent")
 
 
 @dataclasses.dataclass(frozen=True)

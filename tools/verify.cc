@@ -61,8 +61,9 @@ std::vector<Target> wanted_targets(const VerifyOptions &options) {
 
 /// Groups of cases that --case knows besides names.
 constexpr std::pair<std::string_view, testing::Tag> kGroups[] = {
-    {"ladder", testing::kLadder},       {"whole", testing::kWhole},   {"hard", testing::kHard},
-    {"semantics", testing::kSemantics}, {"decode", testing::kDecode},
+    {"ladder", testing::kLadder},       {"whole", testing::kWhole},
+    {"hard", testing::kHard},           {"semantics", testing::kSemantics},
+    {"recurrent", testing::kRecurrent},
 };
 
 bool wanted(const Case &c, const VerifyOptions &options) {
@@ -200,7 +201,7 @@ void add_verify(CLI::App &app) {
   verify_command->add_option(
       "--case", o->filter,
       "Only cases whose name contains this, or a group: ladder, whole, hard, "
-      "semantics, decode");
+      "semantics, recurrent");
   verify_command->add_option("--op", o->operation, "chunk or recurrent")
       ->check(CLI::IsMember({"chunk", "recurrent"}))
       ->capture_default_str();
