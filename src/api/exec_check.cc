@@ -160,8 +160,9 @@ gdn_status gdn_select(const gdn_exec *exec, gdn_selection *out) {
     api::resolve(&call, exec, device, &target);
     if (!call.ok() || target.backend == nullptr) return call.take();
     const Selection s = target.backend->select(target.exec);
+    const bool named = target.exec.isa >= 0;
     *out = {target.backend->name(), target.backend->isas()[static_cast<size_t>(s.isa)].name,
-            s.reason, s.threads};
+            named ? "The instruction set was asked for by name." : s.reason, s.threads};
     return {};
   });
 }

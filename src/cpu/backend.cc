@@ -123,13 +123,8 @@ class CpuBackend final : public Backend {
   std::span<const Isa> isas() const override { return cpu::isas(); }
 
   Selection select(const Exec &exec) const override {
-    Selection s{exec.isa, "The instruction set was asked for by name.", thread_count(exec)};
-    if (exec.isa < 0) {
-      const IsaChoice choice = choose_isa();
-      s.isa = choice.isa;
-      s.reason = choice.reason;
-    }
-    return s;
+    const IsaChoice choice = choose_isa();
+    return {chosen_isa(exec), choice.reason, thread_count(exec)};
   }
 
   Status copy_to_host(void *host, const void *device, size_t bytes, const Exec &) const override {

@@ -12,7 +12,7 @@ namespace {
 constexpr HeadDims kHeadDims = {16, 256};
 
 Selection select_path(const Exec &exec) {
-  if (exec.isa >= 0) return {exec.isa, "The caller named this instruction set.", 0};
+  if (exec.isa >= 0) return {exec.isa, nullptr, 0};
   const DeviceInfo *d = device_info(exec.device);
   size_t best = 0;
   for (size_t i = 1; i < paths().size(); ++i) {
