@@ -65,9 +65,9 @@ class Copy:
         if done.returncode != 0:
             fail("cmake failed", done.stdout)
 
-    def make(self):
-        """Builds the programs that mutations name."""
-        programs = sorted({pathlib.Path(m.test[0]).name for m in MUTATIONS})
+    def make(self, mutations):
+        """Builds the programs that these mutations name."""
+        programs = sorted({pathlib.Path(m.test[0]).name for m in mutations})
         return run(["cmake", "--build", self.build, "--target", *programs])
 
     def test(self, program, pattern):
@@ -90,7 +90,7 @@ def check(copy, mutation):
     """Returns whether the bug was caught, and in which words to say so."""
     path, before = copy.apply(mutation)
     try:
-        built = copy.make()
+        built = copy.make([mutation])
         if built.returncode != 0:
             fail(f"{mutation.name}: the mutated source does not compile", built.stdout)
         try:
@@ -126,7 +126,7 @@ def main():
     start = time.monotonic()
     copy = Copy(arguments.build)
     copy.configure(arguments.every_isa)
-    built = copy.make()
+    built = copy.make(chosen)
     if built.returncode != 0:
         fail("the sources do not compile", built.stdout)
     for test in sorted({m.test for m in chosen}):
