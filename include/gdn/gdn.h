@@ -45,7 +45,7 @@
  *   alone or packed with others.
  * - Several threads may call at once on different outputs.
  * - GDN_BACKEND, GDN_ISA, GDN_CHECK and GDN_NUM_THREADS are read from the environment once, at the
- *   first call that needs them.
+ *   first call that needs them. What one of them cannot mean refuses the call.
  */
 
 #include <dlpack/dlpack.h>

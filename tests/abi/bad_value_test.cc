@@ -63,7 +63,7 @@ TEST(BadValue, Slots) {
     refusals.expect_valid([&] { indices.assign(Contents(out_of_pool.size(), -1)); });
   };
   check(chunk_pool_scenario().get(), {1, 8, 2}, {5, 1, 5}, "5", "below 8");
-  check(decode_scenario().get(), {0, 1, 2147483647}, {3, 3, -1}, "3", "below 8");
+  check(recurrent_pool_scenario().get(), {0, 1, 2147483647}, {3, 3, -1}, "3", "below 8");
   check(conv_fwd_scenario().get(), {0, 1, 8}, {7, 7, 7}, "7", "below 8");
   check(conv_update_scenario().get(), {8, 1, 0}, {0, -1, 0}, "0", "below 8");
   // Entries of tokens that sequence 2 does not have are not looked at.
@@ -160,7 +160,7 @@ TEST(BadValue, States) {
     (*s)["final_state"].header.byte_offset = (*s)["initial_state"].header.byte_offset;
   });
 
-  auto pool = decode_scenario();
+  auto pool = recurrent_pool_scenario();
   Refusals pool_refusals(pool.get());
   pool_refusals.expect({"initial_state is NULL", "pool"},
                        [&] { pool->args.initial_state = nullptr; });
@@ -267,12 +267,13 @@ TEST(BadValue, PositionsAndCheckpointSlots) {
     plain->args.has_initial_state = plain->args.cu_seqlens;
     plain->args.initial_state = nullptr;
   });
-  auto decode = decode_scenario();
-  Refusals decode_refusals(decode.get());
-  decode_refusals.expect({"positions is given, expected NULL for the recurrent operation"},
-                         [&] { decode->args.positions = decode->args.state_indices; });
-  decode_refusals.expect({"checkpoint_indices is given"},
-                         [&] { decode->args.checkpoint_indices = decode->args.state_indices; });
+  auto recurrent = recurrent_pool_scenario();
+  Refusals recurrent_refusals(recurrent.get());
+  recurrent_refusals.expect({"positions is given, expected NULL for the recurrent operation"},
+                            [&] { recurrent->args.positions = recurrent->args.state_indices; });
+  recurrent_refusals.expect({"checkpoint_indices is given"}, [&] {
+    recurrent->args.checkpoint_indices = recurrent->args.state_indices;
+  });
 }
 
 TEST(BadValue, Heads) {
@@ -325,15 +326,17 @@ TEST(BadValue, ScalarsOfTheDeltaRule) {
   gated_refusals.expect({"A_log is given, expected NULL without GDN_USE_GATE"},
                         [&] { gated->args.flags = 0; });
 
-  auto decode = decode_scenario();
-  Refusals decode_refusals(decode.get());
-  decode_refusals.expect({"chunk_size is 64, expected 0"}, [&] { decode->args.chunk_size = 64; });
-  decode_refusals.expect({"checkpoint_every is 64, expected 0"},
-                         [&] { decode->args.checkpoint_every = 64; });
-  decode_refusals.expect({"checkpoints is given"},
-                         [&] { decode->args.checkpoints = decode->args.initial_state; });
-  decode_refusals.expect({"num_accepted_tokens is given", "[N, M]"},
-                         [&] { decode->args.num_accepted_tokens = decode->args.state_indices; });
+  auto recurrent = recurrent_pool_scenario();
+  Refusals recurrent_refusals(recurrent.get());
+  recurrent_refusals.expect({"chunk_size is 64, expected 0"},
+                            [&] { recurrent->args.chunk_size = 64; });
+  recurrent_refusals.expect({"checkpoint_every is 64, expected 0"},
+                            [&] { recurrent->args.checkpoint_every = 64; });
+  recurrent_refusals.expect({"checkpoints is given"},
+                            [&] { recurrent->args.checkpoints = recurrent->args.initial_state; });
+  recurrent_refusals.expect({"num_accepted_tokens is given", "[N, M]"}, [&] {
+    recurrent->args.num_accepted_tokens = recurrent->args.state_indices;
+  });
 }
 
 TEST(BadValue, Convolution) {

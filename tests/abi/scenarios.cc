@@ -189,9 +189,10 @@ std::unique_ptr<DeltaRuleScenario> chunk_pool_scenario() {
   return s;
 }
 
-std::unique_ptr<DeltaRuleScenario> decode_scenario() {
-  auto s = std::make_unique<DeltaRuleScenario>("decode", "gdn_fused_recurrent_gated_delta_rule",
-                                               gdn_fused_recurrent_gated_delta_rule);
+std::unique_ptr<DeltaRuleScenario> recurrent_pool_scenario() {
+  auto s =
+      std::make_unique<DeltaRuleScenario>("recurrent_pool", "gdn_fused_recurrent_gated_delta_rule",
+                                          gdn_fused_recurrent_gated_delta_rule);
   add_tokens(s.get(), kN);
   s->add(&Args::cu_seqlens, "cu_seqlens", Element::i32, {kN + 1}, kIndex).fill({0, 1, 2, 3});
   add_pool(s.get(), Element::f32, {7, 0, -3}, {kN});
@@ -293,7 +294,7 @@ const std::vector<ScenarioMaker> &scenario_makers() {
       {"chunk_pool", chunk_pool_scenario},
       {"chunk_cache", chunk_cache_scenario},
       {"recurrent", recurrent_scenario},
-      {"decode", decode_scenario},
+      {"recurrent_pool", recurrent_pool_scenario},
       {"verify", verify_scenario},
       {"cumsum", cumsum_scenario},
       {"kkt", kkt_scenario},
