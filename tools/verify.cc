@@ -74,7 +74,7 @@ bool wanted(const Case &c, const VerifyOptions &options) {
     });
     if (!named && !grouped) return false;
   }
-  const bool recurrent_only = c.has(testing::kSlotPerToken);
+  const bool recurrent_only = c.recurrent_only();
   const bool chunk_only = c.checkpoint_every != 0 || c.chunk_size != 0;
   if (options.operation == "chunk" ? recurrent_only : chunk_only) return false;
   return options.full || named || c.tagged(testing::kQuick);

@@ -13,7 +13,8 @@ struct SequenceSpan {
 };
 
 /// The sequences of a call: B rows of T tokens, or one row cut at cu_seqlens. Where cu_seqlens ends
-/// before T (a padded buffer) the tokens after it belong to no sequence: nobody reads or writes them.
+/// before T (a padded buffer) the tokens after it belong to no sequence: nobody reads or writes
+/// them.
 struct Sequences {
   int64_t count = 0;      ///< N.
   int64_t batch = 0;      ///< B.

@@ -10,7 +10,7 @@
  * changed binary interface. */
 _Static_assert(sizeof(gdn_exec) == 56, "changed layout");
 _Static_assert(sizeof(gdn_selection) == 32, "changed layout");
-_Static_assert(sizeof(gdn_gated_delta_rule_args) == 152, "changed layout");
+_Static_assert(sizeof(gdn_gated_delta_rule_args) == 192, "changed layout");
 _Static_assert(sizeof(gdn_chunk_local_cumsum_args) == 40, "changed layout");
 _Static_assert(sizeof(gdn_chunk_scaled_dot_kkt_args) == 64, "changed layout");
 _Static_assert(sizeof(gdn_solve_tril_args) == 40, "changed layout");
