@@ -183,6 +183,24 @@ TEST_P(LayerTest, GatingOfManyTokensAndHeads) {
   check(call);
 }
 
+TEST_P(LayerTest, GatingOfMixedTypes) {
+  const Shape shape = {1, 5, 21};
+  for (const Element a : kTypes) {
+    for (const Element b : kTypes) {
+      for (const Element beta : {Element::f32, b}) {
+        GatingCall call;
+        call.A_log = drawn(b, {21}, "A_log");
+        call.dt_bias = drawn(Element::f16, {21}, "dt_bias");
+        call.a = drawn(a, shape, "a");
+        call.b = drawn(b, shape, "b");
+        call.g = Array(Element::f32, shape);
+        call.beta = Array(beta, shape);
+        check(call);
+      }
+    }
+  }
+}
+
 TEST_P(LayerTest, NormsOfManyRows) {
   for (const bool rms : {false, true}) {
     NormCall call;

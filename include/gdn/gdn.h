@@ -139,7 +139,8 @@ typedef enum gdn_exec_flag {
    *  The CPU backends always check. */
   GDN_EXEC_CHECK = 1 << 0,
   /** Never split one sequence for parallelism: a prefill cut at multiples of 64 tokens and resumed
-   *  is bitwise the same on every backend. */
+   *  from its float32 state is bitwise the same on the cpu and cuda backends. (The reference holds
+   *  a state in float64 inside a call, so that what it hands over is rounded.) */
   GDN_EXEC_NO_SPLIT = 1 << 1
 } gdn_exec_flag;
 

@@ -48,8 +48,8 @@ size_t scratch_bytes(const Kernel<Op> &kernel, const typename Op::Problem &p, in
 /// Bytes that a problem needs before the threads' scratch: the table of checkpoint offsets.
 template <class Problem>
 size_t table_bytes(const Problem &p) {
-  if constexpr (requires { p.checkpoint_every; }) {
-    if (p.checkpoint_every > 0) {
+  if constexpr (requires { p.checkpoints; }) {
+    if (p.checkpoints.present()) {
       return align_up(static_cast<size_t>(p.sequences.count) * sizeof(int64_t));
     }
   }
@@ -62,7 +62,7 @@ void add_checkpoint_offsets(DeltaRule *p, void *table) {
   int64_t next = 0;
   for (int64_t n = 0; n < p->sequences.count; ++n) {
     offsets[n] = next;
-    next += p->sequences.span(n).length / p->checkpoint_every;
+    next += p->checkpoint_count(n, p->sequences.span(n).length);
   }
   p->checkpoint_offsets = offsets;
 }
@@ -84,8 +84,8 @@ void drive(const typename Op::Problem &p, const Exec &exec) {
 
 template <class Op>
 Status run(const typename Op::Problem &p, const Exec &exec) {
-  if constexpr (requires { p.checkpoint_every; }) {
-    if (p.checkpoint_every > 0) {
+  if constexpr (requires { p.checkpoints; }) {
+    if (p.checkpoints.present()) {
       DeltaRule problem = p;
       add_checkpoint_offsets(&problem, exec.workspace);
       drive<Op>(problem, exec);
@@ -104,7 +104,7 @@ size_t workspace(const typename Op::Problem &p, const Exec &exec) {
   return table_bytes(p) + static_cast<size_t>(threads) * scratch_bytes(kernel, p, threads);
 }
 
-constexpr HeadDims kHeadDims = {256, 256, 8};
+constexpr HeadDims kHeadDims = {256, 1024, 1};
 
 class CpuBackend final : public Backend {
  public:
