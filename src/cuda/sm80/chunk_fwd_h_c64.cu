@@ -22,8 +22,9 @@ constexpr int kStagedKeys = 64;  ///< Rows of h that a warp turns around in shar
 struct ChainPlan {
   int warps;
   int column_blocks;
-  bool aligned_k, aligned_w, aligned_u, aligned_v;
-  bool staged_h;  ///< h is of E, with DV contiguous, in rows that start on 16 bytes.
+  int piece_k, piece_w, piece_u, piece_v;  ///< Bytes that rows move in.
+  int piece_h;    ///< The same of h.
+  bool staged_h;  ///< h is of E, with DV contiguous.
 };
 
 constexpr int kLd = padded<bf16>(kMaxKeys);  ///< Of tiles of w and k.
@@ -64,16 +65,25 @@ __device__ __forceinline__ void stage_rows(uint32_t *block, const LeftTile<E> &a
   block[staged_word(key + 8 + r, 4 + c)] = transpose8(a.r[3]);
 }
 
-/// Writes `keys` rows of a warp's block to h.
+/// Writes `keys` rows of `columns` elements of a warp's block to h, in pieces that divide a row.
 template <class E>
 __device__ __forceinline__ void store_rows(E *to, int64_t row_stride, const uint32_t *block,
-                                           int keys, int lane) {
+                                           int keys, int columns, int piece, int lane) {
 #pragma unroll
   for (int i = 0; i < kStagedKeys; i += 16) {
     const int key = i + (lane >> 1), half = lane & 1;
-    if (i < keys) {
-      *reinterpret_cast<uint4 *>(to + key * row_stride + half * 8) =
-          *reinterpret_cast<const uint4 *>(block + staged_word(key, half * 4));
+    if (key < keys) {
+      const uint32_t *const from = block + staged_word(key, half * 4);
+      E *const row = to + key * row_stride + half * 8;
+      if (piece == 16) {
+        if (half * 8 < columns) copy_piece(row, from, 16);
+      } else {
+        const int per = piece / 2, end = min(8, columns - half * 8);
+#pragma unroll 1
+        for (int c = 0; c < end; c += per) {
+          copy_piece(row + c, reinterpret_cast<const E *>(from) + c, piece);
+        }
+      }
     }
   }
 }
@@ -167,18 +177,18 @@ __device__ __forceinline__ void load_tile_of(const ChainShared<E> &s, const Chun
   E *const tile = s.ring + slot * kTokens * kLd;
   if ((i & 1) != 0) {
     load_tile(tile, kLd, p.k.at<const E>(span.batch, t, item.hk), p.k.stride[1], kTokens, valid,
-              key_dim, plan.aligned_k, threadIdx.x, threads);
+              key_dim, plan.piece_k, threadIdx.x, threads);
   } else {
     load_tile(tile, kLd, p.w.at<const E>(span.batch, t, item.h), p.w.stride[1], kTokens, valid,
-              key_dim, plan.aligned_w, threadIdx.x, threads);
+              key_dim, plan.piece_w, threadIdx.x, threads);
     load_tile(s.values + (chunk & 1) * kTokens * kLdV, kLdV,
               p.u.at<const E>(span.batch, t, item.h, item.column), p.u.stride[1], kTokens, valid,
-              item.columns, plan.aligned_u, threadIdx.x, threads);
+              item.columns, plan.piece_u, threadIdx.x, threads);
     if (p.g_cumsum.present()) {
       for (int j = threadIdx.x; j < kTokens; j += threads) {
-        copy_async4(s.decays + (chunk & 1) * kTokens + j,
+        copy_async<4>(s.decays + (chunk & 1) * kTokens + j,
                     p.g_cumsum.at<const float>(span.batch, t + (j < valid ? j : 0), item.h),
-                    j < valid);
+                    j < valid ? 4 : 0);
       }
     }
   }
@@ -190,7 +200,8 @@ __device__ __forceinline__ void form_values(LeftTile<E> (&left)[kTokens / 16],
                                             const float (&state)[kFragments][4], const E *w, E *v,
                                             uint32_t *staged, E *h_rows, const ChunkFwdH &p,
                                             const ChainPlan &plan, int valid, const float *c,
-                                            float last, int key_dim, int lane) {
+                                            float last, int key_dim, int columns, int lane) {
+  const int piece = whole_piece(plan.piece_h, columns * 2);
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     float product[4][4] = {};
@@ -209,7 +220,8 @@ __device__ __forceinline__ void form_values(LeftTile<E> (&left)[kTokens / 16],
       if (half == 0 && (j + 2) * 8 % kStagedKeys == 0 && plan.staged_h) {
         const int first = (j + 2) * 8 - kStagedKeys;
         __syncwarp();
-        store_rows(h_rows + first * p.h.stride[2], p.h.stride[2], staged, key_dim - first, lane);
+        store_rows(h_rows + first * p.h.stride[2], p.h.stride[2], staged, key_dim - first, columns,
+                   piece, lane);
         __syncwarp();
       }
     }
@@ -296,10 +308,12 @@ __global__ void __launch_bounds__(kStageThreads, kBlocks)
       const float last = c[valid - 1];
       decay = decay_of(last);
       E *const v = s.values + (chunk & 1) * kTokens * kLdV + warp * 16;
-      form_values(left, state, tile, v, staged, h_rows, p, plan, valid, c, last, key_dim, lane);
+      const int columns = min(16, item.columns - warp * 16);
+      form_values(left, state, tile, v, staged, h_rows, p, plan, valid, c, last, key_dim, columns,
+                  lane);
       const int64_t token = item.span.begin + static_cast<int64_t>(chunk) * kTokens;
       store_tile(p.v_new.at<E>(item.span.batch, token, item.h, own_column), p.v_new.stride[1], v,
-                 kLdV, valid, 16, plan.aligned_v, lane, 32);
+                 kLdV, valid, columns, plan.piece_v, lane, 32);
       ++item.index;
     } else if constexpr (kNarrowRange<E>) {
       update_with_gain(state, tile, key_dim, s.values + (chunk & 1) * kTokens * kLdV + warp * 16,
@@ -316,14 +330,15 @@ __global__ void __launch_bounds__(kStageThreads, kBlocks)
 template <class E>
 Status launch_chain(const ChunkFwdH &p, const Launch &l) {
   ChainPlan plan;
-  const int tiles = static_cast<int>(p.value_dim) / 16;
+  const int tiles = whole_tiles(static_cast<int>(p.value_dim)) / 16;
   plan.warps = tiles < kStageWarps ? tiles : kStageWarps;
   plan.column_blocks = (tiles + plan.warps - 1) / plan.warps;
-  plan.aligned_k = rows_aligned(p.k);
-  plan.aligned_w = rows_aligned(p.w);
-  plan.aligned_u = rows_aligned(p.u);
-  plan.aligned_v = rows_aligned(p.v_new);
-  plan.staged_h = p.h.dtype == p.k.dtype && p.h.stride[3] == 1 && rows_aligned(p.h);
+  plan.piece_k = row_piece(p.k);
+  plan.piece_w = row_piece(p.w);
+  plan.piece_u = row_piece(p.u);
+  plan.piece_v = row_piece(p.v_new);
+  plan.staged_h = p.h.dtype == p.k.dtype && p.h.stride[3] == 1;
+  plan.piece_h = row_piece(p.h);
   return launch<chain_kernel<E>>("chunk_fwd_h", l,
                                  p.sequences.count * p.heads.value_heads * plan.column_blocks,
                                  plan.warps * 32, kSharedBytes, p, plan);

@@ -94,14 +94,14 @@ __device__ __forceinline__ void load_step(StepTiles<E, kKeyDim> *tiles, const De
   Tiles &to = tiles[i % plan.stages];
   const auto load_keys = [&](E *tile, const E *from, const Tensor &tensor) {
     load_whole_tile<kStep, kKeyDim, kThreads<E>>(tile, Tiles::kLd, from + t * tensor.stride[1],
-                                                 tensor.stride[1], valid, key_dim, plan.aligned_qk,
+                                                 tensor.stride[1], valid, key_dim, plan.piece_qk,
                                                  thread, threads);
   };
   load_keys(to.k, place.k, p.k);
   load_keys(to.q, place.q, p.q);
   load_whole_tile<kStep, kStateWarps<E> * 16, kThreads<E>>(
       to.v, Tiles::kLdV, place.v + t * p.v.stride[1], p.v.stride[1], valid, place.columns,
-      plan.aligned_v, thread, threads);
+      plan.piece_v, thread, threads);
   copy_commit();
 }
 
@@ -114,7 +114,7 @@ __device__ __forceinline__ void store_step(const DeltaRule &p, const Plan &plan,
                                            int warp) {
   const int64_t token = static_cast<int64_t>(i) * kStep;
   store_tile(place.o + token * p.o.stride[1] + warp * 16, p.o.stride[1], v, kLdV, place.tokens(i),
-             16, plan.aligned_o, fresh_lane(), 32);
+             min(16, place.columns - warp * 16), plan.piece_o, fresh_lane(), 32);
   const int64_t done = token + kStep;
   if (p.checkpoint_every > 0 && place.tokens(i) == kStep && done % p.checkpoint_every == 0) {
     const int64_t row = place.checkpoint + done / p.checkpoint_every - 1;

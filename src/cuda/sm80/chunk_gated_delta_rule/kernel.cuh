@@ -1,6 +1,8 @@
 #ifndef GDN_CUDA_SM80_CHUNK_GATED_DELTA_RULE_KERNEL_CUH_
 #define GDN_CUDA_SM80_CHUNK_GATED_DELTA_RULE_KERNEL_CUH_
 
+#include <algorithm>
+
 #include "cuda/launch.h"
 #include "cuda/sm80/chunk_gated_delta_rule/block.cuh"
 #include "cuda/sm80/chunk_gated_delta_rule/product_warps.cuh"
@@ -100,12 +102,12 @@ __global__ void __launch_bounds__(kThreads<E>, kResidentBlocks<E, kKeyDim>)
 template <class E, int kKeyDim>
 Status launch_kernel(const DeltaRule &p, const Launch &l) {
   Plan plan;
-  const int value_tiles = static_cast<int>(p.value_dim) / 16;
+  const int value_tiles = whole_tiles(static_cast<int>(p.value_dim)) / 16;
   plan.column_blocks = (value_tiles + kStateWarps<E> - 1) / kStateWarps<E>;
   plan.warps = (value_tiles + plan.column_blocks - 1) / plan.column_blocks;
-  plan.aligned_qk = rows_aligned(p.q) && rows_aligned(p.k);
-  plan.aligned_v = rows_aligned(p.v);
-  plan.aligned_o = rows_aligned(p.o);
+  plan.piece_qk = std::min(row_piece(p.q), row_piece(p.k));
+  plan.piece_v = row_piece(p.v);
+  plan.piece_o = row_piece(p.o);
   plan.stages = stages_within<E, kKeyDim>(static_cast<size_t>(l.device->shared_memory));
   const int64_t blocks = p.sequences.count * p.heads.value_heads * plan.column_blocks;
   return launch<chunk_kernel<E, kKeyDim>>("chunk_gated_delta_rule", l, blocks, plan.warps * 32,

@@ -29,7 +29,7 @@ struct Plan {
   int warps;          ///< Of a block; each holds 16 value columns.
   int column_blocks;  ///< Blocks that share a value head.
   int stages;         ///< Steps whose q, k, v fit into shared memory: 3, 2 or 1.
-  bool aligned_qk, aligned_v, aligned_o;
+  int piece_qk, piece_v, piece_o;  ///< Bytes that rows move in.
 };
 
 /// Gates of one step, a token a lane. Decays are in base 2; r is 1 / |k| or 1 / |q| under l2norm,
