@@ -22,22 +22,22 @@
  *   kDLCUDA and kDLCUDAManaged.
  * - B: batch, T: tokens, N: sequences, HK: query/key heads, HV: value heads, DK/DV: head widths,
  *   C: chunk length or channels. HV is a multiple of HK. B, T and N may be 0; all else is 1 or
- *   more. DK and DV: multiples of 8 up to 256 on the CPU, of 16 up to 256 on CUDA, anything in the
- *   reference; else GDN_UNSUPPORTED.
+ *   more. DK up to 256 and DV up to 1024, anything in the reference; else GDN_UNSUPPORTED.
  * - q, k, v, w, u, v_new, o, A, T, h and states have a unit last stride; so have the operands of
  *   the norms. Everything else may have any strides. Other strides are free: negative or, on
  *   inputs, 0. (An extent of 1 makes its stride irrelevant.)
  * - Packed variable length: B == 1 and cu_seqlens [N + 1], int32 or int64, from 0 to T, not
- *   decreasing. Without cu_seqlens each of the B rows is a sequence: N == B.
+ *   decreasing. Without cu_seqlens each of the B rows is a sequence: N == B. With GDN_PADDED
+ *   cu_seqlens may end before T: tokens after its end are neither read nor written.
  * - Outputs never overlap inputs, each other or themselves, the in-place state excepted. Operands
  *   that interleave in one buffer without sharing a byte (slices of a projection, pools in common
  *   pages) do not overlap.
  * - Every function returns a status. After a failure gdn_last_error() says in a sentence which
  *   argument was wrong, what was found and what was expected; no output has been written. (A
  *   GDN_DEVICE_ERROR may come too late for that.)
- * - The contents of cu_seqlens, state_indices and num_accepted_tokens are always checked on the
- *   CPU, on CUDA only with GDN_EXEC_CHECK or GDN_CHECK=1, which synchronise. Unchecked, wrong
- *   contents give undefined results, never an access out of bounds.
+ * - The contents of cu_seqlens, of index arrays, num_accepted_tokens and positions are always
+ *   checked on the CPU, on CUDA only with GDN_EXEC_CHECK or GDN_CHECK=1, which synchronise.
+ *   Unchecked, wrong contents give undefined results, never an access out of bounds.
  * - Args structs: zero the struct, set struct_size = sizeof, set the required tensors. Zero means
  *   the default everywhere. A shorter struct (older caller) reads as zero-extended; a longer one
  *   whose tail is not zero is refused.
@@ -126,12 +126,16 @@ typedef enum gdn_flag {
   /** The eps field counts (otherwise 1e-6). */
   GDN_HAS_EPS = 1 << 6,
   /** The convolution is followed by silu. */
-  GDN_SILU = 1 << 7
+  GDN_SILU = 1 << 7,
+  /** The null_slot field counts: that index means "no slot", as negative ones do. */
+  GDN_HAS_NULL_SLOT = 1 << 8,
+  /** cu_seqlens, which must be given, may end before T. */
+  GDN_PADDED = 1 << 9
 } gdn_flag;
 
 /** Bits of gdn_exec.flags. */
 typedef enum gdn_exec_flag {
-  /** CUDA: synchronise and check the contents of cu_seqlens and state_indices (also GDN_CHECK=1).
+  /** CUDA: synchronise and check the contents of cu_seqlens and index arrays (also GDN_CHECK=1).
    *  The CPU backends always check. */
   GDN_EXEC_CHECK = 1 << 0,
   /** Never split one sequence for parallelism: a prefill cut at multiples of 64 tokens and resumed
@@ -219,19 +223,23 @@ GDN_API gdn_status gdn_select(const gdn_exec *exec, gdn_selection *out);
  * Arguments of gdn_chunk_gated_delta_rule (prefill) and gdn_fused_recurrent_gated_delta_rule
  * (decode, speculative verify). Both compute the recurrence at the top of this file.
  *
- * State, one of three ways:
+ * State, one of three ways; in float32, bfloat16 or float16 each (arithmetic is in float32):
  * - fresh: initial_state (optional) is read, final_state (optional) is written; both
- *   [N, HV, DK, DV]. A fresh final_state is float32.
+ *   [N, HV, DK, DV].
  * - in place: initial_state and final_state are the same memory, type and strides.
  * - pool: state_indices is given; initial_state is the pool [slots, HV, DK, DV] and is updated in
- *   place; final_state is NULL or the same memory, type and strides. Sequence n uses slot
- *   state_indices[n]. A negative index skips the sequence: its o is 0, no slot is touched.
- *   Duplicate slots are refused.
+ *   place; final_state is NULL or the same memory, type and strides. Sequence n starts from slot
+ *   state_indices[n]; the state after it goes to slot output_state_indices[n], by default the same.
+ *
+ * An index that is negative or, with GDN_HAS_NULL_SLOT, equals null_slot names no slot. A sequence
+ * without a slot to start from is skipped: its o is 0, no slot is touched, and nothing else that is
+ * said of it is looked at. A state without a slot to go to is not stored. A slot that a sequence
+ * writes may be read and written by no other; slots that are only read may be shared.
  */
 typedef struct gdn_gated_delta_rule_args {
   size_t struct_size; /**< sizeof this struct. */
   /** gdn_flag: HAS_SCALE, USE_QK_L2NORM, USE_GATE, USE_BETA_SIGMOID, ALLOW_NEG_EIGVAL,
-   *  STATE_V_FIRST. */
+   *  STATE_V_FIRST, HAS_NULL_SLOT, PADDED. */
   uint32_t flags;
   /** gdn_head_map. */
   int32_t head_map;
@@ -242,8 +250,8 @@ typedef struct gdn_gated_delta_rule_args {
   int32_t chunk_size;
   /** Must be 0. */
   int32_t reserved;
-  /** Chunk operation: tokens between checkpoints, a multiple of 64; 0 if checkpoints is NULL.
-   *  Recurrent: must be 0. */
+  /** Chunk operation: tokens between checkpoints, a multiple of 64; 0 without checkpoints and
+   *  checkpoint_indices. Recurrent: must be 0. */
   int64_t checkpoint_every;
   /** [B, T, HK, DK], float32, bfloat16 or float16. */
   const DLTensor *q;
@@ -251,35 +259,54 @@ typedef struct gdn_gated_delta_rule_args {
   const DLTensor *k;
   /** [B, T, HV, DV], type of q. */
   const DLTensor *v;
-  /** [B, T, HV], float32 or type of q: log decay (<= 0 in practice), natural logarithm; NULL: 0.
-   *  With GDN_USE_GATE: raw gates, required. */
+  /** [B, T, HV], any type: log decay (<= 0 in practice), natural logarithm; NULL: 0. With
+   *  GDN_USE_GATE: raw gates, required. */
   const DLTensor *g;
-  /** [B, T, HV], float32 or type of q; NULL: 1. With GDN_USE_BETA_SIGMOID: logits, required. */
+  /** [B, T, HV], any type; NULL: 1. With GDN_USE_BETA_SIGMOID: logits, required. */
   const DLTensor *beta;
-  /** [HV], float32 or type of q; required with GDN_USE_GATE, else NULL. */
+  /** [HV], any type; required with GDN_USE_GATE, else NULL. */
   const DLTensor *A_log;
-  /** [HV], float32 or type of q; optional with GDN_USE_GATE, else NULL. */
+  /** [HV], any type; optional with GDN_USE_GATE, else NULL. */
   const DLTensor *dt_bias;
   /** [N + 1], int32 or int64; NULL: B sequences of T tokens. */
   const DLTensor *cu_seqlens;
-  /** See above; float32 or bfloat16; NULL: zeros. */
+  /** See above; NULL: zeros. */
   const DLTensor *initial_state;
   /** See above; NULL: not wanted. */
   const DLTensor *final_state;
-  /** [N], or for the recurrent operation also [N, M] with M >= the longest sequence; int32 or
-   *  int64. With [N, M] the state after token t of sequence n goes to slot state_indices[n, t]
-   *  (none if that is negative) and the initial state comes from slot
-   *  state_indices[n, num_accepted_tokens[n] - 1] (the sequence is skipped if that is negative).
-   *  Entries that this does not name may hold anything. [N, 1] means [N]. */
+  /** [N], or for the recurrent operation also [N, M]; int32 or int64. With [N, M] sequence n starts
+   *  from slot state_indices[n, num_accepted_tokens[n] - 1], and without output_state_indices the
+   *  state after its token t goes to slot state_indices[n, t]; M is then at least the longest
+   *  sequence. Entries that this does not name may hold anything. [N, 1] means [N]. */
   const DLTensor *state_indices;
-  /** [N], int32 or int64, each in 1..M; recurrent with state_indices [N, M] only; NULL: ones. */
+  /** [N], int32 or int64, each in 1..M; recurrent with state_indices [N, M] only; NULL: ones. (In a
+   *  row that is skipped it may hold anything; out of range it names column 0.) */
   const DLTensor *num_accepted_tokens;
   /** Output, optional: the states after m, 2m, .. tokens of each sequence (m = checkpoint_every),
-   *  sequences in order: [sum of floor(L_n / m), HV, DK, DV], float32 or bfloat16. Those of a
-   *  skipped sequence are not written. */
+   *  sequences in order: [sum over n of floor((P_n + L_n) / m) - floor(P_n / m), HV, DK, DV] with
+   *  P = positions, any type. Those of a skipped sequence are not written. */
   const DLTensor *checkpoints;
   /** Output: [B, T, HV, DV], type of q. */
   const DLTensor *o;
+  /** Optional, with state_indices: where states go. [N], or for the recurrent operation [N, M] with
+   *  M >= the longest sequence: the state after token t of sequence n goes to slot
+   *  output_state_indices[n, t]. int32 or int64; NULL: state_indices. */
+  const DLTensor *output_state_indices;
+  /** Optional, with initial_state: [N], bool, int8, uint8 or int32. False: the sequence starts from
+   *  zeros, whatever its entry of initial_state holds. NULL: all true. */
+  const DLTensor *has_initial_state;
+  /** Chunk operation, optional, with state_indices and instead of checkpoints: [N, K], int32 or
+   *  int64, K >= the most checkpoints of a sequence. Checkpoint j of sequence n goes to that slot
+   * of the pool. One at the very end of a sequence may name the slot that its last state goes to.
+   *  Entries past a sequence's own checkpoints may hold anything. */
+  const DLTensor *checkpoint_indices;
+  /** Chunk operation, optional: [N], int32 or int64, each 0 or more: tokens of the sequence before
+   *  this call. Checkpoints, and the chunks of 64 tokens in which the sequence is computed, then
+   *  fall on multiples counted from the sequence's beginning, not the call's. Those of skipped
+   *  sequences count as 0. NULL: zeros. */
+  const DLTensor *positions;
+  /** Index that names no slot; counts only with GDN_HAS_NULL_SLOT. */
+  int64_t null_slot;
 } gdn_gated_delta_rule_args;
 
 /**
@@ -323,7 +350,7 @@ GDN_API gdn_status gdn_fused_recurrent_gated_delta_rule(const gdn_gated_delta_ru
 /** Arguments of gdn_chunk_local_cumsum. */
 typedef struct gdn_chunk_local_cumsum_args {
   size_t struct_size;         /**< sizeof this struct. */
-  uint32_t flags;             /**< Must be 0. */
+  uint32_t flags;             /**< GDN_PADDED or 0. */
   int32_t chunk_size;         /**< 0 (64), 16, 32, 64 or 128. */
   const DLTensor *g;          /**< [B, T, HV], any type. */
   const DLTensor *cu_seqlens; /**< [N + 1] or NULL. */
@@ -337,12 +364,12 @@ GDN_API gdn_status gdn_chunk_local_cumsum(const gdn_chunk_local_cumsum_args *arg
 /** Arguments of gdn_chunk_scaled_dot_kkt. */
 typedef struct gdn_chunk_scaled_dot_kkt_args {
   size_t struct_size;         /**< sizeof this struct. */
-  uint32_t flags;             /**< Must be 0. */
+  uint32_t flags;             /**< GDN_PADDED or 0. */
   int32_t chunk_size;         /**< 0 (64), 16, 32, 64 or 128. */
   int32_t head_map;           /**< gdn_head_map. */
   int32_t reserved;           /**< Must be 0. */
   const DLTensor *k;          /**< [B, T, HK, DK], type. */
-  const DLTensor *beta;       /**< [B, T, HV], float32 or type. */
+  const DLTensor *beta;       /**< [B, T, HV], float32, bfloat16 or float16. */
   const DLTensor *g_cumsum;   /**< [B, T, HV], float32; NULL: zeros. */
   const DLTensor *cu_seqlens; /**< [N + 1] or NULL. */
   const DLTensor *A;          /**< Output: [B, T, HV, C], float32; 0 on and above the diagonal and
@@ -356,7 +383,7 @@ GDN_API gdn_status gdn_chunk_scaled_dot_kkt(const gdn_chunk_scaled_dot_kkt_args 
 /** Arguments of gdn_solve_tril. */
 typedef struct gdn_solve_tril_args {
   size_t struct_size;         /**< sizeof this struct. */
-  uint32_t flags;             /**< Must be 0. */
+  uint32_t flags;             /**< GDN_PADDED or 0. */
   int32_t chunk_size;         /**< 0 (64), 16, 32, 64 or 128. */
   const DLTensor *A;          /**< [B, T, HV, C], float32; only i > j is read. */
   const DLTensor *cu_seqlens; /**< [N + 1] or NULL. */
@@ -370,13 +397,13 @@ GDN_API gdn_status gdn_solve_tril(const gdn_solve_tril_args *args, const gdn_exe
 /** Arguments of gdn_recompute_w_u. */
 typedef struct gdn_recompute_w_u_args {
   size_t struct_size;         /**< sizeof this struct. */
-  uint32_t flags;             /**< Must be 0. */
+  uint32_t flags;             /**< GDN_PADDED or 0. */
   int32_t chunk_size;         /**< 0 (64), 16, 32, 64 or 128. */
   int32_t head_map;           /**< gdn_head_map. */
   int32_t reserved;           /**< Must be 0. */
   const DLTensor *k;          /**< [B, T, HK, DK], type. */
   const DLTensor *v;          /**< [B, T, HV, DV], type. */
-  const DLTensor *beta;       /**< [B, T, HV], float32 or type. */
+  const DLTensor *beta;       /**< [B, T, HV], float32, bfloat16 or float16. */
   const DLTensor *g_cumsum;   /**< [B, T, HV], float32; NULL: zeros. */
   const DLTensor *T;          /**< [B, T, HV, C], float32 or type. */
   const DLTensor *cu_seqlens; /**< [N + 1] or NULL. */
@@ -390,7 +417,7 @@ GDN_API gdn_status gdn_recompute_w_u(const gdn_recompute_w_u_args *args, const g
 /** Arguments of gdn_chunk_fwd_h. */
 typedef struct gdn_chunk_fwd_h_args {
   size_t struct_size;            /**< sizeof this struct. */
-  uint32_t flags;                /**< GDN_STATE_V_FIRST or 0; concerns h and both states. */
+  uint32_t flags;                /**< GDN_STATE_V_FIRST (concerns h and both states), GDN_PADDED. */
   int32_t chunk_size;            /**< 0 (64), 16, 32, 64 or 128. */
   int32_t head_map;              /**< gdn_head_map. */
   int32_t reserved;              /**< Must be 0. */
@@ -399,7 +426,7 @@ typedef struct gdn_chunk_fwd_h_args {
   const DLTensor *u;             /**< [B, T, HV, DV], type. */
   const DLTensor *g_cumsum;      /**< [B, T, HV], float32; NULL: zeros. */
   const DLTensor *cu_seqlens;    /**< [N + 1] or NULL. */
-  const DLTensor *initial_state; /**< [N, HV, DK, DV], float32 or bfloat16; NULL: zeros. */
+  const DLTensor *initial_state; /**< [N, HV, DK, DV], float32, bfloat16 or float16; NULL: zeros. */
   const DLTensor *h;             /**< Output: [NT, HV, DK, DV], float32 or type: the state before
                                       each chunk. */
   const DLTensor *v_new;         /**< Output: [B, T, HV, DV], type. */
@@ -412,7 +439,7 @@ GDN_API gdn_status gdn_chunk_fwd_h(const gdn_chunk_fwd_h_args *args, const gdn_e
 /** Arguments of gdn_chunk_fwd_o. */
 typedef struct gdn_chunk_fwd_o_args {
   size_t struct_size;         /**< sizeof this struct. */
-  uint32_t flags;             /**< GDN_HAS_SCALE, GDN_STATE_V_FIRST (concerns h). */
+  uint32_t flags;             /**< GDN_HAS_SCALE, GDN_STATE_V_FIRST (concerns h), GDN_PADDED. */
   int32_t chunk_size;         /**< 0 (64), 16, 32, 64 or 128. */
   int32_t head_map;           /**< gdn_head_map. */
   int32_t reserved;           /**< Must be 0. */

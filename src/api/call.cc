@@ -247,6 +247,7 @@ FlagArray Call::flags(const char *name, const DLTensor *t, Dim *count) {
   out.data = data_of(*r);
   out.present = true;
   out.bytes = static_cast<int32_t>(r->item);
+  out.count = r->shape[0];
   out.stride = r->stride[0];
   return out;
 }

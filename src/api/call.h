@@ -45,7 +45,6 @@ struct Types {
   const char *as = nullptr;  ///< Operand whose type is meant; for the message.
 
   static Types floats() { return {f32 | bf16 | f16}; }
-  static Types state() { return {f32 | bf16}; }
   static Types only_f32() { return {f32}; }
   static Types of(const Tensor &t, const char *name) { return {bit(t.dtype), name}; }
   static Types f32_or(const Tensor &t, const char *name) {
@@ -151,7 +150,7 @@ class Call {
                     Use use);
   void check_shape(const char *name, const DLTensor &t, Dims dims);
 
-  static constexpr size_t kMaxRegions = 20;
+  static constexpr size_t kMaxRegions = 24;
 
   Status status_;
   Device device_;

@@ -36,35 +36,36 @@ class SlotList {
   int64_t count_ = 0;
 };
 
-void report_range(Call *call, int64_t row, int64_t column, bool matrix, int64_t found,
-                  int64_t slots) {
-  call->invalid("state_indices[", row, matrix ? cat(", ", column) : "", "] is ", found,
-                ", expected a slot below ", slots, " (or negative: no slot).");
-}
-
-void report_duplicate(Call *call, int64_t slot) {
-  call->invalid("state_indices names slot ", slot, " twice, expected a slot of its own for each ",
-                "state that the call writes.");
-}
-
 }  // namespace
+
+const void *HostBytes::read(Call *call, const Target &target, const void *data, int64_t lowest,
+                            int64_t end) {
+  if (target.backend->device().host() || !call->ok()) return data;
+  copy_.resize(static_cast<size_t>(end - lowest));
+  const auto *source = static_cast<const std::byte *>(data) + lowest;
+  Status status = target.backend->copy_to_host(copy_.data(), source, copy_.size(), target.exec);
+  if (!status.ok()) call->fail(status.code(), status.message());
+  return copy_.data() - lowest;
+}
 
 HostIndices::HostIndices(Call *call, const Target &target, const IndexArray &array)
     : array_(array) {
-  if (!array.present || target.backend->device().host() || !call->ok()) return;
+  if (!array.present || array.rows == 0 || array.columns == 0) return;
   const int64_t item = array.is_64bit ? 8 : 4;
-  if (array.rows == 0 || array.columns == 0) return;
   int64_t lowest = 0;
   int64_t highest = 0;
   for (const int64_t reach :
        {(array.rows - 1) * array.row_stride, (array.columns - 1) * array.column_stride}) {
     (reach < 0 ? lowest : highest) += reach;
   }
-  copy_.resize(static_cast<size_t>((highest - lowest + 1) * item));
-  const auto *source = static_cast<const std::byte *>(array.data) + lowest * item;
-  Status status = target.backend->copy_to_host(copy_.data(), source, copy_.size(), target.exec);
-  if (!status.ok()) call->fail(status.code(), status.message());
-  array_.data = copy_.data() - lowest * item;
+  array_.data = bytes_.read(call, target, array.data, lowest * item, (highest + 1) * item);
+}
+
+HostFlags::HostFlags(Call *call, const Target &target, const FlagArray &array) : array_(array) {
+  if (!array.present || array.count == 0) return;
+  const int64_t reach = (array.count - 1) * array.stride;
+  array_.data = bytes_.read(call, target, array.data, std::min<int64_t>(reach, 0) * array.bytes,
+                            (std::max<int64_t>(reach, 0) + 1) * array.bytes);
 }
 
 HostSequences::HostSequences(Call *call, const Target &target, const Sequences &sequences)
@@ -85,8 +86,9 @@ HostSequences::HostSequences(Call *call, const Target &target, const Sequences &
     }
     before = here;
   }
-  if (before != sequences.tokens) {
-    call->invalid("cu_seqlens ends at ", before, ", expected T = ", sequences.tokens, ".");
+  if (before > sequences.tokens || (before < sequences.tokens && !sequences.padded)) {
+    call->invalid("cu_seqlens ends at ", before, ", expected ", sequences.padded ? "at most " : "",
+                  "T = ", sequences.tokens, ".");
   }
 }
 
@@ -116,42 +118,29 @@ void check_rows(Call *call, const char *name, int64_t found, int64_t expected, c
   call->invalid(name, " has ", found, " rows, expected ", expected, ": ", count, ".");
 }
 
-void check_slots(Call *call, const IndexArray &indices, int64_t slots) {
+int64_t check_slot(Call *call, const char *name, const IndexArray &indices, int64_t row,
+                   int64_t column, const Slots &slots) {
+  const int64_t index = indices.at(row, column);
+  const int64_t slot = slots.named(index);
+  if (slot < 0 && index >= slots.count && !(slots.has_null && index == slots.null)) {
+    call->invalid(name, "[", row, indices.columns > 1 ? cat(", ", column) : "", "] is ", index,
+                  ", expected a slot below ", slots.count, " (or negative: no slot).");
+  }
+  return slot;
+}
+
+void check_slots(Call *call, const IndexArray &indices, const Slots &slots) {
   if (!indices.present || !call->ok()) return;
   SlotList list(indices.rows);
   for (int64_t n = 0; n < indices.rows; ++n) {
-    const int64_t slot = indices.at(n);
-    if (slot >= slots) {
-      report_range(call, n, 0, false, slot, slots);
-      return;
-    }
+    const int64_t slot = check_slot(call, "state_indices", indices, n, 0, slots);
+    if (!call->ok()) return;
     if (slot >= 0) list.add(slot);
   }
   const int64_t twice = list.find_duplicate();
-  if (twice >= 0) report_duplicate(call, twice);
-}
-
-void check_slots_per_token(Call *call, const IndexArray &indices, const IndexArray &accepted,
-                           const Sequences &sequences, int64_t slots) {
-  if (!call->ok()) return;
-  const int64_t columns = indices.columns;
-  SlotList list(indices.rows * columns);
-  for (int64_t n = 0; n < indices.rows; ++n) {
-    const int64_t start = accepted.present ? accepted.at(n) - 1 : 0;
-    const int64_t length = sequences.span(n).length;
-    if (indices.at(n, start) < 0) continue;  // Skipped: touches no slot.
-    for (int64_t t = 0; t < columns; ++t) {
-      if (t >= length && t != start) continue;
-      const int64_t slot = indices.at(n, t);
-      if (slot >= slots) {
-        report_range(call, n, t, true, slot, slots);
-        return;
-      }
-      if (slot >= 0) list.add(slot);
-    }
-  }
-  const int64_t twice = list.find_duplicate();
-  if (twice >= 0) report_duplicate(call, twice);
+  if (twice < 0) return;
+  call->invalid("state_indices names slot ", twice, " twice, expected a slot of its own for each ",
+                "state that the call writes.");
 }
 
 void check_accepted(Call *call, const IndexArray &accepted, int64_t maximum,

@@ -11,8 +11,18 @@
 
 namespace gdn::api {
 
-/// An index array that the host can read: the operand itself on the CPU, a copy of device memory
-/// otherwise.
+/// The memory of a small operand that the host can read: the operand itself on the CPU, a copy of
+/// device memory otherwise.
+class HostBytes {
+ public:
+  /// The operand's elements lie in bytes [lowest, end) from data.
+  const void *read(Call *call, const Target &target, const void *data, int64_t lowest, int64_t end);
+
+ private:
+  std::vector<std::byte> copy_;
+};
+
+/// An index array that the host can read.
 class HostIndices {
  public:
   HostIndices(Call *call, const Target &target, const IndexArray &array);
@@ -22,12 +32,27 @@ class HostIndices {
   const IndexArray &array() const { return array_; }
 
  private:
-  std::vector<std::byte> copy_;
+  HostBytes bytes_;
   IndexArray array_;
 };
 
+/// The same for flags.
+class HostFlags {
+ public:
+  HostFlags(Call *call, const Target &target, const FlagArray &array);
+  HostFlags(const HostFlags &) = delete;
+  HostFlags &operator=(const HostFlags &) = delete;
+
+  const FlagArray &array() const { return array_; }
+
+ private:
+  HostBytes bytes_;
+  FlagArray array_;
+};
+
 /// The sequences of a call with a cu_seqlens that the host can read and that has been checked: it
-/// starts at 0, does not decrease and ends at the number of tokens.
+/// starts at 0, does not decrease and ends at the number of tokens, in a padded buffer at or before
+/// it.
 class HostSequences {
  public:
   HostSequences(Call *call, const Target &target, const Sequences &sequences);
@@ -52,13 +77,13 @@ Lengths measure(const Sequences &sequences, int64_t divisor, bool round_up);
 /// The rows of an operand that holds something per part of a sequence (checkpoints, chunks).
 void check_rows(Call *call, const char *name, int64_t found, int64_t expected, const char *count);
 
-/// Each slot is below `slots`, and no slot >= 0 appears twice.
-void check_slots(Call *call, const IndexArray &indices, int64_t slots);
+/// The slot that an entry of the index array `name` names, -1 for none. One past the pool is
+/// refused.
+int64_t check_slot(Call *call, const char *name, const IndexArray &indices, int64_t row,
+                   int64_t column, const Slots &slots);
 
-/// The [N, M] form: sequence n reads slot [n, accepted[n] - 1] and writes slots [n, t] for its
-/// tokens t. Those are checked; entries that are not used may hold anything.
-void check_slots_per_token(Call *call, const IndexArray &indices, const IndexArray &accepted,
-                           const Sequences &sequences, int64_t slots);
+/// The entries of the vector state_indices name slots of the pool or none, and no slot twice.
+void check_slots(Call *call, const IndexArray &indices, const Slots &slots);
 
 /// num_accepted_tokens of each sequence is in 1..maximum. Sequences whose slot is negative are not
 /// looked at; `slots` may be absent.

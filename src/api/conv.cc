@@ -54,7 +54,7 @@ void fwd_shapes(Call *call, const gdn_causal_conv1d_fwd_args &a, CausalConv1dFwd
   ConvShapes s{.rows = {"B"}};
   read_filter(call, a, &s, p);
   Dim N{"N"};
-  p->sequences = read_sequences(call, a.cu_seqlens, s.rows, s.T, &N);
+  p->sequences = read_sequences(call, 0, a.cu_seqlens, s.rows, s.T, &N);
   read_conv_state(call, a, s.W.size - 1, "W - 1", &s, p);
   if (a.conv_state == nullptr) {
     call->refuse("state_indices", a.state_indices, "without conv_state");
@@ -86,13 +86,13 @@ void update_shapes(Call *call, const gdn_causal_conv1d_update_args &a, CausalCon
 void fwd_contents(Call *call, const Target &target, const CausalConv1dFwd &p) {
   const HostSequences sequences(call, target, p.sequences);
   const HostIndices slots(call, target, p.state_indices);
-  check_slots(call, slots.array(), p.conv_state.shape[0]);
+  check_slots(call, slots.array(), {.count = p.conv_state.shape[0]});
 }
 
 void update_contents(Call *call, const Target &target, const CausalConv1dUpdate &p) {
   const HostIndices slots(call, target, p.state_indices);
   const HostIndices accepted(call, target, p.num_accepted_tokens);
-  check_slots(call, slots.array(), p.conv_state.shape[0]);
+  check_slots(call, slots.array(), {.count = p.conv_state.shape[0]});
   check_accepted(call, accepted.array(), p.x.shape[2], slots.array());
 }
 

@@ -1,6 +1,7 @@
 #include "api/contents_check.h"
 #include "api/operation.h"
 #include "api/shapes.h"
+#include "api/state_slots_check.h"
 
 namespace gdn::api {
 namespace {
@@ -8,7 +9,8 @@ namespace {
 using Args = gdn_gated_delta_rule_args;
 
 constexpr uint32_t kFlags = GDN_HAS_SCALE | GDN_USE_QK_L2NORM | GDN_USE_GATE |
-                            GDN_USE_BETA_SIGMOID | GDN_ALLOW_NEG_EIGVAL | GDN_STATE_V_FIRST;
+                            GDN_USE_BETA_SIGMOID | GDN_ALLOW_NEG_EIGVAL | GDN_STATE_V_FIRST |
+                            GDN_HAS_NULL_SLOT | GDN_PADDED;
 
 bool has(const Args &a, uint32_t flag) { return (a.flags & flag) != 0; }
 
@@ -29,11 +31,10 @@ void read_operands(Call *call, const Args &a, Shapes *s, DeltaRule *p) {
   p->heads = read_heads(call, a.head_map, *s);
   p->key_dim = s->DK.size;
   p->value_dim = s->DV.size;
-  p->sequences = read_sequences(call, a.cu_seqlens, s->B, s->T, &s->N);
+  p->sequences = read_sequences(call, a.flags, a.cu_seqlens, s->B, s->T, &s->N);
 }
 
 void read_gates(Call *call, const Args &a, Shapes *s, DeltaRule *p) {
-  const Types as_q = Types::f32_or(p->q, "q");
   p->gate = has(a, GDN_USE_GATE);
   p->beta_sigmoid = has(a, GDN_USE_BETA_SIGMOID);
   p->allow_neg_eigval = has(a, GDN_ALLOW_NEG_EIGVAL);
@@ -49,10 +50,10 @@ void read_gates(Call *call, const Args &a, Shapes *s, DeltaRule *p) {
   } else if (p->allow_neg_eigval) {
     call->invalid("flags has GDN_ALLOW_NEG_EIGVAL, expected GDN_USE_BETA_SIGMOID with it.");
   }
-  p->g = call->optional("g", a.g, as_q, {&s->B, &s->T, &s->HV}, Layout::any);
-  p->beta = call->optional("beta", a.beta, as_q, {&s->B, &s->T, &s->HV}, Layout::any);
-  p->A_log = call->optional("A_log", a.A_log, as_q, {&s->HV}, Layout::any);
-  p->dt_bias = call->optional("dt_bias", a.dt_bias, as_q, {&s->HV}, Layout::any);
+  p->g = call->optional("g", a.g, Types::floats(), {&s->B, &s->T, &s->HV}, Layout::any);
+  p->beta = call->optional("beta", a.beta, Types::floats(), {&s->B, &s->T, &s->HV}, Layout::any);
+  p->A_log = call->optional("A_log", a.A_log, Types::floats(), {&s->HV}, Layout::any);
+  p->dt_bias = call->optional("dt_bias", a.dt_bias, Types::floats(), {&s->HV}, Layout::any);
 }
 
 /// True if both tensors start at the same element.
@@ -64,8 +65,8 @@ bool share_start(const DLTensor *a, const DLTensor *b) {
 
 /// A final_state that must be the initial_state seen the same way.
 void read_alias(Call *call, const Args &a, Dim *rows, Shapes *s, DeltaRule *p, const char *why) {
-  const Tensor final_state = read_state(call, "final_state", a.final_state, Types::state(), rows, s,
-                                        has(a, GDN_STATE_V_FIRST), Use::input);
+  const Tensor final_state = read_state(call, "final_state", a.final_state, Types::floats(), rows,
+                                        s, has(a, GDN_STATE_V_FIRST), Use::input);
   if (!call->ok()) return;
   call->forget_last();
   if (!same_tensor(p->initial_state, final_state)) {
@@ -73,57 +74,81 @@ void read_alias(Call *call, const Args &a, Dim *rows, Shapes *s, DeltaRule *p, c
   }
 }
 
-void read_states(Call *call, const Args &a, Shapes *s, bool recurrent, DeltaRule *p) {
-  const bool v_first = has(a, GDN_STATE_V_FIRST);
-  Dim per_token{"M", 1};
-  if (recurrent && a.state_indices != nullptr && a.state_indices->ndim != 1 &&
-      a.state_indices->ndim != 2) {
-    call->invalid("state_indices has rank ", a.state_indices->ndim,
-                  ", expected rank 1 or 2: [N] or [N, M].");
+/// Reads an index array of the recurrent operation, [N] or [N, M], or of the other, [N].
+IndexArray read_slots(Call *call, const char *name, const DLTensor *t, bool recurrent, Shapes *s,
+                      Dim *per_token) {
+  if (recurrent && t != nullptr && t->ndim == 2) return call->indices(name, t, {&s->N, per_token});
+  if (recurrent && t != nullptr && t->ndim != 1) {
+    call->invalid(name, " has rank ", t->ndim, ", expected rank 1 or 2: [N] or [N, M].");
   }
-  const bool matrix = recurrent && a.state_indices != nullptr && a.state_indices->ndim == 2;
-  if (matrix) {
-    p->state_indices = call->indices("state_indices", a.state_indices, {&s->N, &per_token});
+  return call->indices(name, t, {&s->N});
+}
+
+/// Reads what says which entries of the states a call starts from and writes.
+void read_indices(Call *call, const Args &a, Shapes *s, bool recurrent, DeltaRule *p) {
+  Dim read_columns{"M", 1};
+  Dim written_columns{"M", 1};
+  p->slots.has_null = has(a, GDN_HAS_NULL_SLOT);
+  p->slots.null = a.null_slot;
+  p->state_indices =
+      read_slots(call, "state_indices", a.state_indices, recurrent, s, &read_columns);
+  if (recurrent && a.state_indices != nullptr && a.state_indices->ndim == 2) {
     p->num_accepted_tokens = call->indices("num_accepted_tokens", a.num_accepted_tokens, {&s->N});
   } else {
-    p->state_indices = call->indices("state_indices", a.state_indices, {&s->N});
     call->refuse("num_accepted_tokens", a.num_accepted_tokens,
                  "without a state_indices of shape [N, M] of the recurrent operation");
   }
+  if (a.state_indices == nullptr) {
+    call->refuse("output_state_indices", a.output_state_indices, "without state_indices");
+  }
+  p->output_state_indices = read_slots(call, "output_state_indices", a.output_state_indices,
+                                       recurrent, s, &written_columns);
+  if (a.initial_state == nullptr) {
+    call->refuse("has_initial_state", a.has_initial_state, "without initial_state");
+  }
+  p->has_initial_state = call->flags("has_initial_state", a.has_initial_state, &s->N);
+}
+
+void read_states(Call *call, const Args &a, Shapes *s, DeltaRule *p) {
+  const bool v_first = has(a, GDN_STATE_V_FIRST);
   if (a.state_indices != nullptr) {
     Dim slots{"slots"};
     call->require("initial_state", a.initial_state, "with state_indices: it is the pool");
-    p->initial_state = read_state(call, "initial_state", a.initial_state, Types::state(), &slots, s,
-                                  v_first, Use::output);
+    p->initial_state = read_state(call, "initial_state", a.initial_state, Types::floats(), &slots,
+                                  s, v_first, Use::output);
     if (a.final_state != nullptr) {
       read_alias(call, a, &slots, s, p, "NULL or the same memory, type and strides with a pool");
     }
     p->final_state = p->initial_state;
+    p->slots.count = slots.size;
     return;
   }
   const bool in_place = share_start(a.initial_state, a.final_state);
-  p->initial_state = read_state(call, "initial_state", a.initial_state, Types::state(), &s->N, s,
+  p->initial_state = read_state(call, "initial_state", a.initial_state, Types::floats(), &s->N, s,
                                 v_first, in_place ? Use::output : Use::input);
   if (in_place) {
     read_alias(call, a, &s->N, s, p, "the same type and strides (in place), or memory of its own");
     p->final_state = p->initial_state;
   } else {
-    p->final_state = read_state(call, "final_state", a.final_state, Types::only_f32(), &s->N, s,
+    p->final_state = read_state(call, "final_state", a.final_state, Types::floats(), &s->N, s,
                                 v_first, Use::output);
   }
 }
 
-void check_checkpoint_rows(Call *call, const DeltaRule &p, const Sequences &sequences) {
-  check_rows(call, "checkpoints", p.checkpoints.shape[0],
-             measure(sequences, p.checkpoint_every, false).parts,
-             "floor(length / checkpoint_every) of each sequence");
+void check_checkpoint_rows(Call *call, const DeltaRule &p, int64_t expected) {
+  check_rows(call, "checkpoints", p.checkpoints.shape[0], expected,
+             p.positions.present
+                 ? "the multiples of checkpoint_every that each sequence passes from its position"
+                 : "floor(length / checkpoint_every) of each sequence");
 }
 
 void read_checkpoints(Call *call, const Args &a, Shapes *s, DeltaRule *p) {
   const int64_t every = a.checkpoint_every;
-  if (a.checkpoints == nullptr) {
+  p->positions = call->indices("positions", a.positions, {&s->N});
+  if (a.checkpoints == nullptr && a.checkpoint_indices == nullptr) {
     if (every != 0) {
-      call->invalid("checkpoint_every is ", every, ", expected 0 when checkpoints is NULL.");
+      call->invalid("checkpoint_every is ", every,
+                    ", expected 0 when checkpoints and checkpoint_indices are NULL.");
     }
     return;
   }
@@ -131,12 +156,24 @@ void read_checkpoints(Call *call, const Args &a, Shapes *s, DeltaRule *p) {
     call->invalid("checkpoint_every is ", every, ", expected a positive multiple of ",
                   GDN_CHUNK_SIZE, " with checkpoints.");
   }
-  Dim rows{"the number of checkpoints"};
   p->checkpoint_every = every;
-  p->checkpoints = read_state(call, "checkpoints", a.checkpoints, Types::state(), &rows, s,
+  if (a.checkpoint_indices != nullptr) {
+    if (a.state_indices == nullptr) {
+      call->refuse("checkpoint_indices", a.checkpoint_indices, "without state_indices");
+    }
+    call->refuse("checkpoints", a.checkpoints, "with checkpoint_indices");
+    Dim most{"K"};
+    p->checkpoint_indices =
+        call->indices("checkpoint_indices", a.checkpoint_indices, {&s->N, &most});
+    return;
+  }
+  Dim rows{"the number of checkpoints"};
+  p->checkpoints = read_state(call, "checkpoints", a.checkpoints, Types::floats(), &rows, s,
                               has(a, GDN_STATE_V_FIRST), Use::output);
-  // The rows are known without reading memory.
-  if (call->ok() && !p->sequences.packed()) check_checkpoint_rows(call, *p, p->sequences);
+  // Without these the rows are known without reading memory.
+  if (call->ok() && !p->sequences.packed() && !p->positions.present) {
+    check_checkpoint_rows(call, *p, measure(p->sequences, every, false).parts);
+  }
 }
 
 void read_problem(Call *call, const Args &a, bool recurrent, DeltaRule *p) {
@@ -145,7 +182,8 @@ void read_problem(Call *call, const Args &a, bool recurrent, DeltaRule *p) {
   call->check_zero("reserved", a.reserved);
   read_operands(call, a, &s, p);
   read_gates(call, a, &s, p);
-  read_states(call, a, &s, recurrent, p);
+  read_indices(call, a, &s, recurrent, p);
+  read_states(call, a, &s, p);
   p->qk_l2norm = has(a, GDN_USE_QK_L2NORM);
   p->scale = read_scale(call, a.flags, a.scale, s);
   p->o = call->tensor("o", a.o, Types::of(p->q, "q"), {&s.B, &s.T, &s.HV, &s.DV}, Layout::unit_last,
@@ -154,6 +192,8 @@ void read_problem(Call *call, const Args &a, bool recurrent, DeltaRule *p) {
     call->check_zero("chunk_size", a.chunk_size);
     call->check_zero("checkpoint_every", a.checkpoint_every);
     call->refuse("checkpoints", a.checkpoints, "for the recurrent operation");
+    call->refuse("checkpoint_indices", a.checkpoint_indices, "for the recurrent operation");
+    call->refuse("positions", a.positions, "for the recurrent operation");
   } else {
     p->chunk_size = read_chunk_size(call, a.chunk_size);
     read_checkpoints(call, a, &s, p);
@@ -165,25 +205,26 @@ void recurrent_shapes(Call *call, const Args &a, DeltaRule *p) { read_problem(ca
 
 void check_contents(Call *call, const Target &target, const DeltaRule &p) {
   const HostSequences sequences(call, target, p.sequences);
-  const HostIndices slots(call, target, p.state_indices);
+  const HostIndices state_indices(call, target, p.state_indices);
   const HostIndices accepted(call, target, p.num_accepted_tokens);
+  const HostIndices outputs(call, target, p.output_state_indices);
+  const HostIndices checkpoints(call, target, p.checkpoint_indices);
+  const HostIndices positions(call, target, p.positions);
+  const HostFlags has_initial_state(call, target, p.has_initial_state);
   if (!call->ok()) return;
-  if (p.checkpoints.present()) check_checkpoint_rows(call, p, sequences.get());
-  if (!p.state_indices.present) return;
-  const int64_t columns = p.state_indices.columns;
-  if (!p.slot_per_token()) {
-    check_accepted(call, accepted.array(), columns, IndexArray());
-    check_slots(call, slots.array(), p.initial_state.shape[0]);
-    return;
+  DeltaRule host = p;
+  host.sequences = sequences.get();
+  host.state_indices = state_indices.array();
+  host.num_accepted_tokens = accepted.array();
+  host.output_state_indices = outputs.array();
+  host.checkpoint_indices = checkpoints.array();
+  host.positions = positions.array();
+  host.has_initial_state = has_initial_state.array();
+  check_positions(call, host);
+  if (p.checkpoints.present() && call->ok()) {
+    check_checkpoint_rows(call, p, count_checkpoints(host));
   }
-  const Lengths lengths = measure(sequences.get(), 1, false);
-  if (lengths.longest > columns) {
-    call->invalid("state_indices has M = ", columns, " columns, but sequence ", lengths.longest_at,
-                  " has ", lengths.longest, " tokens; expected a slot for each of them.");
-  }
-  check_accepted(call, accepted.array(), columns, IndexArray());
-  check_slots_per_token(call, slots.array(), accepted.array(), sequences.get(),
-                        p.initial_state.shape[0]);
+  if (p.state_indices.present) check_state_slots(call, host);
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ void gating_shapes(Call *call, const gdn_fused_gdn_gating_args &a, FusedGdnGatin
   call->check_zero("reserved", a.reserved);
   p->allow_neg_eigval = (a.flags & GDN_ALLOW_NEG_EIGVAL) != 0;
   p->a = call->tensor("a", a.a, Types::floats(), {&B, &T, &HV}, Layout::any);
-  p->b = call->tensor("b", a.b, Types::of(p->a, "a"), {&B, &T, &HV}, Layout::any);
+  p->b = call->tensor("b", a.b, Types::floats(), {&B, &T, &HV}, Layout::any);
   p->A_log = call->tensor("A_log", a.A_log, Types::floats(), {&HV}, Layout::any);
   p->dt_bias = call->optional("dt_bias", a.dt_bias, Types::floats(), {&HV}, Layout::any);
   p->g = call->tensor("g", a.g, Types::only_f32(), {&B, &T, &HV}, Layout::any, Use::output);

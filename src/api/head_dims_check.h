@@ -9,15 +9,19 @@ namespace gdn::api {
 /// Refuses a head width that the backend does not serve; `extent` (DK or DV) is the last dimension
 /// of `operand`. A stage without that width has 0 there.
 void check_head_dim(Call *call, const Backend &backend, const HeadDims &served, const char *operand,
-                    const char *extent, int64_t found);
+                    const char *extent, int64_t maximum, int64_t found);
 
 template <class Problem>
 void check_head_dims(Call *call, const Backend &backend, const HeadDims &served, const Problem &p) {
   constexpr bool has_q = requires { p.q; };
   constexpr bool has_v = requires { p.v; };
   constexpr bool has_u = requires { p.u; };
-  check_head_dim(call, backend, served, has_q ? "q" : "k", "DK", p.key_dim);
-  check_head_dim(call, backend, served, has_v ? "v" : has_u ? "u" : "v_new", "DV", p.value_dim);
+  check_head_dim(call, backend, served, has_q ? "q" : "k", "DK", served.key_maximum, p.key_dim);
+  check_head_dim(call, backend, served,
+                 has_v   ? "v"
+                 : has_u ? "u"
+                         : "v_new",
+                 "DV", served.value_maximum, p.value_dim);
 }
 
 }  // namespace gdn::api

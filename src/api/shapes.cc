@@ -5,9 +5,11 @@
 
 namespace gdn::api {
 
-Sequences read_sequences(Call *call, const DLTensor *cu_seqlens, const Dim &B, const Dim &T,
-                         Dim *N) {
+Sequences read_sequences(Call *call, uint32_t flags, const DLTensor *cu_seqlens, const Dim &B,
+                         const Dim &T, Dim *N) {
   Sequences out;
+  out.padded = (flags & GDN_PADDED) != 0;
+  if (out.padded) call->require("cu_seqlens", cu_seqlens, "with GDN_PADDED");
   out.batch = B.size;
   out.tokens = T.size;
   Dim entries{"N + 1", 1};

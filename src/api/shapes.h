@@ -17,9 +17,9 @@ struct Shapes {
   Dim DV{"DV", 1};
 };
 
-/// Reads cu_seqlens (may be NULL) and binds N. B and T are bound.
-Sequences read_sequences(Call *call, const DLTensor *cu_seqlens, const Dim &B, const Dim &T,
-                         Dim *N);
+/// Reads cu_seqlens (may be NULL, but not with GDN_PADDED) and binds N. B and T are bound.
+Sequences read_sequences(Call *call, uint32_t flags, const DLTensor *cu_seqlens, const Dim &B,
+                         const Dim &T, Dim *N);
 
 /// HV is a multiple of HK; both are bound.
 HeadMap read_heads(Call *call, int32_t head_map, const Shapes &s);

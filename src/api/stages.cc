@@ -14,8 +14,9 @@ void begin_stage(Call *call, const Args &a, uint32_t flags, StageShape *p) {
 }
 
 /// Fills what follows from the extents, once the first operands are read.
-void fill_shape(Call *call, const DLTensor *cu_seqlens, Shapes *s, StageShape *p) {
-  p->sequences = read_sequences(call, cu_seqlens, s->B, s->T, &s->N);
+template <class Args>
+void fill_shape(Call *call, const Args &a, Shapes *s, StageShape *p) {
+  p->sequences = read_sequences(call, a.flags, a.cu_seqlens, s->B, s->T, &s->N);
   if (s->DK.bound()) p->key_dim = s->DK.size;
   if (s->DV.bound()) p->value_dim = s->DV.size;
 }
@@ -76,9 +77,9 @@ void check_sequences_and_h(Call *call, const Target &target, const Problem &p) {
 
 void cumsum_shapes(Call *call, const gdn_chunk_local_cumsum_args &a, ChunkLocalCumsum *p) {
   Shapes s;
-  begin_stage(call, a, 0, p);
+  begin_stage(call, a, GDN_PADDED, p);
   p->g = call->tensor("g", a.g, Types::floats(), {&s.B, &s.T, &s.HV}, Layout::any);
-  fill_shape(call, a.cu_seqlens, &s, p);
+  fill_shape(call, a, &s, p);
   p->heads = value_heads_only(s);
   p->g_cumsum = call->tensor("g_cumsum", a.g_cumsum, Types::only_f32(), {&s.B, &s.T, &s.HV},
                              Layout::any, Use::output);
@@ -86,12 +87,11 @@ void cumsum_shapes(Call *call, const gdn_chunk_local_cumsum_args &a, ChunkLocalC
 
 void kkt_shapes(Call *call, const gdn_chunk_scaled_dot_kkt_args &a, ChunkScaledDotKkt *p) {
   Shapes s;
-  begin_stage(call, a, 0, p);
+  begin_stage(call, a, GDN_PADDED, p);
   p->k = call->tensor("k", a.k, Types::floats(), {&s.B, &s.T, &s.HK, &s.DK}, Layout::unit_last);
-  p->beta =
-      call->tensor("beta", a.beta, Types::f32_or(p->k, "k"), {&s.B, &s.T, &s.HV}, Layout::any);
+  p->beta = call->tensor("beta", a.beta, Types::floats(), {&s.B, &s.T, &s.HV}, Layout::any);
   p->heads = read_heads(call, a.head_map, s);
-  fill_shape(call, a.cu_seqlens, &s, p);
+  fill_shape(call, a, &s, p);
   p->g_cumsum = read_cumsum(call, a.g_cumsum, &s);
   Dim chunk = chunk_dim(*p);
   p->A = call->tensor("A", a.A, Types::only_f32(), {&s.B, &s.T, &s.HV, &chunk}, Layout::unit_last,
@@ -100,10 +100,10 @@ void kkt_shapes(Call *call, const gdn_chunk_scaled_dot_kkt_args &a, ChunkScaledD
 
 void solve_shapes(Call *call, const gdn_solve_tril_args &a, SolveTril *p) {
   Shapes s;
-  begin_stage(call, a, 0, p);
+  begin_stage(call, a, GDN_PADDED, p);
   Dim chunk = chunk_dim(*p);
   p->A = call->tensor("A", a.A, Types::only_f32(), {&s.B, &s.T, &s.HV, &chunk}, Layout::unit_last);
-  fill_shape(call, a.cu_seqlens, &s, p);
+  fill_shape(call, a, &s, p);
   p->heads = value_heads_only(s);
   p->T = call->tensor("T", a.T, Types::floats(), {&s.B, &s.T, &s.HV, &chunk}, Layout::unit_last,
                       Use::output);
@@ -111,14 +111,13 @@ void solve_shapes(Call *call, const gdn_solve_tril_args &a, SolveTril *p) {
 
 void w_u_shapes(Call *call, const gdn_recompute_w_u_args &a, RecomputeWU *p) {
   Shapes s;
-  begin_stage(call, a, 0, p);
+  begin_stage(call, a, GDN_PADDED, p);
   p->k = call->tensor("k", a.k, Types::floats(), {&s.B, &s.T, &s.HK, &s.DK}, Layout::unit_last);
   const Types as_k = Types::of(p->k, "k");
   p->v = call->tensor("v", a.v, as_k, {&s.B, &s.T, &s.HV, &s.DV}, Layout::unit_last);
   p->heads = read_heads(call, a.head_map, s);
-  fill_shape(call, a.cu_seqlens, &s, p);
-  p->beta =
-      call->tensor("beta", a.beta, Types::f32_or(p->k, "k"), {&s.B, &s.T, &s.HV}, Layout::any);
+  fill_shape(call, a, &s, p);
+  p->beta = call->tensor("beta", a.beta, Types::floats(), {&s.B, &s.T, &s.HV}, Layout::any);
   p->g_cumsum = read_cumsum(call, a.g_cumsum, &s);
   Dim chunk = chunk_dim(*p);
   p->T = call->tensor("T", a.T, Types::f32_or(p->k, "k"), {&s.B, &s.T, &s.HV, &chunk},
@@ -129,33 +128,33 @@ void w_u_shapes(Call *call, const gdn_recompute_w_u_args &a, RecomputeWU *p) {
 
 void fwd_h_shapes(Call *call, const gdn_chunk_fwd_h_args &a, ChunkFwdH *p) {
   Shapes s;
-  begin_stage(call, a, GDN_STATE_V_FIRST, p);
+  begin_stage(call, a, GDN_STATE_V_FIRST | GDN_PADDED, p);
   const bool v_first = (a.flags & GDN_STATE_V_FIRST) != 0;
   p->k = call->tensor("k", a.k, Types::floats(), {&s.B, &s.T, &s.HK, &s.DK}, Layout::unit_last);
   const Types as_k = Types::of(p->k, "k");
   p->w = call->tensor("w", a.w, as_k, {&s.B, &s.T, &s.HV, &s.DK}, Layout::unit_last);
   p->u = call->tensor("u", a.u, as_k, {&s.B, &s.T, &s.HV, &s.DV}, Layout::unit_last);
   p->heads = read_heads(call, a.head_map, s);
-  fill_shape(call, a.cu_seqlens, &s, p);
+  fill_shape(call, a, &s, p);
   p->g_cumsum = read_cumsum(call, a.g_cumsum, &s);
-  p->initial_state = read_state(call, "initial_state", a.initial_state, Types::state(), &s.N, &s,
+  p->initial_state = read_state(call, "initial_state", a.initial_state, Types::floats(), &s.N, &s,
                                 v_first, Use::input);
   p->h = read_h(call, a.h, p->k, &s, v_first, Use::output, *p);
   p->v_new = call->tensor("v_new", a.v_new, as_k, {&s.B, &s.T, &s.HV, &s.DV}, Layout::unit_last,
                           Use::output);
-  p->final_state = read_state(call, "final_state", a.final_state, Types::only_f32(), &s.N, &s,
+  p->final_state = read_state(call, "final_state", a.final_state, Types::floats(), &s.N, &s,
                               v_first, Use::output);
 }
 
 void fwd_o_shapes(Call *call, const gdn_chunk_fwd_o_args &a, ChunkFwdO *p) {
   Shapes s;
-  begin_stage(call, a, GDN_HAS_SCALE | GDN_STATE_V_FIRST, p);
+  begin_stage(call, a, GDN_HAS_SCALE | GDN_STATE_V_FIRST | GDN_PADDED, p);
   p->q = call->tensor("q", a.q, Types::floats(), {&s.B, &s.T, &s.HK, &s.DK}, Layout::unit_last);
   const Types as_q = Types::of(p->q, "q");
   p->k = call->tensor("k", a.k, as_q, {&s.B, &s.T, &s.HK, &s.DK}, Layout::unit_last);
   p->v_new = call->tensor("v_new", a.v_new, as_q, {&s.B, &s.T, &s.HV, &s.DV}, Layout::unit_last);
   p->heads = read_heads(call, a.head_map, s);
-  fill_shape(call, a.cu_seqlens, &s, p);
+  fill_shape(call, a, &s, p);
   p->scale = read_scale(call, a.flags, a.scale, s);
   p->h = read_h(call, a.h, p->k, &s, (a.flags & GDN_STATE_V_FIRST) != 0, Use::input, *p);
   p->g_cumsum = read_cumsum(call, a.g_cumsum, &s);

@@ -38,10 +38,11 @@ struct Selection {
   int32_t threads;
 };
 
-/// Head widths (DK and DV): multiples of `multiple` up to `maximum`.
+/// Head widths that are served: multiples of `multiple` up to a largest DK and DV.
 struct HeadDims {
+  int64_t key_maximum = INT64_MAX;
+  int64_t value_maximum = INT64_MAX;
   int64_t multiple = 1;
-  int64_t maximum = INT64_MAX;
 };
 
 /// How a backend serves one operation. The default: it does not, and the api says so.

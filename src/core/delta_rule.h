@@ -1,6 +1,8 @@
 #ifndef GDN_CORE_DELTA_RULE_H_
 #define GDN_CORE_DELTA_RULE_H_
 
+#include <cstdint>
+
 #include "core/sequences.h"
 
 namespace gdn {
@@ -46,18 +48,76 @@ struct DeltaRule {
 
   Tensor initial_state;  ///< [N or slots, HV, DK, DV]; absent: zeros.
   Tensor final_state;    ///< The same tensor as initial_state when in place; absent: not wanted.
-  IndexArray state_indices;        ///< Present: pool; initial_state == final_state is the pool.
-  IndexArray num_accepted_tokens;  ///< Recurrent with a [N, M] state_indices.
+  Slots slots;           ///< Of the pool.
+  IndexArray state_indices;         ///< Present: pool; initial_state == final_state is the pool.
+  IndexArray num_accepted_tokens;   ///< Recurrent with a [N, M] state_indices.
+  IndexArray output_state_indices;  ///< [N] or [N, M], with a pool; absent: state_indices.
+  FlagArray has_initial_state;      ///< [N]; false: zeros, whatever initial_state holds.
 
-  int64_t chunk_size = 64;  ///< A hint: 16, 32, 64 or 128.
-  int64_t checkpoint_every = 0;
-  Tensor checkpoints;  ///< [sum floor(L_n / checkpoint_every), HV, DK, DV].
-  /// Backend's own: first checkpoint of sequence n, N entries, filled when checkpoints are wanted.
+  int64_t chunk_size = 64;        ///< A hint: 16, 32, 64 or 128.
+  int64_t checkpoint_every = 0;   ///< Above 0: checkpoints or checkpoint_indices are present.
+  Tensor checkpoints;             ///< [checkpoints of all sequences, HV, DK, DV].
+  IndexArray checkpoint_indices;  ///< [N, K]: slots of the pool instead of checkpoints.
+  IndexArray positions;           ///< [N]: tokens of the sequence before this call; absent: 0.
+  /// Backend's own: first row of sequence n in checkpoints, N entries, filled when those are
+  /// wanted.
   const int64_t *checkpoint_offsets = nullptr;
 
-  /// True when state_indices names a slot for each token.
+  /// Entry of initial_state that holds the state before sequence n, -1 where the sequence is
+  /// skipped. Sequences without a pool have an entry each. A num_accepted_tokens out of range,
+  /// which only skipped sequences may have, counts as 1.
+  GDN_HOST_DEVICE int64_t initial_slot(int64_t n) const {
+    if (!state_indices.present) return n;
+    int64_t column = 0;
+    if (num_accepted_tokens.present) {
+      const int64_t accepted = num_accepted_tokens.at(n);
+      if (accepted >= 1 && accepted <= state_indices.columns) column = accepted - 1;
+    }
+    return slots.named(state_indices.at(n, column));
+  }
+
+  /// True if sequence n, which is not skipped, starts from what initial_state holds.
+  GDN_HOST_DEVICE bool reads_state(int64_t n) const {
+    return initial_state.present() && has_initial_state.at(n);
+  }
+
+  /// Where states go: one entry for a sequence, or one for each of its tokens.
+  GDN_HOST_DEVICE const IndexArray &output_indices() const {
+    return output_state_indices.present ? output_state_indices : state_indices;
+  }
+
+  /// True when a slot is named for the state after each token.
   GDN_HOST_DEVICE bool slot_per_token() const {
-    return state_indices.present && state_indices.columns > 1;
+    return output_indices().present && output_indices().columns > 1;
+  }
+
+  /// Entry of final_state that takes the state after sequence n; -1: nobody wants it.
+  GDN_HOST_DEVICE int64_t final_slot(int64_t n) const {
+    if (!final_state.present()) return -1;
+    return output_indices().present ? slots.named(output_indices().at(n)) : n;
+  }
+
+  /// With slot_per_token: slot that takes the state after token t of sequence n, or -1.
+  GDN_HOST_DEVICE int64_t token_slot(int64_t n, int64_t t) const {
+    return t < output_indices().columns ? slots.named(output_indices().at(n, t)) : -1;
+  }
+
+  /// Tokens of sequence n before this call, modulo `period`; 0 for a skipped sequence.
+  GDN_HOST_DEVICE int64_t phase(int64_t n, int64_t period) const {
+    if (!positions.present || initial_slot(n) < 0) return 0;
+    const int64_t phase = positions.at(n) % period;
+    return phase < 0 ? 0 : phase;
+  }
+
+  /// Checkpoints of a sequence of `length` tokens. The first follows after
+  /// checkpoint_every - phase(n, checkpoint_every) tokens, the others checkpoint_every apart.
+  GDN_HOST_DEVICE int64_t checkpoint_count(int64_t n, int64_t length) const {
+    return (phase(n, checkpoint_every) + length) / checkpoint_every;
+  }
+
+  /// With checkpoint_indices: slot that takes checkpoint j of sequence n, or -1.
+  GDN_HOST_DEVICE int64_t checkpoint_slot(int64_t n, int64_t j) const {
+    return j < checkpoint_indices.columns ? slots.named(checkpoint_indices.at(n, j)) : -1;
   }
 };
 

@@ -5,20 +5,6 @@
 
 namespace gdn {
 
-/// One flag per sequence, of 1 or 4 bytes; absent: all true.
-struct FlagArray {
-  const void *data = nullptr;
-  bool present = false;
-  int32_t bytes = 1;
-  int64_t stride = 1;
-
-  GDN_HOST_DEVICE bool at(int64_t i) const {
-    if (!present) return true;
-    return bytes == 4 ? static_cast<const int32_t *>(data)[i * stride] != 0
-                      : static_cast<const uint8_t *>(data)[i * stride] != 0;
-  }
-};
-
 struct CausalConv1dFwd {
   Sequences sequences;
   Tensor x;           ///< [B, C, T].

@@ -12,11 +12,14 @@ struct SequenceSpan {
   int64_t length;  ///< Tokens; may be 0.
 };
 
-/// The sequences of a call: B rows of T tokens, or one row cut at cu_seqlens.
+/// The sequences of a call: B rows of T tokens, or one row cut at cu_seqlens. Where cu_seqlens ends
+/// before T (a padded buffer) the tokens after it belong to no sequence: nobody reads or writes
+/// them.
 struct Sequences {
   int64_t count = 0;      ///< N.
   int64_t batch = 0;      ///< B.
   int64_t tokens = 0;     ///< T, of one row.
+  bool padded = false;    ///< cu_seqlens may end before T.
   IndexArray cu_seqlens;  ///< N + 1 entries when packed. On CUDA it lies on the device.
 
   GDN_HOST_DEVICE bool packed() const { return cu_seqlens.present; }

@@ -70,6 +70,34 @@ struct IndexArray {
   }
 };
 
+/// Which entries of an index array name a slot of the pool.
+struct Slots {
+  int64_t count = INT64_MAX;  ///< Slots in the pool.
+  bool has_null = false;
+  int64_t null = 0;  ///< Means "no slot", as negative indices do.
+
+  /// The slot that an index names, -1 for none. An index past the pool, which is refused where
+  /// somebody looks at the contents of index arrays, names none either.
+  GDN_HOST_DEVICE int64_t named(int64_t index) const {
+    return index < 0 || index >= count || (has_null && index == null) ? -1 : index;
+  }
+};
+
+/// One flag per sequence, of 1 or 4 bytes; absent: all true.
+struct FlagArray {
+  const void *data = nullptr;
+  bool present = false;
+  int32_t bytes = 1;
+  int64_t count = 0;
+  int64_t stride = 1;
+
+  GDN_HOST_DEVICE bool at(int64_t i) const {
+    if (!present) return true;
+    return bytes == 4 ? static_cast<const int32_t *>(data)[i * stride] != 0
+                      : static_cast<const uint8_t *>(data)[i * stride] != 0;
+  }
+};
+
 }  // namespace gdn
 
 #endif  // GDN_CORE_TENSOR_H_

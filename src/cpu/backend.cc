@@ -113,7 +113,7 @@ bool needs_workspace() {
   return false;
 }
 
-constexpr HeadDims kHeadDims = {8, 256};
+constexpr HeadDims kHeadDims = {256, 256, 8};
 
 class CpuBackend final : public Backend {
  public:

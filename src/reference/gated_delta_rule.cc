@@ -66,11 +66,22 @@ void step(const Token &token, int64_t key_dim, int64_t value_dim, double *state,
   }
 }
 
-/// Slot that holds the state before sequence n; negative: the sequence is skipped.
-int64_t initial_slot(const DeltaRule &p, int64_t n) {
-  if (!p.state_indices.present) return n;
-  if (!p.slot_per_token()) return p.state_indices.at(n);
-  return p.state_indices.at(n, p.num_accepted_tokens.present ? p.num_accepted_tokens.at(n) - 1 : 0);
+/// Writes the state after token i of sequence n wherever somebody wants it.
+void store_states(const DeltaRule &p, int64_t n, int64_t i, int64_t h, int64_t first_checkpoint,
+                  const double *state) {
+  const auto store = [&](const Tensor &to, int64_t entry) {
+    if (entry >= 0) store_state(to, entry, h, p.key_dim, p.value_dim, state);
+  };
+  if (p.slot_per_token()) store(p.final_state, p.token_slot(n, i));
+  if (p.checkpoint_every == 0) return;
+  const int64_t passed = p.phase(n, p.checkpoint_every) + i + 1;
+  if (passed % p.checkpoint_every != 0) return;
+  const int64_t j = passed / p.checkpoint_every - 1;
+  if (p.checkpoint_indices.present) {
+    store(p.final_state, p.checkpoint_slot(n, j));
+  } else {
+    store(p.checkpoints, first_checkpoint + j);
+  }
 }
 
 void run_head(const DeltaRule &p, int64_t n, int64_t h, int64_t first_checkpoint) {
@@ -78,7 +89,7 @@ void run_head(const DeltaRule &p, int64_t n, int64_t h, int64_t first_checkpoint
   const auto dk = static_cast<size_t>(p.key_dim);
   const auto dv = static_cast<size_t>(p.value_dim);
   std::vector<double> o(dv, 0.0);
-  const int64_t slot = initial_slot(p, n);
+  const int64_t slot = p.initial_slot(n);
   if (slot < 0) {
     for (int64_t t = span.begin; t < span.begin + span.length; ++t) {
       store_row(p.o, p.o.offset(span.batch, t, h), p.o.stride[3], p.value_dim, o.data());
@@ -91,7 +102,7 @@ void run_head(const DeltaRule &p, int64_t n, int64_t h, int64_t first_checkpoint
   token.q.resize(dk);
   token.k.resize(dk);
   token.v.resize(dv);
-  if (p.initial_state.present()) {
+  if (p.reads_state(n)) {
     load_state(p.initial_state, slot, h, p.key_dim, p.value_dim, state.data());
   }
   for (int64_t i = 0; i < span.length; ++i) {
@@ -100,18 +111,11 @@ void run_head(const DeltaRule &p, int64_t n, int64_t h, int64_t first_checkpoint
     step(token, p.key_dim, p.value_dim, state.data(), predicted.data(), o.data());
     for (double &e : o) e *= p.scale;
     store_row(p.o, p.o.offset(span.batch, t, h), p.o.stride[3], p.value_dim, o.data());
-    if (p.checkpoint_every > 0 && (i + 1) % p.checkpoint_every == 0) {
-      store_state(p.checkpoints, first_checkpoint + i / p.checkpoint_every, h, p.key_dim,
-                  p.value_dim, state.data());
-    }
-    if (p.slot_per_token() && p.state_indices.at(n, i) >= 0) {
-      store_state(p.initial_state, p.state_indices.at(n, i), h, p.key_dim, p.value_dim,
-                  state.data());
-    }
+    store_states(p, n, i, h, first_checkpoint, state.data());
   }
   if (p.slot_per_token()) return;
-  const Tensor &out = p.state_indices.present ? p.initial_state : p.final_state;
-  if (out.present()) store_state(out, slot, h, p.key_dim, p.value_dim, state.data());
+  const int64_t to = p.final_slot(n);
+  if (to >= 0) store_state(p.final_state, to, h, p.key_dim, p.value_dim, state.data());
 }
 
 }  // namespace
@@ -120,7 +124,8 @@ void gated_delta_rule(const DeltaRule &p, int32_t threads) {
   std::vector<int64_t> first_checkpoint(static_cast<size_t>(p.sequences.count) + 1, 0);
   for (int64_t n = 0; p.checkpoint_every > 0 && n < p.sequences.count; ++n) {
     const auto i = static_cast<size_t>(n);
-    first_checkpoint[i + 1] = first_checkpoint[i] + p.sequences.span(n).length / p.checkpoint_every;
+    first_checkpoint[i + 1] =
+        first_checkpoint[i] + p.checkpoint_count(n, p.sequences.span(n).length);
   }
   parallel_for(p.sequences.count * p.heads.value_heads, threads, [&](int64_t item) {
     const int64_t n = item / p.heads.value_heads;
