@@ -37,7 +37,7 @@ struct TokenPart {
   uint32_t q[kCount], k[kCount], v, g, beta, A_log, dt_bias;
 
   __device__ __forceinline__ void load(const DeltaRule &p, int64_t b, int64_t t, int64_t h,
-                                       int64_t key_head, int64_t column) {
+                                       int64_t key_head, int column) {
     const int thread = fresh_thread(), key_dim = static_cast<int>(p.key_dim);
     const int64_t q_at = p.q.offset(b, t, key_head), k_at = p.k.offset(b, t, key_head);
 #pragma unroll
@@ -162,8 +162,8 @@ constexpr int resident_blocks() {
 struct Place {
   int64_t n;
   unsigned h, key_head;
-  int64_t first_column;  ///< The block's.
-  int64_t column;        ///< The one that this thread sums.
+  int first_column;  ///< The block's.
+  int column;        ///< The one that this thread sums.
 };
 
 template <class Part>
@@ -173,17 +173,18 @@ __device__ __forceinline__ Place find_place(const RecurrentPlan &plan) {
   at.n = plan.value_heads.quotient(item);
   at.h = plan.value_heads.remainder(item);
   at.key_head = plan.interleaved ? plan.head_map.remainder(at.h) : plan.head_map.quotient(at.h);
-  at.first_column = int64_t{plan.column_tiles.remainder(blockIdx.x)} * Part::kColumns;
+  at.first_column = static_cast<int>(plan.column_tiles.remainder(blockIdx.x)) * Part::kColumns;
   const auto thread = static_cast<int>(threadIdx.x);
   at.column = at.first_column + ColumnSums<Part>::column(thread & (Part::kColumns - 1));
   return at;
 }
 
-/// Starts to load the slot that the state is read from.
+/// Starts to load the index of DeltaRule::initial_slot.
 __device__ __forceinline__ void load_index(LoadedIndex &index, const DeltaRule &p, int64_t n) {
   int64_t at = 0;
   if (p.num_accepted_tokens.present) {
-    at = clamp64(p.num_accepted_tokens.at(n) - 1, 0, p.state_indices.columns - 1);
+    at = p.num_accepted_tokens.at(n) - 1;
+    if (at < 0 || at >= p.state_indices.columns) at = 0;
   }
   index.load(p.state_indices, n, at);
 }
@@ -282,11 +283,12 @@ __global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOn
   __shared__ SharedToken<kKeyDim> tokens[kOne ? 1 : 2];
   __shared__ ColumnSums<Part> sums;
   __shared__ __align__(16) float updates[kColumns];  // v' of the columns, in the order of the sums.
+  __shared__ int64_t final_slot;                     // Entry that takes the last state; -1: none.
   const auto thread = static_cast<int>(threadIdx.x);
   const int lane = thread & 31, warp = thread >> 5;
   const Place at = find_place<Part>(plan);
   const auto key_dim = static_cast<int>(p.key_dim);
-  const Extent extent = {key_dim, static_cast<int>(p.value_dim - at.first_column) -
+  const Extent extent = {key_dim, static_cast<int>(p.value_dim) - at.first_column -
                                       Part::place() * Part::kVector};
   const bool inside = extent.columns > 0;
   const SequenceSpan span = kOne ? SequenceSpan{at.n, 0, 1} : clamped_span(p.sequences, at.n);
@@ -295,11 +297,11 @@ __global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOn
   LoadedIndex index;
   if (p.state_indices.present) load_index(index, p, at.n);
   TokenPart<kCount> token;
-  const int64_t v_column = thread < kColumns ? at.column : p.value_dim;
+  const int v_column = thread < kColumns ? at.column : static_cast<int>(p.value_dim);
   if (span.length > 0) token.load(p, span.batch, span.begin, at.h, at.key_head, v_column);
   int64_t slot = at.n;
   if (p.state_indices.present) {
-    slot = checked_slot(index.value(), p.initial_state.shape[0]);
+    slot = p.slots.named(index.value());
     if (slot < 0) {
       clear_output<Part>(p, at, span, thread);
       return;
@@ -309,14 +311,17 @@ __global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOn
     return t.offset(entry, at.h, 0, at.first_column);
   };
   Part state;
-  const Tensor &in = p.initial_state;
-  if (in.present() && inside) {
+  const Tensor &in = p.initial_state, &out = p.final_state;
+  if (p.reads_state(at.n) && inside) {
     state.read(static_cast<const S *>(in.data) + state_offset(in, slot), in.stride[2], in.stride[3],
                extent, plan.in);
   } else {
     state.clear();
   }
-  const Tensor &out = p.state_indices.present ? p.initial_state : p.final_state;
+  // Looked up while the state is on its way, and kept where it costs no register.
+  if (thread == 0) {
+    final_slot = p.output_state_indices.present || !out.present() ? p.final_slot(at.n) : slot;
+  }
   const auto write_state = [&](int64_t entry) {
     with_state_type<S, kExact>(out, state_offset(out, entry), [&](auto *memory) {
       state.write(memory, out.stride[2], out.stride[3], extent, plan.out);
@@ -352,16 +357,10 @@ __global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOn
     }
     float update[Part::kVector];
     ColumnSums<Part>::own_columns(update, updates);
-    int64_t to = slot;
-    bool wanted = kOne && out.present();
-    if (p.slot_per_token()) {
-      to = i < p.state_indices.columns
-               ? checked_slot(p.state_indices.at(at.n, i), p.initial_state.shape[0])
-               : -1;
-      wanted = to >= 0;
-    }
+    int64_t to = kOne ? final_slot : -1;
+    if (p.slot_per_token()) to = p.token_slot(at.n, i);
     if constexpr (kOne) {
-      if (wanted && inside) {
+      if (to >= 0 && inside) {
         with_state_type<S, kExact>(out, state_offset(out, to), [&](auto *memory) {
           state.update_and_write(decay, shared.k, update, memory, out.stride[2], out.stride[3],
                                  extent, plan.out);
@@ -369,11 +368,12 @@ __global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOn
       }
     } else {
       state.update(decay, shared.k, update);
-      if (wanted && inside) write_state(to);
+      if (to >= 0 && inside) write_state(to);
     }
   }
-  if (kOne || p.slot_per_token() || !out.present() || !inside) return;
-  write_state(slot);
+  if (kOne || p.slot_per_token()) return;
+  if (span.length == 0) __syncthreads();  // No token has made the others wait for final_slot.
+  if (final_slot >= 0 && inside) write_state(final_slot);
 }
 
 /// How a state is reached in pieces of `vector` elements along its unit stride: 16 bytes of the type
@@ -419,11 +419,11 @@ Status launch_for(const DeltaRule &p, const Launch &l, bool rows_first) {
       Divisor(static_cast<unsigned>(p.heads.interleaved ? p.heads.key_heads : p.heads.group()));
   plan.interleaved = p.heads.interleaved;
   plan.in = access_of(p.initial_state, dtype_of<S>(), rows_first);
-  plan.out = access_of(p.state_indices.present ? p.initial_state : p.final_state, dtype_of<S>(),
-                       rows_first);
-  const DType written = p.final_state.present() ? p.final_state.dtype : p.initial_state.dtype;
+  plan.out = access_of(p.final_state, dtype_of<S>(), rows_first);
+  const DType written = p.final_state.dtype;
   const bool exact = plan.in == Access::exact && plan.out == Access::exact &&
-                     (sizeof(S) == 4 || written == dtype_of<S>() || written == DType::f32);
+                     (sizeof(S) == 4 || !p.final_state.present() || written == dtype_of<S>() ||
+                      written == DType::f32);
   const bool one = !p.sequences.packed() && p.sequences.tokens == 1;
   if (p.key_dim > 128) {
     return exact ? launch_recurrent<S, 2 * kOneHundred, false, true>(p, l, plan, rows_first)

@@ -1,6 +1,7 @@
 #ifndef GDN_CUDA_SM80_DEVICE_COPY_CUH_
 #define GDN_CUDA_SM80_DEVICE_COPY_CUH_
 
+#include "cuda/device/functions.cuh"
 #include "cuda/device/tile.cuh"
 
 namespace gdn::cuda::sm80 {
@@ -66,12 +67,13 @@ struct PieceWalk {
   }
 };
 
-/// load_tile for rows that do not start on 16 bytes.
+/// load_tile in pieces of less than 16 bytes.
 template <class E>
 __device__ __forceinline__ void load_narrow(E *tile, int ld, const E *from, int64_t row_stride,
                                             int rows, int valid, int columns, int piece, int thread,
                                             int threads) {
   constexpr int kSize = static_cast<int>(sizeof(E));
+  piece = opaque(piece);  // What follows from it is not to be kept in registers.
   const int per = piece / kSize, filled = whole_tiles(columns);
   const PieceWalk walk(filled / per, rows, thread, threads);
   for (int c = walk.column * per; c < filled; c += walk.column_step * per) {
@@ -103,20 +105,20 @@ __device__ __forceinline__ void load_narrow(E *tile, int ld, const E *from, int6
 
 /// Starts the copy of `rows` rows of `columns` elements into a tile. Rows from `valid` on become
 /// zeros and are not read, and so do the columns up to a whole tile. `valid` is at least 1; piece:
-/// row_piece.
-template <class E>
+/// row_piece. kWhole: that is 16, and columns are whole tiles.
+template <bool kWhole = false, class E>
 __device__ __forceinline__ void load_tile(E *tile, int ld, const E *from, int64_t row_stride,
                                           int rows, int valid, int columns, int piece, int thread,
                                           int threads) {
-  if (piece != 16) {
+  if (!kWhole && piece != 16) {
     load_narrow(tile, ld, from, row_stride, rows, valid, columns, piece, thread, threads);
     return;
   }
   constexpr int kSize = static_cast<int>(sizeof(E)), kPer = 16 / kSize;
-  const int filled = whole_tiles(columns);
+  const int filled = kWhole ? columns : whole_tiles(columns);
   const PieceWalk walk(filled / kPer, rows, thread, threads);
   for (int c = walk.column * kPer; c < filled; c += walk.column_step * kPer) {
-    const int bytes = min(16, (columns - c) * kSize), inside = bytes > 0 ? valid : 0;
+    const int bytes = kWhole ? 16 : min(16, (columns - c) * kSize), inside = bytes > 0 ? valid : 0;
     const E *source = from + walk.row * row_stride + c;
     E *to = tile + walk.row * ld + c;
 #pragma unroll 4
@@ -131,12 +133,12 @@ __device__ __forceinline__ void load_tile(E *tile, int ld, const E *from, int64_
 
 /// The same for tiles that are mostly whole: kRows full rows of kColumns elements, all threads of a
 /// block of kThreads.
-template <int kRows, int kColumns, int kThreads, class E>
+template <int kRows, int kColumns, int kThreads, bool kWhole, class E>
 __device__ __forceinline__ void load_whole_tile(E *tile, int ld, const E *from, int64_t row_stride,
                                                 int valid, int columns, int piece, int thread,
                                                 int threads) {
-  if (piece != 16 || valid < kRows || columns != kColumns || threads != kThreads) {
-    load_tile(tile, ld, from, row_stride, kRows, valid, columns, piece, thread, threads);
+  if ((!kWhole && piece != 16) || valid < kRows || columns != kColumns || threads != kThreads) {
+    load_tile<kWhole>(tile, ld, from, row_stride, kRows, valid, columns, piece, thread, threads);
     return;
   }
   constexpr int kPer = 16 / static_cast<int>(sizeof(E)), kPieces = kColumns / kPer;
@@ -168,14 +170,14 @@ __device__ __forceinline__ void copy_piece(void *to, const void *from, int piece
   }
 }
 
-/// Writes `rows` rows of `columns` elements of a tile back; piece: row_piece.
-template <class E>
+/// Writes `rows` rows of `columns` elements of a tile back; piece and kWhole as above.
+template <bool kWhole = false, class E>
 __device__ __forceinline__ void store_tile(E *to, int64_t row_stride, const E *tile, int ld,
                                            int rows, int columns, int piece, int thread,
                                            int threads) {
   constexpr int kSize = static_cast<int>(sizeof(E));
-  piece = whole_piece(piece, columns * kSize);
-  if (piece == 16) {
+  if (!kWhole) piece = whole_piece(piece, columns * kSize);
+  if (kWhole || piece == 16) {
     constexpr int kPer = 16 / kSize;
     const PieceWalk walk(columns / kPer, rows, thread, threads);
     for (int c = walk.column * kPer; c < columns; c += walk.column_step * kPer) {
@@ -189,7 +191,7 @@ __device__ __forceinline__ void store_tile(E *to, int64_t row_stride, const E *t
       }
     }
   } else {
-    const int per = piece / kSize;
+    const int per = opaque(piece) / kSize;
     const PieceWalk walk(columns / per, rows, thread, threads);
     for (int c = walk.column * per; c < columns; c += walk.column_step * per) {
 #pragma unroll 1

@@ -12,18 +12,20 @@ namespace gdn::cuda::sm80 {
 
 /// Calls f(j, e, pointer) for each element that lies inside the state, stepping from one pair of
 /// rows to the next. p: this lane's first element, of a column with `columns` columns from it on.
-template <int kFragments, class S, class F>
+/// kWhole: DK and DV are whole tiles.
+template <bool kWhole, int kFragments, class S, class F>
 __device__ __forceinline__ void for_each_element(S *p, const Tensor &t, int key_dim, int columns,
                                                  int lane, F f) {
-  const int rows = key_dim - (lane & 3) * 2;
+  const int rows = kWhole ? key_dim : key_dim - (lane & 3) * 2;
+  const bool left = kWhole || columns > 0, right = kWhole || columns > 8;
 #pragma unroll
   for (int j = 0; j < kFragments; ++j, p += 8 * t.stride[2]) {
     S *const next_row = p + t.stride[2];
-    const bool first = j * 8 < rows, second = j * 8 + 1 < rows;
-    if (first && columns > 0) f(j, 0, p);
-    if (second && columns > 0) f(j, 1, next_row);
-    if (first && columns > 8) f(j, 2, p + 8 * t.stride[3]);
-    if (second && columns > 8) f(j, 3, next_row + 8 * t.stride[3]);
+    const bool first = j * 8 < rows, second = kWhole ? first : j * 8 + 1 < rows;
+    if (first && left) f(j, 0, p);
+    if (second && left) f(j, 1, next_row);
+    if (first && right) f(j, 2, p + 8 * t.stride[3]);
+    if (second && right) f(j, 3, next_row + 8 * t.stride[3]);
   }
 }
 
@@ -45,23 +47,23 @@ __device__ __forceinline__ void with_state_pointer(const Tensor &t, int64_t slot
 }
 
 /// Reads the part from entry (slot, h).
-template <int kFragments>
+template <bool kWhole = false, int kFragments>
 __device__ __forceinline__ void load_state(float (&s)[kFragments][4], const Tensor &t, int64_t slot,
                                            int64_t h, int key_dim, int column, int lane) {
   with_state_pointer(t, slot, h, column, lane, [&](auto *p, int columns) {
-    for_each_element<kFragments>(
+    for_each_element<kWhole, kFragments>(
         p, t, key_dim, columns, lane, [&](int j, int e, const auto *from) { s[j][e] = to_float(*from); });
   });
 }
 
 /// Writes the part.
-template <int kFragments>
+template <bool kWhole = false, int kFragments>
 __device__ __forceinline__ void store_state(const Tensor &t, const float (&s)[kFragments][4],
                                             int64_t slot, int64_t h, int key_dim, int column,
                                             int lane) {
   with_state_pointer(t, slot, h, column, lane, [&](auto *p, int columns) {
     using S = std::remove_pointer_t<decltype(p)>;
-    for_each_element<kFragments>(p, t, key_dim, columns, lane,
+    for_each_element<kWhole, kFragments>(p, t, key_dim, columns, lane,
                                  [&](int j, int e, S *to) { *to = from_float<S>(s[j][e]); });
   });
 }
