@@ -21,12 +21,13 @@ __device__ __forceinline__ float decay_of_gate(float a, float A_log, float dt_bi
   const float x = a + dt_bias;
   if (!(fabsf(A_log) > kRange) && !(x < -kRange)) return -expf(A_log) * softplus(x);
   if (x < -17.0F) return -expf(A_log + x);
-  const float root = fmaxf(expf(0.5F * A_log), 1e-45F);  // Not 0, which times infinity is no number.
+  const float root =
+      fmaxf(expf(0.5F * A_log), 1e-45F);  // Not 0, which times infinity is no number.
   return -root * softplus(x) * root;
 }
 
-/// A log decay as the chunk kernels add it up. Factors below this are 0, and sums of infinities have
-/// no differences. NaN stays.
+/// A log decay as the chunk kernels add it up. Factors below this are 0, and sums of infinities
+/// have no differences. NaN stays.
 __device__ __forceinline__ float bounded_decay(float g) {
   constexpr float kLeast = -110.0F;
   return g < kLeast ? kLeast : g;

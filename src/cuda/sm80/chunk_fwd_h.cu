@@ -24,7 +24,8 @@ struct StatePlan {
 template <class E>
 size_t shared_bytes(int key_dim, int columns, int chunk) {
   const int rows = chunk < kTile ? kTile : chunk;
-  return static_cast<size_t>(kRing * kTile * padded<E>(whole_tiles(key_dim)) + 2 * rows * padded<E>(columns)) *
+  return static_cast<size_t>(kRing * kTile * padded<E>(whole_tiles(key_dim)) +
+                             2 * rows * padded<E>(columns)) *
              sizeof(E) +
          2 * kMaxChunk * sizeof(float);
 }

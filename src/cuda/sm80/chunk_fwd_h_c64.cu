@@ -23,8 +23,8 @@ struct ChainPlan {
   int warps;
   int column_blocks;
   int piece_k, piece_w, piece_u, piece_v;  ///< Bytes that rows move in.
-  int piece_h;    ///< The same of h.
-  bool staged_h;  ///< h is of E, with DV contiguous.
+  int piece_h;                             ///< The same of h.
+  bool staged_h;                           ///< h is of E, with DV contiguous.
 };
 
 constexpr int kLd = padded<bf16>(kMaxKeys);  ///< Of tiles of w and k.
@@ -176,19 +176,19 @@ __device__ __forceinline__ void load_tile_of(const ChainShared<E> &s, const Chun
   const int valid = length_of(item, chunk);
   E *const tile = s.ring + slot * kTokens * kLd;
   if ((i & 1) != 0) {
-    load_tile<kWhole>(tile, kLd, p.k.at<const E>(span.batch, t, item.hk), p.k.stride[1], kTokens, valid,
-              key_dim, plan.piece_k, threadIdx.x, threads);
+    load_tile<kWhole>(tile, kLd, p.k.at<const E>(span.batch, t, item.hk), p.k.stride[1], kTokens,
+                      valid, key_dim, plan.piece_k, threadIdx.x, threads);
   } else {
-    load_tile<kWhole>(tile, kLd, p.w.at<const E>(span.batch, t, item.h), p.w.stride[1], kTokens, valid,
-              key_dim, plan.piece_w, threadIdx.x, threads);
+    load_tile<kWhole>(tile, kLd, p.w.at<const E>(span.batch, t, item.h), p.w.stride[1], kTokens,
+                      valid, key_dim, plan.piece_w, threadIdx.x, threads);
     load_tile<kWhole>(s.values + (chunk & 1) * kTokens * kLdV, kLdV,
-              p.u.at<const E>(span.batch, t, item.h, item.column), p.u.stride[1], kTokens, valid,
-              item.columns, plan.piece_u, threadIdx.x, threads);
+                      p.u.at<const E>(span.batch, t, item.h, item.column), p.u.stride[1], kTokens,
+                      valid, item.columns, plan.piece_u, threadIdx.x, threads);
     if (p.g_cumsum.present()) {
       for (int j = threadIdx.x; j < kTokens; j += threads) {
         copy_async<4>(s.decays + (chunk & 1) * kTokens + j,
-                    p.g_cumsum.at<const float>(span.batch, t + (j < valid ? j : 0), item.h),
-                    j < valid ? 4 : 0);
+                      p.g_cumsum.at<const float>(span.batch, t + (j < valid ? j : 0), item.h),
+                      j < valid ? 4 : 0);
       }
     }
   }
@@ -301,7 +301,8 @@ __global__ void __launch_bounds__(kStageThreads, kBlocks)
     const int lane = kNarrowRange<E> ? fresh_lane() : own_lane;  // Fewest registers.
     const int chunk = i >> 1;
     if ((i & 1) == 0) {
-      if (!plan.staged_h) store_state<kWhole>(p.h, state, item.index, item.h, key_dim, own_column, lane);
+      if (!plan.staged_h)
+        store_state<kWhole>(p.h, state, item.index, item.h, key_dim, own_column, lane);
       E *const h_rows = static_cast<E *>(p.h.data) + p.h.offset(item.index, item.h, 0, own_column);
       const int valid = length_of(item, chunk);
       const float *const c = s.decays + (chunk & 1) * kTokens;
@@ -309,11 +310,11 @@ __global__ void __launch_bounds__(kStageThreads, kBlocks)
       decay = decay_of(last);
       E *const v = s.values + (chunk & 1) * kTokens * kLdV + warp * 16;
       const int columns = kWhole ? 16 : min(16, item.columns - warp * 16);
-      form_values<kWhole>(left, state, tile, v, staged, h_rows, p, plan, valid, c, last, key_dim, columns,
-                  lane);
+      form_values<kWhole>(left, state, tile, v, staged, h_rows, p, plan, valid, c, last, key_dim,
+                          columns, lane);
       const int64_t token = item.span.begin + static_cast<int64_t>(chunk) * kTokens;
-      store_tile<kWhole>(p.v_new.at<E>(item.span.batch, token, item.h, own_column), p.v_new.stride[1], v,
-                 kLdV, valid, columns, plan.piece_v, lane, 32);
+      store_tile<kWhole>(p.v_new.at<E>(item.span.batch, token, item.h, own_column),
+                         p.v_new.stride[1], v, kLdV, valid, columns, plan.piece_v, lane, 32);
       ++item.index;
     } else if constexpr (kNarrowRange<E>) {
       update_with_gain(state, tile, key_dim, s.values + (chunk & 1) * kTokens * kLdV + warp * 16,
@@ -347,7 +348,7 @@ Status launch_chain(const ChunkFwdH &p, const Launch &l) {
   const bool aligned = plan.piece_k + plan.piece_w + plan.piece_u + plan.piece_v == 4 * 16 &&
                        (!plan.staged_h || plan.piece_h == 16);
   return aligned && p.key_dim % 16 == 0 && p.value_dim % 16 == 0 ? launch_as(std::true_type())
-                                                                  : launch_as(std::false_type());
+                                                                 : launch_as(std::false_type());
 }
 
 }  // namespace

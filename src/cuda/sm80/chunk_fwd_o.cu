@@ -10,7 +10,7 @@ namespace {
 
 struct OutputPlan {
   int piece_q, piece_k, piece_v, piece_h, piece_o;  ///< Bytes that rows move in.
-  bool keys_first;  ///< h has DK contiguous (V first).
+  bool keys_first;                                  ///< h has DK contiguous (V first).
 };
 
 template <class E>
@@ -134,8 +134,7 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 3
         __syncthreads();
         load_rows(q, p.q, hk, first_key, key_dim, plan.piece_q);
         if (panel > 0 || first_key > 0) load_state(first_key, panel);
-        if (panel > 0 && first_key == 0)
-          load_rows(kv, p.v_new, h, panel, value_dim, plan.piece_v);
+        if (panel > 0 && first_key == 0) load_rows(kv, p.v_new, h, panel, value_dim, plan.piece_v);
         copy_commit();
         copy_wait<0>();
       } else {

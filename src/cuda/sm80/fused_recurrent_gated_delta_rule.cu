@@ -288,8 +288,8 @@ __global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOn
   const int lane = thread & 31, warp = thread >> 5;
   const Place at = find_place<Part>(plan);
   const auto key_dim = static_cast<int>(p.key_dim);
-  const Extent extent = {key_dim, static_cast<int>(p.value_dim) - at.first_column -
-                                      Part::place() * Part::kVector};
+  const Extent extent = {
+      key_dim, static_cast<int>(p.value_dim) - at.first_column - Part::place() * Part::kVector};
   const bool inside = extent.columns > 0;
   const SequenceSpan span = kOne ? SequenceSpan{at.n, 0, 1} : clamped_span(p.sequences, at.n);
 
@@ -376,8 +376,8 @@ __global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOn
   if (final_slot >= 0 && inside) write_state(final_slot);
 }
 
-/// How a state is reached in pieces of `vector` elements along its unit stride: 16 bytes of the type
-/// that the state is read in.
+/// How a state is reached in pieces of `vector` elements along its unit stride: 16 bytes of the
+/// type that the state is read in.
 Access access_of(const Tensor &t, DType read, bool rows_first) {
   if (!t.present()) return Access::exact;
   const int unit = rows_first ? 2 : 3;

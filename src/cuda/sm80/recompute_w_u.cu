@@ -100,8 +100,8 @@ __device__ __forceinline__ void multiply_t(const TT *t, const float *factor, con
     }
     __syncwarp();
     store_tile(out.at<E>(place.batch, place.begin + row * 16, h, panel + n * 16), out.stride[1],
-               staged, padded<E>(kStaged<E>), rows, min(kStaged<E>, columns - n * 16), piece,
-               lane, 32);
+               staged, padded<E>(kStaged<E>), rows, min(kStaged<E>, columns - n * 16), piece, lane,
+               32);
   }
 }
 
@@ -149,8 +149,8 @@ __device__ __forceinline__ void recompute(const RecomputeWU &p, const Pieces &pi
       copy_wait<0>();
       __syncthreads();
     }
-    multiply_t<E, kTiles>(t, with_decay, keys, staged, p.w, place, h, panel, columns, pieces.w,
-                          row, lane);
+    multiply_t<E, kTiles>(t, with_decay, keys, staged, p.w, place, h, panel, columns, pieces.w, row,
+                          lane);
   }
   copy_wait<0>();
   __syncthreads();
@@ -169,8 +169,7 @@ __device__ __forceinline__ void recompute(const RecomputeWU &p, const Pieces &pi
 
 template <class E, int kTiles>
 __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 4 : 1)
-    recompute_kernel(const __grid_constant__ RecomputeWU p,
-                     const __grid_constant__ Pieces pieces) {
+    recompute_kernel(const __grid_constant__ RecomputeWU p, const __grid_constant__ Pieces pieces) {
   extern __shared__ __align__(16) unsigned char memory[];
   __shared__ __align__(16) float with_decay[kTiles * 16], beta[kTiles * 16];
   if (p.T.dtype == DType::f32) {

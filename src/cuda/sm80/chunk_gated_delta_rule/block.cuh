@@ -87,9 +87,9 @@ __device__ __forceinline__ void load_step(StepTiles<E, kKeyDim> *tiles, const De
   const int valid = place.tokens(i), thread = fresh_thread();
   Tiles &to = tiles[i % plan.stages];
   const auto load_keys = [&](E *tile, const E *from, const Tensor &tensor) {
-    load_whole_tile<kStep, kKeyDim, kThreads<E>, kWhole>(tile, Tiles::kLd, from + t * tensor.stride[1],
-                                                 tensor.stride[1], valid, key_dim, plan.piece_qk,
-                                                 thread, threads);
+    load_whole_tile<kStep, kKeyDim, kThreads<E>, kWhole>(
+        tile, Tiles::kLd, from + t * tensor.stride[1], tensor.stride[1], valid, key_dim,
+        plan.piece_qk, thread, threads);
   };
   load_keys(to.k, place.k, p.k);
   load_keys(to.q, place.q, p.q);
@@ -107,8 +107,9 @@ __device__ __forceinline__ void store_step(const DeltaRule &p, const Plan &plan,
                                            const float (&state)[kFragments][4], int key_dim,
                                            int warp) {
   const int64_t token = place.start(i);
-  store_tile<kWhole>(place.o + token * p.o.stride[1] + warp * 16, p.o.stride[1], v, kLdV, place.tokens(i),
-             kWhole ? 16 : min(16, place.columns - warp * 16), plan.piece_o, fresh_lane(), 32);
+  store_tile<kWhole>(place.o + token * p.o.stride[1] + warp * 16, p.o.stride[1], v, kLdV,
+                     place.tokens(i), kWhole ? 16 : min(16, place.columns - warp * 16),
+                     plan.piece_o, fresh_lane(), 32);
   if (p.checkpoint_every == 0) return;
   const int64_t passed = place.passed + token + place.tokens(i);
   if (passed % kStep == 0 && passed % p.checkpoint_every == 0) {
@@ -117,7 +118,7 @@ __device__ __forceinline__ void store_step(const DeltaRule &p, const Plan &plan,
     entry = named ? p.checkpoint_slot(place.n, entry) : place.checkpoint + entry;
     if (entry >= 0 && (named || entry < p.checkpoints.shape[0])) {
       store_state<kWhole>(named ? p.final_state : p.checkpoints, state, entry, place.h, key_dim,
-                  place.column + warp * 16, fresh_lane());
+                          place.column + warp * 16, fresh_lane());
     }
   }
 }

@@ -46,7 +46,8 @@ __global__ void __launch_bounds__(kThreads<E>, kResidentBlocks<E, kKeyDim>)
 #pragma unroll
   for (int j = 0; j < kFragments; ++j) state[j][0] = state[j][1] = state[j][2] = state[j][3] = 0.0F;
   if (warp * 16 < item.columns && p.reads_state(item.n)) {
-    load_state<kWhole>(state, p.initial_state, item.slot, item.h, key_dim, item.column + warp * 16, lane);
+    load_state<kWhole>(state, p.initial_state, item.slot, item.h, key_dim, item.column + warp * 16,
+                       lane);
   }
   clear_shared(s, tiles, plan, key_dim, threads);
   __syncthreads();
@@ -94,8 +95,8 @@ __global__ void __launch_bounds__(kThreads<E>, kResidentBlocks<E, kKeyDim>)
 
   const int at = fresh_thread() / 32 * 16;
   if (at < s.place.columns && s.place.final_slot >= 0) {
-    store_state<kWhole>(p.final_state, state, s.place.final_slot, s.place.h, key_dim, s.place.column + at,
-                fresh_lane());
+    store_state<kWhole>(p.final_state, state, s.place.final_slot, s.place.h, key_dim,
+                        s.place.column + at, fresh_lane());
   }
 }
 
@@ -117,8 +118,9 @@ Status launch_kernel(const DeltaRule &p, const Launch &l) {
   plan.piece_o = row_piece(p.o);
   plan.stages = stages_within<E, kKeyDim>(static_cast<size_t>(l.device->shared_memory));
   const int64_t blocks = p.sequences.count * p.heads.value_heads * plan.column_blocks;
-  return launch<chunk_kernel<E, kKeyDim, kWhole>>("chunk_gated_delta_rule", l, blocks, plan.warps * 32,
-                                          shared_bytes<E, kKeyDim>(plan.stages), p, plan);
+  return launch<chunk_kernel<E, kKeyDim, kWhole>>("chunk_gated_delta_rule", l, blocks,
+                                                  plan.warps * 32,
+                                                  shared_bytes<E, kKeyDim>(plan.stages), p, plan);
 }
 
 }  // namespace gdn::cuda::sm80::chunk

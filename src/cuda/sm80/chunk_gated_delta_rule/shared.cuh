@@ -26,9 +26,9 @@ constexpr int kResidentBlocks = kKeyDim == 128 && sizeof(E) == 2 ? 2 : 1;
 
 /// What follows from shapes and alignment.
 struct Plan {
-  int warps;          ///< Of a block; each holds 16 value columns.
-  int column_blocks;  ///< Blocks that share a value head.
-  int stages;         ///< Steps whose q, k, v fit into shared memory: 3, 2 or 1.
+  int warps;                       ///< Of a block; each holds 16 value columns.
+  int column_blocks;               ///< Blocks that share a value head.
+  int stages;                      ///< Steps whose q, k, v fit into shared memory: 3, 2 or 1.
   int piece_qk, piece_v, piece_o;  ///< Bytes that rows move in.
 };
 

@@ -11,7 +11,8 @@ Status run_f32(const DeltaRule &p, const Launch &l);
 Status run_f32_wide(const DeltaRule &p, const Launch &l);  ///< DK over 128: slow to compile.
 Status run_bf16(const DeltaRule &p, const Launch &l);
 Status run_f16(const DeltaRule &p, const Launch &l);
-// 16-bit types in any width and alignment: their kernels have no registers to spare for that.
+// In any width and alignment: the kernels above have no registers to spare for that.
+Status run_f32_wide_any(const DeltaRule &p, const Launch &l);
 Status run_bf16_any(const DeltaRule &p, const Launch &l);
 Status run_f16_any(const DeltaRule &p, const Launch &l);
 

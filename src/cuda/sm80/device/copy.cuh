@@ -38,8 +38,8 @@ __device__ __forceinline__ void copy_async16(void *to, const void *from, int byt
 /// 8 or 4 bytes, likewise.
 template <int kBytes>
 __device__ __forceinline__ void copy_async(void *to, const void *from, int bytes) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared_address(to)),
-               "l"(from), "n"(kBytes), "r"(bytes)
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared_address(to)), "l"(from),
+               "n"(kBytes), "r"(bytes)
                : "memory");
 }
 __device__ __forceinline__ void copy_commit() {

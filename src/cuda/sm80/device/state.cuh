@@ -52,7 +52,8 @@ __device__ __forceinline__ void load_state(float (&s)[kFragments][4], const Tens
                                            int64_t h, int key_dim, int column, int lane) {
   with_state_pointer(t, slot, h, column, lane, [&](auto *p, int columns) {
     for_each_element<kWhole, kFragments>(
-        p, t, key_dim, columns, lane, [&](int j, int e, const auto *from) { s[j][e] = to_float(*from); });
+        p, t, key_dim, columns, lane,
+        [&](int j, int e, const auto *from) { s[j][e] = to_float(*from); });
   });
 }
 
@@ -63,8 +64,8 @@ __device__ __forceinline__ void store_state(const Tensor &t, const float (&s)[kF
                                             int lane) {
   with_state_pointer(t, slot, h, column, lane, [&](auto *p, int columns) {
     using S = std::remove_pointer_t<decltype(p)>;
-    for_each_element<kWhole, kFragments>(p, t, key_dim, columns, lane,
-                                 [&](int j, int e, S *to) { *to = from_float<S>(s[j][e]); });
+    for_each_element<kWhole, kFragments>(
+        p, t, key_dim, columns, lane, [&](int j, int e, S *to) { *to = from_float<S>(s[j][e]); });
   });
 }
 

@@ -101,12 +101,12 @@ class StatePart {
   __device__ __forceinline__ void write(T *to, int64_t row_stride, int64_t column_stride,
                                         const Extent &extent, Access access) const {
     with_access<T>(access, [&](auto how) {
-      for_each_piece<decltype(how)::value>(
-          to, row_stride, column_stride, extent, [&](T *p, int j, int i, int along) {
-            float y[kVector];
-            values(y, j * kVector + i);
-            store_piece<decltype(how)::value>(p, y, along);
-          });
+      for_each_piece<decltype(how)::value>(to, row_stride, column_stride, extent,
+                                           [&](T *p, int j, int i, int along) {
+                                             float y[kVector];
+                                             values(y, j * kVector + i);
+                                             store_piece<decltype(how)::value>(p, y, along);
+                                           });
     });
   }
 
@@ -168,14 +168,14 @@ class StatePart {
                                                    const Extent &extent, Access access) const {
     const auto put_all = [&](auto how, auto decayed) {
       float kk[kVector];
-      for_each_piece<decltype(how)::value>(
-          to, row_stride, column_stride, extent, [&](T *p, int j, int i, int along) {
-            if (i == 0) load_rows(kk, k + row(j));
-            float y[kVector];
-            values(y, j * kVector + i);
-            updated(y, i, kk, v, decayed);
-            store_piece<decltype(how)::value>(p, y, along);
-          });
+      for_each_piece<decltype(how)::value>(to, row_stride, column_stride, extent,
+                                           [&](T *p, int j, int i, int along) {
+                                             if (i == 0) load_rows(kk, k + row(j));
+                                             float y[kVector];
+                                             values(y, j * kVector + i);
+                                             updated(y, i, kk, v, decayed);
+                                             store_piece<decltype(how)::value>(p, y, along);
+                                           });
     };
     with_access<T>(access, [&](auto how) {
       if constexpr (decltype(how)::value != Access::exact) {
@@ -202,7 +202,7 @@ class StatePart {
     } else if (access <= Access::whole) {
       f(HowConstant<Access::whole>());
     } else if (sizeof(T) == 2 && access == Access::halves) {
-      f(HowConstant<sizeof(T) == 2 ? Access::halves : Access::elements>());
+      f(HowConstant < sizeof(T) == 2 ? Access::halves : Access::elements > ());
     } else {
       f(HowConstant<Access::elements>());
     }
@@ -232,8 +232,7 @@ class StatePart {
 #pragma unroll
       for (int i = 0; i < kVector; ++i, p += step) {
         const bool in = kHow == Access::exact || i < across(extent, j);
-        keep(j * kVector + i,
-             in ? load_piece<kHow>(p, along(extent, j)) : make_uint4(0, 0, 0, 0));
+        keep(j * kVector + i, in ? load_piece<kHow>(p, along(extent, j)) : make_uint4(0, 0, 0, 0));
       }
     }
   }

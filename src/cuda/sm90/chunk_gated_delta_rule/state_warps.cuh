@@ -160,7 +160,7 @@ struct StateWarps {
     // From the open step's place on the grid on.
     int left_tokens = any ? __shfl_sync(kFullWarp, item.length, 0) + lead : 0;
     const int every = static_cast<int>(p.checkpoint_every) / kStep;
-    int until = every;  // Steps to the next checkpoint.
+    int until = every;       // Steps to the next checkpoint.
     int64_t checkpoint = 0;  // Its row, or with checkpoint_indices its number.
     if (every > 0) {
       until -= static_cast<int>(p.phase(item.sequence, p.checkpoint_every)) / kStep;
