@@ -9,7 +9,7 @@
 namespace gdn::cuda {
 namespace {
 
-constexpr HeadDims kHeadDims = {256, 256, 16};
+constexpr HeadDims kHeadDims = {256, 1024};
 
 Selection select_path(const Exec &exec) {
   if (exec.isa >= 0) return {exec.isa, nullptr, 0};
