@@ -76,7 +76,7 @@ enum Tag : uint32_t {
   kWhole = 1U << 2,
   kHard = 1U << 3,
   kSemantics = 1U << 4,
-  kDecode = 1U << 5,
+  kRecurrent = 1U << 5,
 };
 
 /// A named problem of the gated delta rule: shapes, how to draw inputs, which options to use.

@@ -72,7 +72,7 @@ OPTIONS = (
 PADDING = 13
 
 DTYPES = ("f32", "bf16", "f16")
-TAGS = ("quick", "ladder", "whole", "hard", "semantics", "decode")
+TAGS = ("quick", "ladder", "whole", "hard", "semantics", "recurrent")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -186,17 +186,19 @@ gdn_status workspace_size(Operation operation, const gdn_gated_delta_rule_args &
 }
 
 std::string run(Operation operation, const DeltaRuleCall &call, const Target &target, int threads,
-                uint32_t exec_flags) {
+                uint32_t exec_flags, gdn_status *status) {
+  gdn_status own = GDN_OK;
+  if (status == nullptr) status = &own;
   const gdn_gated_delta_rule_args args = call.args();
   gdn_exec exec = exec_for(target, threads, exec_flags);
   size_t bytes = 0;
-  const gdn_status status = workspace_size(operation, args, exec, &bytes);
-  if (status != GDN_OK) return "workspace size: " + describe(status);
+  *status = workspace_size(operation, args, exec, &bytes);
+  if (*status != GDN_OK) return "workspace size: " + describe(*status);
   const Workspace workspace(bytes);
   exec.workspace = workspace.data();
   exec.workspace_size = bytes;
-  const std::string failure = describe(call_library(operation, args, exec));
-  if (!failure.empty()) return failure;
+  *status = call_library(operation, args, exec);
+  if (*status != GDN_OK) return describe(*status);
   return workspace.intact() ? "" : "bytes outside the workspace were written";
 }
 

@@ -78,8 +78,9 @@ gdn_status workspace_size(Operation operation, const gdn_gated_delta_rule_args &
 
 /// Runs a call, with a workspace of exactly the queried size, its contents poisoned. Returns a
 /// sentence if the status is not GDN_OK or a byte outside the workspace was written, else "".
+/// `status`, if given, is the library's.
 std::string run(Operation operation, const DeltaRuleCall &call, const Target &target,
-                int threads = 0, uint32_t exec_flags = 0);
+                int threads = 0, uint32_t exec_flags = 0, gdn_status *status = nullptr);
 
 }  // namespace gdn::testing
 

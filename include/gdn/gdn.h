@@ -45,7 +45,7 @@
  *   alone or packed with others.
  * - Several threads may call at once on different outputs.
  * - GDN_BACKEND, GDN_ISA, GDN_CHECK and GDN_NUM_THREADS are read from the environment once, at the
- *   first call that needs them.
+ *   first call that needs them. What one of them cannot mean refuses the call.
  */
 
 #include <dlpack/dlpack.h>
@@ -344,7 +344,7 @@ GDN_API gdn_status gdn_fused_recurrent_gated_delta_rule(const gdn_gated_delta_ru
  *
  * Chunks start at each sequence's first token; chunk_size is 0 (64), 16, 32, 64 or 128. NT is the
  * number of chunks of all sequences together, sequences in order; with GDN_PADDED h may have more
- * rows, which are left alone (T / C + N always suffice), and has at least ceil(T / C). "type" is
+ * rows, which are left alone (ceil(T / C) + N always suffice), and has at least ceil(T / C). "type" is
  * float32, bfloat16 or float16; k, v, w, u, v_new, q, o of one call share it. Stages need no
  * workspace.
  * @{

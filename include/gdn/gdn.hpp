@@ -88,7 +88,7 @@ C begin(std::uint32_t flags = 0) {
 
 template <class C, class Args>
 C begin_stage(const Args &a, std::uint32_t flags = 0) {
-  C c = begin<C>(flags);
+  C c = begin<C>(flags | bit(a.padded, GDN_PADDED));
   c.chunk_size = a.chunk_size;
   if constexpr (requires { c.head_map; }) c.head_map = a.head_map;
   return c;
@@ -114,7 +114,8 @@ inline gdn_gated_delta_rule_args delta_rule(const GatedDeltaRuleArgs &a, Operand
   auto c = begin<gdn_gated_delta_rule_args>(
       bit(a.scale.has_value(), GDN_HAS_SCALE) | bit(a.use_qk_l2norm, GDN_USE_QK_L2NORM) |
       bit(a.use_gate, GDN_USE_GATE) | bit(a.use_beta_sigmoid, GDN_USE_BETA_SIGMOID) |
-      bit(a.allow_neg_eigval, GDN_ALLOW_NEG_EIGVAL) | bit(a.state_v_first, GDN_STATE_V_FIRST));
+      bit(a.allow_neg_eigval, GDN_ALLOW_NEG_EIGVAL) | bit(a.state_v_first, GDN_STATE_V_FIRST) |
+      bit(a.padded, GDN_PADDED) | bit(a.null_slot.has_value(), GDN_HAS_NULL_SLOT));
   c.head_map = a.head_map;
   c.scale = a.scale.value_or(0.0);
   c.chunk_size = a.chunk_size;
@@ -133,6 +134,11 @@ inline gdn_gated_delta_rule_args delta_rule(const GatedDeltaRuleArgs &a, Operand
   c.num_accepted_tokens = t->add(a.num_accepted_tokens);
   c.checkpoints = t->add(a.checkpoints);
   c.o = t->add(a.o);
+  c.output_state_indices = t->add(a.output_state_indices);
+  c.has_initial_state = t->add(a.has_initial_state);
+  c.checkpoint_indices = t->add(a.checkpoint_indices);
+  c.positions = t->add(a.positions);
+  c.null_slot = a.null_slot.value_or(0);
   return c;
 }
 

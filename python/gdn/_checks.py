@@ -110,6 +110,7 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "null_slot": _index,
     "output_dtype": _dtype,
     "scale": _as_given,
+    "state_dtype": _dtype_or_none,
 }
 
 

@@ -29,13 +29,19 @@ _KNOWN = {
 _NOT_NEEDED = frozenset({"max_query_len", "metadata", "seq_lens_cpu", "validate_data"})
 
 _BLOCKS = "states at block boundaries are not supported"
+_DRAFTS = "trees of drafts and states between drafts are not supported"
 _REFUSED = {
     "block_idx_first_scheduled_token": _BLOCKS,
     "block_idx_last_scheduled_token": _BLOCKS,
     "block_size_to_align": _BLOCKS,
     "cache_seqlens": "circular states are not supported",
     "initial_state_idx": _BLOCKS,
+    "intermediate_conv_window": _DRAFTS,
+    "intermediate_state_indices": _DRAFTS,
     "num_computed_tokens": _BLOCKS,
+    "retrieve_next_sibling": _DRAFTS,
+    "retrieve_next_token": _DRAFTS,
+    "retrieve_parent_token": _DRAFTS,
 }
 
 # Words of vLLM's alone. Where a slot is longer than a call needs, vLLM keeps the inputs in its

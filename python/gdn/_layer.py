@@ -67,9 +67,10 @@ def causal_conv1d_fwd(
             fresh result they hold anything.
         out: shape and type of x, any strides: where to write the result.
         **foreign: query_start_loc (cu_seqlens), cache_indices and conv_state_indices
-            (state_indices), pad_slot_id and null_block_id (null_slot); conv_states (conv_state, of
-            whose entries the first W - 1 are used, as in vLLM). metadata, seq_lens_cpu and
-            validate_data are not needed. What else vLLM's function knows must be None.
+            (state_indices), pad_slot_id and null_block_id (null_slot; by default None, where vLLM
+            has 0); conv_states (conv_state, of whose entries the first W - 1 are used, as in vLLM).
+            metadata, seq_lens_cpu and validate_data are not needed. What else those libraries'
+            functions know must be None.
 
     Returns:
         Shape and type of x. Where x has its channels fastest ([B, T, C] transposed), so has the
@@ -164,10 +165,11 @@ def causal_conv1d_update(
             fresh result they hold anything.
         out: shape and type of x: where to write the result.
         **foreign: query_start_loc (cu_seqlens), conv_state_indices and cache_indices
-            (state_indices), pad_slot_id and null_block_id (null_slot). max_query_len and
-            validate_data are not needed; with one of them, query_start_loc or null_block_id a call
-            uses the first entries of a longer slot, as in vLLM: W - 1, and with num_accepted_tokens
-            W - 2 + T. What else vLLM's function knows and cache_seqlens must be None.
+            (state_indices), pad_slot_id and null_block_id (null_slot; by default None, where vLLM
+            has 0). max_query_len and validate_data are not needed; with one of them,
+            query_start_loc or null_block_id a call uses the first entries of a longer slot, as in
+            vLLM: W - 1, and with num_accepted_tokens W - 2 + T. What else those libraries'
+            functions know must be None.
 
     Returns:
         Shape and type of x.

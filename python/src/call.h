@@ -110,7 +110,7 @@ class Call {
     View view;
     bool written = false;  ///< An array of the caller's that the call writes.
   };
-  static constexpr size_t kMaxOperands = 20;
+  static constexpr size_t kMaxOperands = 24;
 
   template <class Args>
   void run(gdn_status (*function)(const Args *, const gdn_exec *), const Args &args,

@@ -69,6 +69,10 @@ DLDataType read_dtype(const char *name, nb::handle value) {
   return read_dtype(name, plain(name, value));
 }
 
+DLDataType read_state_dtype(nb::handle value) {
+  return value.is_none() ? kFloat32 : read_dtype("state_dtype", value);
+}
+
 double read_number(const char *name, nb::handle value, const char *expected) {
   const double number = PyFloat_AsDouble(value.ptr());
   if (number == -1.0 && PyErr_Occurred() != nullptr) {

@@ -98,19 +98,10 @@ Status run(const typename Op::Problem &p, const Exec &exec) {
 
 template <class Op>
 size_t workspace(const typename Op::Problem &p, const Exec &exec) {
+  const Kernel<Op> &kernel = kernel_of<Op>(exec);
+  if (kernel.scratch == nullptr) return table_bytes(p);
   const int32_t threads = thread_count(exec);
-  return table_bytes(p) +
-         static_cast<size_t>(threads) * scratch_bytes(kernel_of<Op>(exec), p, threads);
-}
-
-/// True if the kernel of any instruction set wants memory beyond the stack.
-template <class Op>
-bool needs_workspace() {
-  if constexpr (Op::kWorkspace) return true;
-  for (size_t i = 0; i < isas().size(); ++i) {
-    if (kernels(static_cast<int32_t>(i)).template at<Op>().kernel->scratch != nullptr) return true;
-  }
-  return false;
+  return table_bytes(p) + static_cast<size_t>(threads) * scratch_bytes(kernel, p, threads);
 }
 
 constexpr HeadDims kHeadDims = {256, 1024, 1};
@@ -123,13 +114,8 @@ class CpuBackend final : public Backend {
   std::span<const Isa> isas() const override { return cpu::isas(); }
 
   Selection select(const Exec &exec) const override {
-    Selection s{exec.isa, "The instruction set was asked for by name.", thread_count(exec)};
-    if (exec.isa < 0) {
-      const IsaChoice choice = choose_isa();
-      s.isa = choice.isa;
-      s.reason = choice.reason;
-    }
-    return s;
+    const IsaChoice choice = choose_isa();
+    return {chosen_isa(exec), choice.reason, thread_count(exec)};
   }
 
   Status copy_to_host(void *host, const void *device, size_t bytes, const Exec &) const override {
@@ -139,7 +125,7 @@ class CpuBackend final : public Backend {
 
   const OperationTable<Service> &operations() const override {
     static const OperationTable<Service> table = Operations::table<Service>([]<class Op>(Op) {
-      return Service<Op>{run<Op>, needs_workspace<Op>() ? workspace<Op> : nullptr, kHeadDims};
+      return Service<Op>{run<Op>, workspace<Op>, kHeadDims};
     });
     return table;
   }

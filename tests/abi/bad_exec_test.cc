@@ -44,14 +44,14 @@ INSTANTIATE_TEST_SUITE_P(All, BadExec, ::testing::ValuesIn(scenario_makers()), n
 
 TEST(ExecBackend, OfAnotherDevice) {
   if (gdn_isa_count("cuda") == 0) GTEST_SKIP() << "this build has no CUDA backend";
-  auto s = decode_scenario();
+  auto s = recurrent_pool_scenario();
   Refusals refusals(s.get());
   refusals.expect({"exec->backend is \"cuda\", which cannot read tensors on cpu"},
                   [&] { s->exec.backend = "cuda"; });
 }
 
 TEST(ExecIsa, ThatTheMachineLacks) {
-  auto s = decode_scenario();
+  auto s = recurrent_pool_scenario();
   Refusals refusals(s.get());
   int lacking = 0;
   for (int i = 0; i < gdn_isa_count("cpu"); ++i) {
@@ -68,16 +68,20 @@ TEST(ExecIsa, ThatTheMachineLacks) {
 TEST(HeadWidths, BeyondTheBackend) {
   auto s = chunk_scenario();
   Refusals refusals(s.get());
-  refusals.expect(GDN_UNSUPPORTED, {"DV = 7", "cpu", "multiples of 8 up to 256"}, [&] {
+  const auto widen = [&](int64_t from, int64_t to) {
     for (Operand &o : s->operands()) {
-      if (o.shape.size() == 4 && o.shape.back() == 8) o.shape.back() = 7;
+      if (o.shape.size() != 4) continue;
+      for (size_t d = 2; d < 4; ++d) {
+        if (o.shape[d] == from) o.shape[d] = to;
+      }
     }
-  });
+  };
+  refusals.expect(GDN_UNSUPPORTED, {"DV = 1025", "cpu", "up to 1024"}, [&] { widen(8, 1025); });
+  refusals.expect(GDN_UNSUPPORTED, {"DK = 257", "cpu", "up to 256"}, [&] { widen(16, 257); });
+  // No width is refused for what it is a multiple of.
   s->reset();
-  s->exec.backend = "reference";
-  for (Operand &o : s->operands()) {
-    if (o.shape.size() == 4 && o.shape.back() == 8) o.shape.back() = 7;
-  }
+  widen(8, 7);
+  widen(16, 13);
   EXPECT_EQ(s->run(), GDN_OK) << gdn_last_error();
 }
 

@@ -156,8 +156,10 @@ using DeltaRuleScenario = TypedScenario<gdn_gated_delta_rule_args>;
 std::unique_ptr<DeltaRuleScenario> chunk_scenario();
 /// The same on a pool, without checkpoints, with gates and logits computed in the kernel.
 std::unique_ptr<DeltaRuleScenario> chunk_pool_scenario();
-/// Decode of one token for each of three sequences on a pool.
-std::unique_ptr<DeltaRuleScenario> decode_scenario();
+/// A pool with slots to read, to write and for checkpoints, in a padded buffer.
+std::unique_ptr<DeltaRuleScenario> chunk_cache_scenario();
+/// The recurrent operation over one token for each of three sequences on a pool.
+std::unique_ptr<DeltaRuleScenario> recurrent_pool_scenario();
 /// Speculative verify: a slot for each token.
 std::unique_ptr<DeltaRuleScenario> verify_scenario();
 std::unique_ptr<TypedScenario<gdn_causal_conv1d_fwd_args>> conv_fwd_scenario();

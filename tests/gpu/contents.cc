@@ -155,7 +155,11 @@ const std::vector<const DLTensor *Rule::*> kRuleFields = {&Rule::q,
                                                           &Rule::initial_state,
                                                           &Rule::checkpoints,
                                                           &Rule::state_indices,
-                                                          &Rule::num_accepted_tokens};
+                                                          &Rule::num_accepted_tokens,
+                                                          &Rule::output_state_indices,
+                                                          &Rule::has_initial_state,
+                                                          &Rule::checkpoint_indices,
+                                                          &Rule::positions};
 
 const std::vector<std::pair<std::vector<int32_t>, std::string>> kBadOffsets = {
     {{1, 40, 90, 150}, "cu_seqlens[0] is 1"},

@@ -108,9 +108,15 @@ struct HostProblem {
   int64_t hk, hv, dk, dv;
   std::vector<float> q, k, v, g, beta, state;
 
+  /// value_width 0: as width.
   HostProblem(Element t, std::vector<int64_t> l, int64_t key_heads, int64_t value_heads,
-              int64_t width = 128)
-      : type(t), lengths(std::move(l)), hk(key_heads), hv(value_heads), dk(width), dv(width) {
+              int64_t width = 128, int64_t value_width = 0)
+      : type(t),
+        lengths(std::move(l)),
+        hk(key_heads),
+        hv(value_heads),
+        dk(width),
+        dv(value_width == 0 ? width : value_width) {
     int64_t tokens = 0;
     for (const int64_t n : lengths) tokens += n;
     q = drawn_rows(tokens * hk, dk, true, "q");

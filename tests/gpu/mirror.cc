@@ -202,6 +202,10 @@ const Fields<Rule> kRuleFields = {&Rule::q,
                                   &Rule::state_indices,
                                   &Rule::num_accepted_tokens,
                                   &Rule::checkpoints,
+                                  &Rule::output_state_indices,
+                                  &Rule::has_initial_state,
+                                  &Rule::checkpoint_indices,
+                                  &Rule::positions,
                                   &Rule::o};
 
 }  // namespace

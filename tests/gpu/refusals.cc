@@ -31,9 +31,9 @@ class Refusals : public GpuTest {
 GDN_GPU_SUITE(Refusals);
 
 TEST_P(Refusals, UnsupportedWidths) {
-  DeviceCall call(HostProblem(Element::bf16, {10}, 1, 1, 24));
-  expect_refusal(call, {"GDN_UNSUPPORTED", "24"});
-  expect_refusal(call, {"GDN_UNSUPPORTED", "24"}, true);
+  DeviceCall call(HostProblem(Element::bf16, {10}, 1, 1, 257));
+  expect_refusal(call, {"GDN_UNSUPPORTED", "257"});
+  expect_refusal(call, {"GDN_UNSUPPORTED", "257"}, true);
   expect_success();
 }
 
@@ -131,7 +131,7 @@ TEST_P(Refusals, CurrentDeviceStays) {
   for (int device = 0; device < count; ++device) {
     ASSERT_CUDA(cudaSetDevice(0));
     const HostProblem p(Element::bf16, {10}, 1, 1);
-    DeviceCall good(p), bad(HostProblem(Element::bf16, {10}, 1, 1, 24));
+    DeviceCall good(p), bad(HostProblem(Element::bf16, {10}, 1, 1, 257));
     ASSERT_CUDA(cudaSetDevice(device));
     int now = -1;
     EXPECT_EQ(good.run(GetParam()), "");
@@ -148,7 +148,7 @@ TEST_P(Refusals, CurrentDeviceStays) {
 // An error that the caller has pending neither fails a call nor is taken from the caller.
 TEST_P(Refusals, PendingErrorsStayTheCallers) {
   const HostProblem p(Element::bf16, {10}, 1, 1);
-  DeviceCall good(p), bad(HostProblem(Element::bf16, {10}, 1, 1, 24));
+  DeviceCall good(p), bad(HostProblem(Element::bf16, {10}, 1, 1, 257));
   EXPECT_EQ(cudaSetDevice(1 << 20), cudaErrorInvalidDevice);
   EXPECT_EQ(good.run(GetParam()), "");
   EXPECT_EQ(good.run(GetParam(), nullptr, true), "");

@@ -4,10 +4,8 @@
 #   tests/gpu/run.sh [--no-python] BUILD_DIR [quick|full] [LOG_DIR]
 #
 # The programs of the CPU tests run against the GPU through libgdn_gpu_mirror.so; gpu_test is the
-# GPU's own. Head widths that are multiples of 8 but not of 16 are the CPU backend's alone: gpu_test
-# checks that the GPU refuses them, and the cases that have them are left out here. Then
-# compute-sanitizer, and the Python tests (run_python.sh, which says what they need), unless
-# --no-python leaves them out.
+# GPU's own. Then compute-sanitizer, and the Python tests (run_python.sh, which says what they need),
+# unless --no-python leaves them out.
 #
 # The last line is "all ok" or names what failed, and the exit status says the same.
 #
@@ -29,7 +27,6 @@ case $mode in quick | full) ;; *)
   ;;
 esac
 mkdir -p "$logs"
-not_for_gpu='-*dims_8x8*:*dims_24x200*:*dims_96x40*'
 failed=()
 
 card=$(nvidia-smi --format=csv,noheader --query-gpu=name,driver_version,clocks.sm,clocks.mem 2>&1) ||
@@ -78,7 +75,7 @@ for suite in small quick $([ "$mode" = full ] && echo full); do
 done
 for name in "${mirrored[@]}"; do
   run "$name" env LD_PRELOAD="$build/tests/gpu/libgdn_gpu_mirror.so" GDN_TEST_BACKEND=cuda \
-    "$build/tests/${name% *}" --gtest_filter="${name#* }$not_for_gpu" --gtest_brief=1 &
+    "$build/tests/${name% *}" --gtest_filter="${name#* }" --gtest_brief=1 &
 done
 wait
 report "${mirrored[@]}"

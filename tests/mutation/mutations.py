@@ -155,8 +155,8 @@ MUTATIONS = (
     Mutation(
         "rejected drafts stay in the convolution state",
         KERNELS + "causal_conv1d_update.cc",
-        "append(state, after, before, true, x, tokens, count);",
-        "append(state, after, p.conv_state.shape[2], true, x, tokens, count);",
+        "append(state, kept.after, kept.before, true, x, tokens, count);",
+        "append(state, kept.after, p.conv_state.shape[2], true, x, tokens, count);",
         ("layer_test", "*ConvUpdateAfterRejectedDrafts/*"),
     ),
     Mutation(

@@ -53,11 +53,6 @@ def generator(seed):
     return torch.Generator(device=DEVICE).manual_seed(seed)
 
 
-def served(*widths):
-    """Whether the tests' device serves these head widths: GPUs take multiples of 16."""
-    return not ON_GPU or all(width % 16 == 0 for width in widths)
-
-
 def cpu_only(why):
     """Marks a test of what only the CPU does."""
     return pytest.mark.skipif(ON_GPU, reason=why)

@@ -275,6 +275,7 @@ BAD = [
     (gdn.causal_conv1d_update, dict(conv_state_indices=ints(0, 1, 2)), "conv_state_indices"),
     (gdn.causal_conv1d_update, dict(cache_seqlens=ints(0, 1)), "cache_seqlens"),
     (gdn.causal_conv1d_update, dict(initial_state_idx=ints(0, 1)), "initial_state_idx"),
+    (gdn.causal_conv1d_update, dict(retrieve_parent_token=ints(0, 1)), "retrieve_parent_token"),
     (gdn.causal_conv1d_update, dict(conv_states=STATES), "conv_states"),
     (gdn.causal_conv1d_update, dict(activation=1), "activation"),
 ]  # fmt: skip

@@ -16,6 +16,22 @@
 namespace gdn::cpu::GDN_ISA {
 namespace {
 
+/// Stores the last `entries` rows of the window of one token, the newest of which is x. False if
+/// another type is stored than the window has.
+template <int W, class S, class E, class H>
+bool store_window(Lines<S> state, int64_t entries, const H (*history)[kConvChannels],
+                  Lines<const E> x, int64_t count) {
+  if constexpr (std::is_same_v<S, E> && std::is_same_v<H, E>) {
+    const E *rows[W];
+    for (int i = 0; i < W - 1; ++i) rows[i] = history[i];
+    rows[W - 1] = x.data;
+    merge(rows + (W - entries), entries, count, state.data, state.channel_stride,
+          state.token_stride);
+    return true;
+  }
+  return false;
+}
+
 template <class E, class H, int W>
 void run_block(const CausalConv1dUpdate &p, const Taps &taps, int64_t n, int64_t channel,
                int64_t count) {
@@ -27,27 +43,21 @@ void run_block(const CausalConv1dUpdate &p, const Taps &taps, int64_t n, int64_t
   const Lines<E> y = {p.y.at<E>(span.batch, channel, span.begin), p.y.stride[1], p.y.stride[2]};
   if (slot < 0) return fill_zero(y, 0, tokens, count);
 
-  const auto [before, after] = p.kept(n, tokens);
+  const CausalConv1dUpdate::Kept kept = p.kept(n, tokens);
   with_state<E, H>(p.conv_state, [&]<class S>(S) {
     const Lines<S> state = {p.conv_state.at<S>(slot, channel), p.conv_state.stride[1],
                             p.conv_state.stride[2]};
     H history[kMaxWidth - 1][kConvChannels];
-    split(state.data + (before - (W - 1)) * state.token_stride, state.channel_stride,
+    split(state.data + (kept.before - (W - 1)) * state.token_stride, state.channel_stride,
           state.token_stride, W - 1, count, &history[0][0], kConvChannels);
     convolve<W>(taps, x, y, history, 0, tokens, count, p.silu);
 
-    if constexpr (std::is_same_v<S, E> && std::is_same_v<H, E>) {
-      if (tokens == 1 && x.channel_stride == 1 && after <= W) {
-        // The usual decode step: the new state is the end of the window that is at hand.
-        const E *rows[W];
-        for (int i = 0; i < W - 1; ++i) rows[i] = history[i];
-        rows[W - 1] = x.data;
-        merge(rows + (W - after), after, count, state.data, state.channel_stride,
-              state.token_stride);
-        return;
-      }
+    // The usual decode step: the new state is the end of the window that is at hand.
+    if (tokens == 1 && x.channel_stride == 1 && kept.after <= W &&
+        store_window<W>(state, kept.after, history, x, count)) {
+      return;
     }
-    append(state, after, before, true, x, tokens, count);
+    append(state, kept.after, kept.before, true, x, tokens, count);
   });
 }
 

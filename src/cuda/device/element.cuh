@@ -5,6 +5,7 @@
 #include <cuda_fp16.h>
 
 #include <cstdint>
+#include <type_traits>
 
 #include "core/tensor.h"
 
@@ -16,6 +17,11 @@ using f16 = __half;
 __device__ __forceinline__ float to_float(float x) { return x; }
 __device__ __forceinline__ float to_float(bf16 x) { return __bfloat162float(x); }
 __device__ __forceinline__ float to_float(f16 x) { return __half2float(x); }
+
+template <class E>
+__host__ __device__ constexpr DType dtype_of() {
+  return std::is_same_v<E, float> ? DType::f32 : std::is_same_v<E, bf16> ? DType::bf16 : DType::f16;
+}
 
 /// Rounds to nearest even.
 template <class E>
@@ -113,6 +119,14 @@ __device__ __forceinline__ void store4(E *p, const float (&x)[4], bool aligned) 
   } else {
     *reinterpret_cast<uint2 *>(p) = make_uint2(pack2<E>(x[0], x[1]), pack2<E>(x[2], x[3]));
   }
+}
+
+__device__ __forceinline__ uint32_t raw_bits(const float *p) {
+  return *reinterpret_cast<const uint32_t *>(p);
+}
+template <class E>
+__device__ __forceinline__ uint32_t raw_bits(const E *p) {
+  return *reinterpret_cast<const uint16_t *>(p);
 }
 
 /// Bits of an element of a type known only at run time. Converted later, several of them can be on

@@ -1,7 +1,7 @@
 #ifndef GDN_CUDA_DEVICE_SEQUENCES_CUH_
 #define GDN_CUDA_DEVICE_SEQUENCES_CUH_
 
-#include "core/sequences.h"
+#include "core/delta_rule.h"
 #include "cuda/device/functions.cuh"
 
 namespace gdn::cuda {
@@ -30,6 +30,20 @@ __device__ inline int64_t units_before(const Sequences &s, int64_t n, int64_t si
   if (!s.packed()) return n * ((s.tokens + extra) / size);
   int64_t sum = 0;
   for (int64_t i = lane; i < n; i += 32) sum += (clamped_span(s, i).length + extra) / size;
+#pragma unroll
+  for (int i = 16; i > 0; i >>= 1) sum += __shfl_xor_sync(kFullWarp, sum, i);
+  return sum;
+}
+
+/// Rows of checkpoints that the sequences before n have. For a whole warp.
+__device__ inline int64_t checkpoints_before(const DeltaRule &p, int64_t n, int lane) {
+  if (!p.positions.present) {
+    return units_before(p.sequences, n, p.checkpoint_every, false, lane);
+  }
+  int64_t sum = 0;
+  for (int64_t i = lane; i < n; i += 32) {
+    sum += p.checkpoint_count(i, clamped_span(p.sequences, i).length);
+  }
 #pragma unroll
   for (int i = 16; i > 0; i >>= 1) sum += __shfl_xor_sync(kFullWarp, sum, i);
   return sum;

@@ -18,13 +18,14 @@ constexpr int kRing = 3;
 struct StatePlan {
   int warps;
   int column_blocks;
-  bool aligned_k, aligned_w, aligned_u, aligned_v;
+  int piece_k, piece_w, piece_u, piece_v;  ///< Bytes that rows move in.
 };
 
 template <class E>
 size_t shared_bytes(int key_dim, int columns, int chunk) {
   const int rows = chunk < kTile ? kTile : chunk;
-  return static_cast<size_t>(kRing * kTile * padded<E>(key_dim) + 2 * rows * padded<E>(columns)) *
+  return static_cast<size_t>(kRing * kTile * padded<E>(whole_tiles(key_dim)) +
+                             2 * rows * padded<E>(columns)) *
              sizeof(E) +
          2 * kMaxChunk * sizeof(float);
 }
@@ -66,7 +67,7 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
   auto [column, columns, n, h, hk, span, index] =
       chain_item(p, plan.warps, plan.column_blocks, chunk, fresh_lane());
 
-  const int ld = padded<E>(key_dim), ldv = padded<E>(plan.warps * 16);
+  const int ld = padded<E>(whole_tiles(key_dim)), ldv = padded<E>(plan.warps * 16);
   const int rows = max(chunk, kTile);
   E *const ring = reinterpret_cast<E *>(memory);
   E *const values = ring + kRing * kTile * ld;
@@ -92,13 +93,13 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
       E *const tile = ring + filled * kTile * ld;
       if (ahead.second) {
         load_tile(tile, ld, p.k.at<const E>(span.batch, t, hk), p.k.stride[1], kTile, valid,
-                  key_dim, plan.aligned_k, thread, threads);
+                  key_dim, plan.piece_k, thread, threads);
       } else {
         load_tile(tile, ld, p.w.at<const E>(span.batch, t, h), p.w.stride[1], kTile, valid, key_dim,
-                  plan.aligned_w, thread, threads);
+                  plan.piece_w, thread, threads);
         E *const u = values + ((fill_chunk & 1) * rows + ahead.tile * kTile) * ldv;
         load_tile(u, ldv, p.u.at<const E>(span.batch, t, h, column), p.u.stride[1], kTile, valid,
-                  columns, plan.aligned_u, thread, threads);
+                  columns, plan.piece_u, thread, threads);
         if (ahead.tile == 0) {
           const ChunkPlace place = {n, span.batch, t, ahead.chunk_length()};
           load_cumsum(decays + (fill_chunk & 1) * kMaxChunk, p.g_cumsum, place, h, chunk, thread,
@@ -150,7 +151,8 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
         }
         __syncwarp();
         store_tile(p.v_new.at<E>(span.batch, span.begin + walk.token(), h, own_column),
-                   p.v_new.stride[1], v, ldv, walk.valid(), 16, plan.aligned_v, lane, 32);
+                   p.v_new.stride[1], v, ldv, walk.valid(), min(16, columns - warp * 16),
+                   plan.piece_v, lane, 32);
       } else {
         const float last = c[walk.chunk_length() - 1];
         if (walk.tile == 0) {
@@ -199,17 +201,17 @@ template <class E, int kKeyDim>
 Status launch_state(const ChunkFwdH &p, const Launch &l) {
   StatePlan plan;
   const int key_dim = static_cast<int>(p.key_dim), chunk = static_cast<int>(p.chunk_size);
-  const int tiles = static_cast<int>(p.value_dim) / 16;
+  const int tiles = whole_tiles(static_cast<int>(p.value_dim)) / 16;
   plan.warps = tiles < kStageWarps ? tiles : kStageWarps;
   const auto limit = static_cast<size_t>(l.device->shared_memory);
   while (plan.warps > 1 && shared_bytes<E>(key_dim, plan.warps * 16, chunk) > limit) {
     plan.warps = (plan.warps + 1) / 2;
   }
   plan.column_blocks = (tiles + plan.warps - 1) / plan.warps;
-  plan.aligned_k = rows_aligned(p.k);
-  plan.aligned_w = rows_aligned(p.w);
-  plan.aligned_u = rows_aligned(p.u);
-  plan.aligned_v = rows_aligned(p.v_new);
+  plan.piece_k = row_piece(p.k);
+  plan.piece_w = row_piece(p.w);
+  plan.piece_u = row_piece(p.u);
+  plan.piece_v = row_piece(p.v_new);
   return launch<state_kernel<E, kKeyDim>>(
       "chunk_fwd_h", l, p.sequences.count * p.heads.value_heads * plan.column_blocks,
       plan.warps * 32, shared_bytes<E>(key_dim, plan.warps * 16, chunk), p, plan);

@@ -22,8 +22,9 @@ constexpr int kStagedKeys = 64;  ///< Rows of h that a warp turns around in shar
 struct ChainPlan {
   int warps;
   int column_blocks;
-  bool aligned_k, aligned_w, aligned_u, aligned_v;
-  bool staged_h;  ///< h is of E, with DV contiguous, in rows that start on 16 bytes.
+  int piece_k, piece_w, piece_u, piece_v;  ///< Bytes that rows move in.
+  int piece_h;                             ///< The same of h.
+  bool staged_h;                           ///< h is of E, with DV contiguous.
 };
 
 constexpr int kLd = padded<bf16>(kMaxKeys);  ///< Of tiles of w and k.
@@ -64,16 +65,25 @@ __device__ __forceinline__ void stage_rows(uint32_t *block, const LeftTile<E> &a
   block[staged_word(key + 8 + r, 4 + c)] = transpose8(a.r[3]);
 }
 
-/// Writes `keys` rows of a warp's block to h.
-template <class E>
+/// Writes `keys` rows of `columns` elements of a warp's block to h. kWhole: 16 columns in rows that
+/// start on 16 bytes, and keys are whole tiles.
+template <bool kWhole, class E>
 __device__ __forceinline__ void store_rows(E *to, int64_t row_stride, const uint32_t *block,
-                                           int keys, int lane) {
+                                           int keys, int columns, int piece, int lane) {
 #pragma unroll
   for (int i = 0; i < kStagedKeys; i += 16) {
     const int key = i + (lane >> 1), half = lane & 1;
-    if (i < keys) {
-      *reinterpret_cast<uint4 *>(to + key * row_stride + half * 8) =
-          *reinterpret_cast<const uint4 *>(block + staged_word(key, half * 4));
+    const uint32_t *const from = block + staged_word(key, half * 4);
+    E *const row = to + key * row_stride + half * 8;
+    if constexpr (kWhole) {
+      if (i < keys) copy_piece(row, from, 16);
+    } else if (key < keys) {
+      const int bytes = whole_piece(opaque(piece), columns * 2), per = bytes / 2;
+      const int end = min(8, columns - half * 8);
+#pragma unroll 1
+      for (int c = 0; c < end; c += per) {
+        copy_piece(row + c, reinterpret_cast<const E *>(from) + c, bytes);
+      }
     }
   }
 }
@@ -156,7 +166,7 @@ __device__ __forceinline__ int length_of(const ChainItem &item, int chunk) {
 
 /// Starts the copies of tile i of the sequence, which goes to a slot of the ring: tile 2 n is w of
 /// chunk n and brings u and c with it, tile 2 n + 1 is k.
-template <class E>
+template <bool kWhole, class E>
 __device__ __forceinline__ void load_tile_of(const ChainShared<E> &s, const ChunkFwdH &p,
                                              const ChainPlan &plan, const ChainItem &item, int i,
                                              int slot, int key_dim, int threads) {
@@ -166,31 +176,31 @@ __device__ __forceinline__ void load_tile_of(const ChainShared<E> &s, const Chun
   const int valid = length_of(item, chunk);
   E *const tile = s.ring + slot * kTokens * kLd;
   if ((i & 1) != 0) {
-    load_tile(tile, kLd, p.k.at<const E>(span.batch, t, item.hk), p.k.stride[1], kTokens, valid,
-              key_dim, plan.aligned_k, threadIdx.x, threads);
+    load_tile<kWhole>(tile, kLd, p.k.at<const E>(span.batch, t, item.hk), p.k.stride[1], kTokens,
+                      valid, key_dim, plan.piece_k, threadIdx.x, threads);
   } else {
-    load_tile(tile, kLd, p.w.at<const E>(span.batch, t, item.h), p.w.stride[1], kTokens, valid,
-              key_dim, plan.aligned_w, threadIdx.x, threads);
-    load_tile(s.values + (chunk & 1) * kTokens * kLdV, kLdV,
-              p.u.at<const E>(span.batch, t, item.h, item.column), p.u.stride[1], kTokens, valid,
-              item.columns, plan.aligned_u, threadIdx.x, threads);
+    load_tile<kWhole>(tile, kLd, p.w.at<const E>(span.batch, t, item.h), p.w.stride[1], kTokens,
+                      valid, key_dim, plan.piece_w, threadIdx.x, threads);
+    load_tile<kWhole>(s.values + (chunk & 1) * kTokens * kLdV, kLdV,
+                      p.u.at<const E>(span.batch, t, item.h, item.column), p.u.stride[1], kTokens,
+                      valid, item.columns, plan.piece_u, threadIdx.x, threads);
     if (p.g_cumsum.present()) {
       for (int j = threadIdx.x; j < kTokens; j += threads) {
-        copy_async4(s.decays + (chunk & 1) * kTokens + j,
-                    p.g_cumsum.at<const float>(span.batch, t + (j < valid ? j : 0), item.h),
-                    j < valid);
+        copy_async<4>(s.decays + (chunk & 1) * kTokens + j,
+                      p.g_cumsum.at<const float>(span.batch, t + (j < valid ? j : 0), item.h),
+                      j < valid ? 4 : 0);
       }
     }
   }
 }
 
 /// V'^T = u^T - S^T w^T of a chunk, where u was and as left operands; h takes the state on the way.
-template <class E, int kFragments>
+template <bool kWhole, class E, int kFragments>
 __device__ __forceinline__ void form_values(LeftTile<E> (&left)[kTokens / 16],
                                             const float (&state)[kFragments][4], const E *w, E *v,
                                             uint32_t *staged, E *h_rows, const ChunkFwdH &p,
                                             const ChainPlan &plan, int valid, const float *c,
-                                            float last, int key_dim, int lane) {
+                                            float last, int key_dim, int columns, int lane) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     float product[4][4] = {};
@@ -209,7 +219,8 @@ __device__ __forceinline__ void form_values(LeftTile<E> (&left)[kTokens / 16],
       if (half == 0 && (j + 2) * 8 % kStagedKeys == 0 && plan.staged_h) {
         const int first = (j + 2) * 8 - kStagedKeys;
         __syncwarp();
-        store_rows(h_rows + first * p.h.stride[2], p.h.stride[2], staged, key_dim - first, lane);
+        store_rows<kWhole>(h_rows + first * p.h.stride[2], p.h.stride[2], staged, key_dim - first,
+                           columns, plan.piece_h, lane);
         __syncwarp();
       }
     }
@@ -241,7 +252,8 @@ __device__ __forceinline__ void update_state(float (&state)[kFragments][4],
   }
 }
 
-template <class E>
+/// kWhole: DK and DV are multiples of 16, and every row starts on 16 bytes.
+template <class E, bool kWhole>
 __global__ void __launch_bounds__(kStageThreads, kBlocks)
     chain_kernel(const __grid_constant__ ChunkFwdH p, const __grid_constant__ ChainPlan plan) {
   extern __shared__ __align__(16) unsigned char memory[];
@@ -264,14 +276,14 @@ __global__ void __launch_bounds__(kStageThreads, kBlocks)
 #pragma unroll
   for (int j = 0; j < kFragments; ++j) state[j][0] = state[j][1] = state[j][2] = state[j][3] = 0.0F;
   if (is_state && p.initial_state.present()) {
-    load_state(state, p.initial_state, item.n, item.h, key_dim, own_column, own_lane);
+    load_state<kWhole>(state, p.initial_state, item.n, item.h, key_dim, own_column, own_lane);
   }
   for (int i = threadIdx.x; i < 2 * kTokens; i += threads) s.decays[i] = 0.0F;
   __syncthreads();
 
   const int tiles = static_cast<int>((item.span.length + kTokens - 1) / kTokens) * 2;
   const auto fill = [&](int i, int slot) {
-    if (i < tiles) load_tile_of(s, p, plan, item, i, slot, key_dim, threads);
+    if (i < tiles) load_tile_of<kWhole>(s, p, plan, item, i, slot, key_dim, threads);
     copy_commit();
   };
   for (int i = 0; i + 1 < kRing; ++i) fill(i, i);
@@ -289,17 +301,20 @@ __global__ void __launch_bounds__(kStageThreads, kBlocks)
     const int lane = kNarrowRange<E> ? fresh_lane() : own_lane;  // Fewest registers.
     const int chunk = i >> 1;
     if ((i & 1) == 0) {
-      if (!plan.staged_h) store_state(p.h, state, item.index, item.h, key_dim, own_column, lane);
+      if (!plan.staged_h)
+        store_state<kWhole>(p.h, state, item.index, item.h, key_dim, own_column, lane);
       E *const h_rows = static_cast<E *>(p.h.data) + p.h.offset(item.index, item.h, 0, own_column);
       const int valid = length_of(item, chunk);
       const float *const c = s.decays + (chunk & 1) * kTokens;
       const float last = c[valid - 1];
       decay = decay_of(last);
       E *const v = s.values + (chunk & 1) * kTokens * kLdV + warp * 16;
-      form_values(left, state, tile, v, staged, h_rows, p, plan, valid, c, last, key_dim, lane);
+      const int columns = kWhole ? 16 : min(16, item.columns - warp * 16);
+      form_values<kWhole>(left, state, tile, v, staged, h_rows, p, plan, valid, c, last, key_dim,
+                          columns, lane);
       const int64_t token = item.span.begin + static_cast<int64_t>(chunk) * kTokens;
-      store_tile(p.v_new.at<E>(item.span.batch, token, item.h, own_column), p.v_new.stride[1], v,
-                 kLdV, valid, 16, plan.aligned_v, lane, 32);
+      store_tile<kWhole>(p.v_new.at<E>(item.span.batch, token, item.h, own_column),
+                         p.v_new.stride[1], v, kLdV, valid, columns, plan.piece_v, lane, 32);
       ++item.index;
     } else if constexpr (kNarrowRange<E>) {
       update_with_gain(state, tile, key_dim, s.values + (chunk & 1) * kTokens * kLdV + warp * 16,
@@ -309,24 +324,31 @@ __global__ void __launch_bounds__(kStageThreads, kBlocks)
     }
   }
   if (is_state && p.final_state.present()) {
-    store_state(p.final_state, state, item.n, item.h, key_dim, own_column, own_lane);
+    store_state<kWhole>(p.final_state, state, item.n, item.h, key_dim, own_column, own_lane);
   }
 }
 
 template <class E>
 Status launch_chain(const ChunkFwdH &p, const Launch &l) {
   ChainPlan plan;
-  const int tiles = static_cast<int>(p.value_dim) / 16;
+  const int tiles = whole_tiles(static_cast<int>(p.value_dim)) / 16;
   plan.warps = tiles < kStageWarps ? tiles : kStageWarps;
   plan.column_blocks = (tiles + plan.warps - 1) / plan.warps;
-  plan.aligned_k = rows_aligned(p.k);
-  plan.aligned_w = rows_aligned(p.w);
-  plan.aligned_u = rows_aligned(p.u);
-  plan.aligned_v = rows_aligned(p.v_new);
-  plan.staged_h = p.h.dtype == p.k.dtype && p.h.stride[3] == 1 && rows_aligned(p.h);
-  return launch<chain_kernel<E>>("chunk_fwd_h", l,
-                                 p.sequences.count * p.heads.value_heads * plan.column_blocks,
-                                 plan.warps * 32, kSharedBytes, p, plan);
+  plan.piece_k = row_piece(p.k);
+  plan.piece_w = row_piece(p.w);
+  plan.piece_u = row_piece(p.u);
+  plan.piece_v = row_piece(p.v_new);
+  plan.staged_h = p.h.dtype == p.k.dtype && p.h.stride[3] == 1;
+  plan.piece_h = row_piece(p.h);
+  const auto launch_as = [&](auto whole) {
+    return launch<chain_kernel<E, whole>>(
+        "chunk_fwd_h", l, p.sequences.count * p.heads.value_heads * plan.column_blocks,
+        plan.warps * 32, kSharedBytes, p, plan);
+  };
+  const bool aligned = plan.piece_k + plan.piece_w + plan.piece_u + plan.piece_v == 4 * 16 &&
+                       (!plan.staged_h || plan.piece_h == 16);
+  return aligned && p.key_dim % 16 == 0 && p.value_dim % 16 == 0 ? launch_as(std::true_type())
+                                                                 : launch_as(std::false_type());
 }
 
 }  // namespace

@@ -9,8 +9,8 @@ namespace gdn::cuda::sm80 {
 namespace {
 
 struct OutputPlan {
-  bool aligned_q, aligned_k, aligned_v, aligned_h, aligned_o;
-  bool keys_first;  ///< h has DK contiguous (V first).
+  int piece_q, piece_k, piece_v, piece_h, piece_o;  ///< Bytes that rows move in.
+  bool keys_first;                                  ///< h has DK contiguous (V first).
 };
 
 template <class E>
@@ -19,19 +19,21 @@ size_t shared_bytes(int chunk) {
 }
 
 /// A [rows, columns] block of h into a tile of E: its unit-stride dimension along the tile's rows.
+/// Zeros up to whole tiles both ways.
 template <class E>
 __device__ __forceinline__ void load_h(E *tile, int ld, const Tensor &h, int64_t base,
-                                       int64_t row_stride, int rows, int columns, bool aligned,
+                                       int64_t row_stride, int rows, int columns, int piece,
                                        int threads) {
-  if (sizeof(E) == dtype_size(h.dtype)) {
-    load_tile(tile, ld, static_cast<const E *>(h.data) + base, row_stride, rows, rows, columns,
-              aligned, threadIdx.x, threads);
+  const int all_rows = whole_tiles(rows), all_columns = whole_tiles(columns);
+  if (h.dtype == dtype_of<E>()) {
+    load_tile(tile, ld, static_cast<const E *>(h.data) + base, row_stride, all_rows, rows, columns,
+              piece, threadIdx.x, threads);
     return;
   }
-  const float *from = static_cast<const float *>(h.data) + base;
-  for (int i = threadIdx.x; i < rows * columns; i += threads) {
-    const int r = i / columns, c = i - r * columns;
-    tile[r * ld + c] = from_float<E>(from[r * row_stride + c]);
+  for (int i = threadIdx.x; i < all_rows * all_columns; i += threads) {
+    const int r = i / all_columns, c = i - r * all_columns;
+    const bool in = r < rows && c < columns;
+    tile[r * ld + c] = from_float<E>(in ? load_any(h, base + r * row_stride + c) : 0.0F);
   }
 }
 
@@ -73,26 +75,26 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 3
   E *const own = q + row * 16 * kLd;
 
   const auto load_rows = [&](E *tile, const Tensor &t, int64_t head, int panel, int width,
-                             bool aligned) {
+                             int piece) {
     load_tile(tile, kLd, t.at<const E>(place.batch, place.begin, head, panel), t.stride[1], kChunk,
-              place.length, min(kPanel<E>, width - panel), aligned, threadIdx.x, kThreads);
+              place.length, min(kPanel<E>, width - panel), piece, threadIdx.x, kThreads);
   };
   const auto load_state = [&](int first_key, int panel) {
     const int rows = min(kPanel<E>, key_dim - first_key),
               columns = min(kPanel<E>, value_dim - panel);
     const int64_t base = p.h.offset(index, h, first_key, panel);
     if (plan.keys_first) {
-      load_h(state, kLd, p.h, base, p.h.stride[3], columns, rows, plan.aligned_h, kThreads);
+      load_h(state, kLd, p.h, base, p.h.stride[3], columns, rows, plan.piece_h, kThreads);
     } else {
-      load_h(state, kLd, p.h, base, p.h.stride[2], rows, columns, plan.aligned_h, kThreads);
+      load_h(state, kLd, p.h, base, p.h.stride[2], rows, columns, plan.piece_h, kThreads);
     }
   };
 
   float s[kTiles][2][4] = {};
   for (int panel = 0; panel < key_dim; panel += kPanel<E>) {
     if (panel > 0) __syncthreads();
-    load_rows(q, p.q, hk, panel, key_dim, plan.aligned_q);
-    load_rows(kv, p.k, hk, panel, key_dim, plan.aligned_k);
+    load_rows(q, p.q, hk, panel, key_dim, plan.piece_q);
+    load_rows(kv, p.k, hk, panel, key_dim, plan.piece_k);
     copy_commit();
     if (panel == 0) {
       load_state(0, 0);
@@ -122,7 +124,7 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 3
     }
   }
   __syncthreads();
-  load_rows(kv, p.v_new, h, 0, value_dim, plan.aligned_v);
+  load_rows(kv, p.v_new, h, 0, value_dim, plan.piece_v);
   copy_commit();
 
   for (int panel = 0; panel < value_dim; panel += kPanel<E>) {
@@ -130,10 +132,9 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 3
     for (int first_key = 0; first_key < key_dim; first_key += kPanel<E>) {
       if (panel > 0 || key_dim > kPanel<E>) {  // Else what came first serves.
         __syncthreads();
-        load_rows(q, p.q, hk, first_key, key_dim, plan.aligned_q);
+        load_rows(q, p.q, hk, first_key, key_dim, plan.piece_q);
         if (panel > 0 || first_key > 0) load_state(first_key, panel);
-        if (panel > 0 && first_key == 0)
-          load_rows(kv, p.v_new, h, panel, value_dim, plan.aligned_v);
+        if (panel > 0 && first_key == 0) load_rows(kv, p.v_new, h, panel, value_dim, plan.piece_v);
         copy_commit();
         copy_wait<0>();
       } else {
@@ -171,7 +172,7 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 3
     const int rows = rows_inside(row, place.length);
     if (rows > 0) {
       store_tile(p.o.at<E>(place.batch, place.begin + row * 16, h, panel), p.o.stride[1], own, kLd,
-                 rows, min(kPanel<E>, value_dim - panel), plan.aligned_o, lane, 32);
+                 rows, min(kPanel<E>, value_dim - panel), plan.piece_o, lane, 32);
     }
   }
 }
@@ -180,17 +181,17 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 3
 
 Status chunk_fwd_o(const ChunkFwdO &p, const Launch &l) {
   OutputPlan plan;
-  plan.aligned_q = rows_aligned(p.q);
-  plan.aligned_k = rows_aligned(p.k);
-  plan.aligned_v = rows_aligned(p.v_new);
-  plan.aligned_o = rows_aligned(p.o);
+  plan.piece_q = row_piece(p.q);
+  plan.piece_k = row_piece(p.k);
+  plan.piece_v = row_piece(p.v_new);
+  plan.piece_o = row_piece(p.o);
   plan.keys_first = p.h.stride[3] != 1;
   Tensor rows = p.h;
   if (plan.keys_first) {
     rows.shape[2] = p.h.shape[3], rows.shape[3] = p.h.shape[2];
     rows.stride[2] = p.h.stride[3], rows.stride[3] = p.h.stride[2];
   }
-  plan.aligned_h = rows_aligned(rows);
+  plan.piece_h = row_piece(rows);
   const int64_t blocks = max_chunks(p.sequences, p.chunk_size) * p.heads.value_heads;
   return for_type(p.q.dtype, [&](auto e) {
     using E = decltype(e);

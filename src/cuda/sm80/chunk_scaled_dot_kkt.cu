@@ -10,7 +10,7 @@ namespace {
 
 template <class E, int kTiles>
 __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 5 : 1)
-    kkt_kernel(const __grid_constant__ ChunkScaledDotKkt p, bool aligned, bool aligned_out) {
+    kkt_kernel(const __grid_constant__ ChunkScaledDotKkt p, int piece, bool aligned_out) {
   extern __shared__ __align__(16) unsigned char memory[];
   constexpr int kChunk = kTiles * 16, kThreads = kTiles * 32;
   constexpr int kLd = padded<E>(kPanel<E>);
@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 5
     const int columns = min(kPanel<E>, static_cast<int>(p.key_dim) - panel);
     if (panel > 0) __syncthreads();
     load_tile(k, kLd, p.k.at<const E>(place.batch, place.begin, hk, panel), p.k.stride[1], kChunk,
-              place.length, columns, aligned, threadIdx.x, kThreads);
+              place.length, columns, piece, threadIdx.x, kThreads);
     copy_commit();
     copy_wait<0>();
     __syncthreads();
@@ -72,13 +72,14 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 5
 
 Status chunk_scaled_dot_kkt(const ChunkScaledDotKkt &p, const Launch &l) {
   const int64_t blocks = max_chunks(p.sequences, p.chunk_size) * p.heads.key_heads;
-  const bool aligned = rows_aligned(p.k), aligned_out = rows_aligned(p.A);
+  const int piece = row_piece(p.k);
+  const bool aligned_out = rows_aligned(p.A);
   return for_type(p.k.dtype, [&](auto e) {
     using E = decltype(e);
     const size_t shared = static_cast<size_t>(p.chunk_size) * padded<E>(kPanel<E>) * sizeof(E);
     return for_tiles(p.chunk_size, [&](auto tiles) {
       return launch<kkt_kernel<E, tiles>>("chunk_scaled_dot_kkt", l, blocks, tiles * 32, shared, p,
-                                          aligned, aligned_out);
+                                          piece, aligned_out);
     });
   });
 }

@@ -27,7 +27,7 @@ struct RecurrentPlan {
   Divisor value_heads;
   Divisor head_map;  ///< By the key heads if interleaved, else by a key head's value heads.
   bool interleaved;
-  bool aligned_in, aligned_out;  ///< Pieces of the states are one access each.
+  Access in, out;  ///< How the states are reached.
 };
 
 /// A thread's share of a token as it lies in memory: elements thread, thread + 128, .. of q and k,
@@ -37,8 +37,8 @@ struct TokenPart {
   uint32_t q[kCount], k[kCount], v, g, beta, A_log, dt_bias;
 
   __device__ __forceinline__ void load(const DeltaRule &p, int64_t b, int64_t t, int64_t h,
-                                       int64_t key_head, int64_t column) {
-    const auto thread = static_cast<int>(threadIdx.x), key_dim = static_cast<int>(p.key_dim);
+                                       int64_t key_head, int column) {
+    const int thread = fresh_thread(), key_dim = static_cast<int>(p.key_dim);
     const int64_t q_at = p.q.offset(b, t, key_head), k_at = p.k.offset(b, t, key_head);
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
@@ -131,19 +131,24 @@ struct alignas(16) ColumnSums {
   }
 };
 
-/// Calls f with a state tensor's elements as a typed pointer.
-template <class F>
+/// Calls f with a state tensor's elements as a typed pointer. kOwn: they are of S or f32.
+template <class S, bool kOwn, class F>
 __device__ __forceinline__ void with_state_type(const Tensor &t, int64_t offset, F f) {
   if (t.dtype == DType::f32) {
     f(static_cast<float *>(t.data) + offset);
-  } else {
+  } else if (kOwn && sizeof(S) == 2) {
+    f(static_cast<S *>(t.data) + offset);
+  } else if (t.dtype == DType::bf16) {
     f(static_cast<bf16 *>(t.data) + offset);
+  } else {
+    f(static_cast<f16 *>(t.data) + offset);
   }
 }
 
 /// Blocks that a multiprocessor's registers are to hold: 64 - 128 KB of state on its way.
-template <class S, int kChunks, bool kOne>
+template <class S, int kChunks, bool kOne, bool kExact>
 constexpr int resident_blocks() {
+  if (!kExact) return kChunks * 16 / sizeof(S) > 8 ? 2 : 3;
   if (kChunks * 16 / sizeof(S) > 8) return sizeof(S) == 4 ? 4 : 2;
   if (sizeof(S) == 4) return kOne ? 7 : 5;
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
@@ -157,8 +162,8 @@ constexpr int resident_blocks() {
 struct Place {
   int64_t n;
   unsigned h, key_head;
-  int64_t first_column;  ///< The block's.
-  int64_t column;        ///< The one that this thread sums.
+  int first_column;  ///< The block's.
+  int column;        ///< The one that this thread sums.
 };
 
 template <class Part>
@@ -168,17 +173,18 @@ __device__ __forceinline__ Place find_place(const RecurrentPlan &plan) {
   at.n = plan.value_heads.quotient(item);
   at.h = plan.value_heads.remainder(item);
   at.key_head = plan.interleaved ? plan.head_map.remainder(at.h) : plan.head_map.quotient(at.h);
-  at.first_column = int64_t{plan.column_tiles.remainder(blockIdx.x)} * Part::kColumns;
+  at.first_column = static_cast<int>(plan.column_tiles.remainder(blockIdx.x)) * Part::kColumns;
   const auto thread = static_cast<int>(threadIdx.x);
   at.column = at.first_column + ColumnSums<Part>::column(thread & (Part::kColumns - 1));
   return at;
 }
 
-/// Starts to load the slot that the state is read from.
+/// Starts to load the index of DeltaRule::initial_slot.
 __device__ __forceinline__ void load_index(LoadedIndex &index, const DeltaRule &p, int64_t n) {
   int64_t at = 0;
   if (p.num_accepted_tokens.present) {
-    at = clamp64(p.num_accepted_tokens.at(n) - 1, 0, p.state_indices.columns - 1);
+    at = p.num_accepted_tokens.at(n) - 1;
+    if (at < 0 || at >= p.state_indices.columns) at = 0;
   }
   index.load(p.state_indices, n, at);
 }
@@ -193,9 +199,13 @@ __device__ __forceinline__ void clear_output(const DeltaRule &p, const Place &at
   }
 }
 
-/// A token's q, k, their products and gates for all threads.
+/// Squares above this are far from what f32 holds.
+constexpr float kFarSquares = 0x1p100F;
+
+/// A token's q, k, their products and gates for all threads. True if this warp has squares that are
+/// far.
 template <int kCount, int kKeyDim>
-__device__ __forceinline__ void give_token(SharedToken<kKeyDim> &shared,
+__device__ __forceinline__ bool give_token(SharedToken<kKeyDim> &shared,
                                            const TokenPart<kCount> &token, const DeltaRule &p,
                                            int thread, int lane, int warp) {
   float kq = 0.0F, kk = 0.0F, qq = 0.0F;
@@ -216,6 +226,39 @@ __device__ __forceinline__ void give_token(SharedToken<kKeyDim> &shared,
     const float beta = token.beta_value(p);
     if (lane == 0) shared.gates = make_float4(decay.factor, decay.keep, beta, 0.0F);
   }
+  return p.qk_l2norm && !(fmaxf(kk, qq) <= kFarSquares);
+}
+
+/// Under l2norm, where squares are far: brings large k and q to about 2^20, where eps does not
+/// count, and sums over DK again. By the whole block.
+template <int kKeyDim>
+__device__ __forceinline__ void rescale(SharedToken<kKeyDim> &shared) {
+  constexpr float kLarge = 0x1p40F;
+  const int thread = fresh_thread();
+  float most_k = 0.0F, most_q = 0.0F;
+#pragma unroll 1
+  for (int d = 0; d < kKeyDim; ++d) {
+    most_k = fmaxf(most_k, fabsf(shared.k[d]));
+    most_q = fmaxf(most_q, fabsf(shared.q[d]));
+  }
+  const float scale_k = most_k < kLarge ? 1.0F : 0x1p20F * row_scale(most_k);
+  const float scale_q = most_q < kLarge ? 1.0F : 0x1p20F * row_scale(most_q);
+  __syncthreads();  // All have read the rows.
+  float kq = 0.0F, kk = 0.0F, qq = 0.0F;
+#pragma unroll 1
+  for (int d = thread; d < kKeyDim; d += kPartThreads) {
+    const float k = shared.k[d] * scale_k, q = shared.q[d] * scale_q;
+    shared.k[d] = k;
+    shared.q[d] = q;
+    kq = fmaf(k, q, kq);
+    kk = fmaf(k, k, kk);
+    qq = fmaf(q, q, qq);
+  }
+  kq = warp_sum(kq), kk = warp_sum(kk), qq = warp_sum(qq);
+  if ((thread & 31) == 0) {
+    shared.kq[thread >> 5] = kq, shared.kk[thread >> 5] = kk, shared.qq[thread >> 5] = qq;
+  }
+  __syncthreads();
 }
 
 /// v' of a column out of `sum` = e^g S^T k. The norm enters twice: the prediction is S^T (norm k),
@@ -227,33 +270,38 @@ __device__ __forceinline__ float new_value(const SharedToken<kKeyDim> &shared, c
   return norm * beta * (v - norm * sum);
 }
 
-/// kOne: every sequence has one token. S: element type of the state that is read.
-template <class S, bool kRowsFirst, int kChunks, bool kOne>
-__global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOne>()))
+/// kOne: every sequence has one token. S: element type of the state that is read. kExact: states
+/// move in whole pieces of 16 bytes.
+template <class S, bool kRowsFirst, int kChunks, bool kOne, bool kExact>
+__global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOne, kExact>()))
     recurrent_kernel(const __grid_constant__ DeltaRule p,
                      const __grid_constant__ RecurrentPlan plan) {
-  using Part = StatePart<S, kRowsFirst, kChunks, kOne && sizeof(S) == 2>;
+  using Part = StatePart<S, kRowsFirst, kChunks, kOne && sizeof(S) == 2, kExact>;
   constexpr int kColumns = Part::kColumns;
   constexpr int kKeyDim = kChunks * kPartGroups * Part::kVector;
   constexpr int kCount = kKeyDim / kPartThreads;
   __shared__ SharedToken<kKeyDim> tokens[kOne ? 1 : 2];
   __shared__ ColumnSums<Part> sums;
   __shared__ __align__(16) float updates[kColumns];  // v' of the columns, in the order of the sums.
+  __shared__ int64_t final_slot;                     // Entry that takes the last state; -1: none.
   const auto thread = static_cast<int>(threadIdx.x);
   const int lane = thread & 31, warp = thread >> 5;
   const Place at = find_place<Part>(plan);
-  const bool inside = at.first_column + Part::place() * Part::kVector < p.value_dim;
+  const auto key_dim = static_cast<int>(p.key_dim);
+  const Extent extent = {
+      key_dim, static_cast<int>(p.value_dim) - at.first_column - Part::place() * Part::kVector};
+  const bool inside = extent.columns > 0;
   const SequenceSpan span = kOne ? SequenceSpan{at.n, 0, 1} : clamped_span(p.sequences, at.n);
 
   // The first token's operands are on their way while the slot, and then the state, is fetched.
   LoadedIndex index;
   if (p.state_indices.present) load_index(index, p, at.n);
   TokenPart<kCount> token;
-  const int64_t v_column = thread < kColumns ? at.column : p.value_dim;
+  const int v_column = thread < kColumns ? at.column : static_cast<int>(p.value_dim);
   if (span.length > 0) token.load(p, span.batch, span.begin, at.h, at.key_head, v_column);
   int64_t slot = at.n;
   if (p.state_indices.present) {
-    slot = checked_slot(index.value(), p.initial_state.shape[0]);
+    slot = p.slots.named(index.value());
     if (slot < 0) {
       clear_output<Part>(p, at, span, thread);
       return;
@@ -262,28 +310,30 @@ __global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOn
   const auto state_offset = [&](const Tensor &t, int64_t entry) {
     return t.offset(entry, at.h, 0, at.first_column);
   };
-  const auto key_dim = static_cast<int>(p.key_dim);
   Part state;
-  const Tensor &in = p.initial_state;
-  if (in.present() && inside) {
+  const Tensor &in = p.initial_state, &out = p.final_state;
+  if (p.reads_state(at.n) && inside) {
     state.read(static_cast<const S *>(in.data) + state_offset(in, slot), in.stride[2], in.stride[3],
-               key_dim, plan.aligned_in);
+               extent, plan.in);
   } else {
     state.clear();
   }
-  const Tensor &out = p.state_indices.present ? p.initial_state : p.final_state;
+  // Looked up while the state is on its way, and kept where it costs no register.
+  if (thread == 0) {
+    final_slot = p.output_state_indices.present || !out.present() ? p.final_slot(at.n) : slot;
+  }
   const auto write_state = [&](int64_t entry) {
-    with_state_type(out, state_offset(out, entry), [&](auto *memory) {
-      state.write(memory, out.stride[2], out.stride[3], key_dim, plan.aligned_out);
+    with_state_type<S, kExact>(out, state_offset(out, entry), [&](auto *memory) {
+      state.write(memory, out.stride[2], out.stride[3], extent, plan.out);
     });
   };
 
   for (int64_t i = 0; i < span.length; ++i) {
     const int64_t t = span.begin + i;
     SharedToken<kKeyDim> &shared = tokens[kOne ? 0 : i & 1];
-    give_token(shared, token, p, thread, lane, warp);
+    const bool far = give_token(shared, token, p, thread, lane, warp);
     const float v = from_bits(p.v.dtype, token.v);
-    __syncthreads();
+    if (__syncthreads_or(static_cast<int>(far)) != 0) rescale(shared);
     const float4 gates = shared.gates;
     const Decay decay(gates.x, gates.y);
     const float beta = gates.z;
@@ -307,72 +357,81 @@ __global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOn
     }
     float update[Part::kVector];
     ColumnSums<Part>::own_columns(update, updates);
-    int64_t to = slot;
-    bool wanted = kOne && out.present();
-    if (p.slot_per_token()) {
-      to = i < p.state_indices.columns
-               ? checked_slot(p.state_indices.at(at.n, i), p.initial_state.shape[0])
-               : -1;
-      wanted = to >= 0;
-    }
+    int64_t to = kOne ? final_slot : -1;
+    if (p.slot_per_token()) to = p.token_slot(at.n, i);
     if constexpr (kOne) {
-      if (wanted && inside) {
-        with_state_type(out, state_offset(out, to), [&](auto *memory) {
+      if (to >= 0 && inside) {
+        with_state_type<S, kExact>(out, state_offset(out, to), [&](auto *memory) {
           state.update_and_write(decay, shared.k, update, memory, out.stride[2], out.stride[3],
-                                 key_dim, plan.aligned_out);
+                                 extent, plan.out);
         });
       }
     } else {
       state.update(decay, shared.k, update);
-      if (wanted && inside) write_state(to);
+      if (to >= 0 && inside) write_state(to);
     }
   }
-  if (kOne || p.slot_per_token() || !out.present() || !inside) return;
-  write_state(slot);
+  if (kOne || p.slot_per_token()) return;
+  if (span.length == 0) __syncthreads();  // No token has made the others wait for final_slot.
+  if (final_slot >= 0 && inside) write_state(final_slot);
 }
 
-/// True if the rows (columns if rows_first) of a state all start on 16 bytes.
-bool state_aligned(const Tensor &t, bool rows_first) {
-  if (!t.present()) return true;
-  if (reinterpret_cast<uintptr_t>(t.data) % 16 != 0) return false;
+/// How a state is reached in pieces of `vector` elements along its unit stride: 16 bytes of the
+/// type that the state is read in.
+Access access_of(const Tensor &t, DType read, bool rows_first) {
+  if (!t.present()) return Access::exact;
+  const int unit = rows_first ? 2 : 3;
   const auto size = static_cast<int64_t>(dtype_size(t.dtype));
+  uint64_t bits = reinterpret_cast<uintptr_t>(t.data);
   for (int i = 0; i < 4; ++i) {
-    const bool unit = i == (rows_first ? 2 : 3);
-    if (!unit && t.shape[i] > 1 && t.stride[i] * size % 16 != 0) return false;
+    if (i != unit && t.shape[i] > 1) bits |= static_cast<uint64_t>(t.stride[i] * size);
   }
-  return true;
+  const auto vector = 16 / static_cast<int64_t>(dtype_size(read));
+  if (bits % 16 == 0 && t.shape[2] % vector == 0 && t.shape[3] % vector == 0) return Access::exact;
+  bits |= static_cast<uint64_t>(t.shape[unit] * size);
+  if (t.dtype == read && bits % 16 == 0) return Access::whole;
+  if (t.dtype == read && size == 2 && bits % 8 == 0) return Access::halves;
+  return Access::elements;
 }
 
-template <class S, int kChunks, bool kOne>
-Status launch_recurrent(const DeltaRule &p, const Launch &l, bool rows_first) {
-  constexpr int kColumns = StatePart<S, false, kChunks, kOne>::kColumns;
-  RecurrentPlan plan;
-  const auto tiles = static_cast<unsigned>((p.value_dim + kColumns - 1) / kColumns);
-  plan.column_tiles = Divisor(tiles);
-  plan.value_heads = Divisor(static_cast<unsigned>(p.heads.value_heads));
-  plan.head_map =
-      Divisor(static_cast<unsigned>(p.heads.interleaved ? p.heads.key_heads : p.heads.group()));
-  plan.interleaved = p.heads.interleaved;
-  plan.aligned_in = state_aligned(p.initial_state, rows_first);
-  plan.aligned_out =
-      p.state_indices.present ? plan.aligned_in : state_aligned(p.final_state, rows_first);
-  const int64_t blocks = p.sequences.count * p.heads.value_heads * tiles;
+template <class S, int kChunks, bool kOne, bool kExact>
+Status launch_recurrent(const DeltaRule &p, const Launch &l, const RecurrentPlan &plan,
+                        bool rows_first) {
+  const int64_t blocks =
+      p.sequences.count * p.heads.value_heads * static_cast<int64_t>(plan.column_tiles.divisor);
   const char *name = "fused_recurrent_gated_delta_rule";
   if (rows_first) {
-    return launch<recurrent_kernel<S, true, kChunks, kOne>>(name, l, blocks, kPartThreads, 0, p,
-                                                            plan);
+    return launch<recurrent_kernel<S, true, kChunks, kOne, kExact>>(name, l, blocks, kPartThreads,
+                                                                    0, p, plan);
   }
-  return launch<recurrent_kernel<S, false, kChunks, kOne>>(name, l, blocks, kPartThreads, 0, p,
-                                                           plan);
+  return launch<recurrent_kernel<S, false, kChunks, kOne, kExact>>(name, l, blocks, kPartThreads, 0,
+                                                                   p, plan);
 }
 
 template <class S>
 Status launch_for(const DeltaRule &p, const Launch &l, bool rows_first) {
   constexpr int kOneHundred = sizeof(S) == 4 ? 2 : 1;  // Chunks of 128 rows.
+  constexpr int kColumns = StatePart<S, false, kOneHundred, false, true>::kColumns;
+  RecurrentPlan plan;
+  plan.column_tiles = Divisor(static_cast<unsigned>((p.value_dim + kColumns - 1) / kColumns));
+  plan.value_heads = Divisor(static_cast<unsigned>(p.heads.value_heads));
+  plan.head_map =
+      Divisor(static_cast<unsigned>(p.heads.interleaved ? p.heads.key_heads : p.heads.group()));
+  plan.interleaved = p.heads.interleaved;
+  plan.in = access_of(p.initial_state, dtype_of<S>(), rows_first);
+  plan.out = access_of(p.final_state, dtype_of<S>(), rows_first);
+  const DType written = p.final_state.dtype;
+  const bool exact = plan.in == Access::exact && plan.out == Access::exact &&
+                     (sizeof(S) == 4 || !p.final_state.present() || written == dtype_of<S>() ||
+                      written == DType::f32);
   const bool one = !p.sequences.packed() && p.sequences.tokens == 1;
-  if (p.key_dim > 128) return launch_recurrent<S, 2 * kOneHundred, false>(p, l, rows_first);
-  if (one) return launch_recurrent<S, kOneHundred, true>(p, l, rows_first);
-  return launch_recurrent<S, kOneHundred, false>(p, l, rows_first);
+  if (p.key_dim > 128) {
+    return exact ? launch_recurrent<S, 2 * kOneHundred, false, true>(p, l, plan, rows_first)
+                 : launch_recurrent<S, 2 * kOneHundred, false, false>(p, l, plan, rows_first);
+  }
+  if (!exact) return launch_recurrent<S, kOneHundred, false, false>(p, l, plan, rows_first);
+  return one ? launch_recurrent<S, kOneHundred, true, true>(p, l, plan, rows_first)
+             : launch_recurrent<S, kOneHundred, false, true>(p, l, plan, rows_first);
 }
 
 }  // namespace
@@ -381,8 +440,14 @@ Status fused_recurrent_gated_delta_rule(const DeltaRule &p, const Launch &l) {
   const Tensor &state = p.final_state.present() ? p.final_state : p.initial_state;
   const bool rows_first = state.present() && state.stride[3] != 1;
   const Tensor &read = p.initial_state.present() ? p.initial_state : p.final_state;
-  return read.dtype == DType::bf16 ? launch_for<bf16>(p, l, rows_first)
-                                   : launch_for<float>(p, l, rows_first);
+  switch (read.dtype) {
+    case DType::bf16:
+      return launch_for<bf16>(p, l, rows_first);
+    case DType::f16:
+      return launch_for<f16>(p, l, rows_first);
+    default:
+      return launch_for<float>(p, l, rows_first);
+  }
 }
 
 }  // namespace gdn::cuda::sm80

@@ -13,8 +13,9 @@ namespace {
 template <class E>
 constexpr int kStaged = 128 / static_cast<int>(sizeof(E));
 
-struct Aligned {
-  bool k, v, w, u, T;
+/// Bytes of the pieces that rows move in.
+struct Pieces {
+  int k, v, w, u, T;
 };
 
 template <class E>
@@ -69,7 +70,7 @@ __device__ __forceinline__ void scaled_tile(LeftTile<E> &high, LeftTile<E> &low,
 template <class E, int kTiles, class TT>
 __device__ __forceinline__ void multiply_t(const TT *t, const float *factor, const E *tile,
                                            E *staged, const Tensor &out, const ChunkPlace &place,
-                                           int64_t h, int panel, int columns, bool aligned, int row,
+                                           int64_t h, int panel, int columns, int piece, int row,
                                            int lane) {
   constexpr int kLd = padded<E>(kPanel<E>), kLdT = padded<TT>(kTiles * 16);
   constexpr int kColumns = kPanel<E> / 16;
@@ -99,13 +100,13 @@ __device__ __forceinline__ void multiply_t(const TT *t, const float *factor, con
     }
     __syncwarp();
     store_tile(out.at<E>(place.batch, place.begin + row * 16, h, panel + n * 16), out.stride[1],
-               staged, padded<E>(kStaged<E>), rows, min(kStaged<E>, columns - n * 16), aligned,
-               lane, 32);
+               staged, padded<E>(kStaged<E>), rows, min(kStaged<E>, columns - n * 16), piece, lane,
+               32);
   }
 }
 
 template <class E, int kTiles, class TT>
-__device__ __forceinline__ void recompute(const RecomputeWU &p, const Aligned &aligned,
+__device__ __forceinline__ void recompute(const RecomputeWU &p, const Pieces &pieces,
                                           unsigned char *memory, float *with_decay, float *beta) {
   constexpr int kChunk = kTiles * 16, kThreads = kTiles * 32;
   constexpr int kLd = padded<E>(kPanel<E>);
@@ -118,17 +119,17 @@ __device__ __forceinline__ void recompute(const RecomputeWU &p, const Aligned &a
   TT *const t = reinterpret_cast<TT *>(values + kChunk * (kLd + padded<E>(kStaged<E>)));
 
   const auto load = [&](E *tile, const Tensor &in, int64_t head, int panel, int columns,
-                        bool is_aligned) {
+                        int piece) {
     load_tile(tile, kLd, in.at<const E>(place.batch, place.begin, head, panel), in.stride[1],
-              kChunk, place.length, columns, is_aligned, threadIdx.x, kThreads);
+              kChunk, place.length, columns, piece, threadIdx.x, kThreads);
     copy_commit();
   };
   const int key_dim = static_cast<int>(p.key_dim), value_dim = static_cast<int>(p.value_dim);
   const int64_t hk = p.heads.key_head(h);
   load_tile(t, padded<TT>(kChunk), p.T.at<const TT>(place.batch, place.begin, h), p.T.stride[1],
-            kChunk, place.length, kChunk, aligned.T, threadIdx.x, kThreads);
-  load(keys, p.k, hk, 0, min(kPanel<E>, key_dim), aligned.k);
-  load(values, p.v, h, 0, min(kPanel<E>, value_dim), aligned.v);
+            kChunk, place.length, kChunk, pieces.T, threadIdx.x, kThreads);
+  load(keys, p.k, hk, 0, min(kPanel<E>, key_dim), pieces.k);
+  load(values, p.v, h, 0, min(kPanel<E>, value_dim), pieces.v);
   for (int i = threadIdx.x; i < kChunk; i += kThreads) {
     float b = 0.0F, e = 0.0F;
     if (i < place.length) {
@@ -144,12 +145,12 @@ __device__ __forceinline__ void recompute(const RecomputeWU &p, const Aligned &a
     const int columns = min(kPanel<E>, key_dim - panel);
     if (panel > 0) {
       __syncthreads();
-      load(keys, p.k, hk, panel, columns, aligned.k);
+      load(keys, p.k, hk, panel, columns, pieces.k);
       copy_wait<0>();
       __syncthreads();
     }
-    multiply_t<E, kTiles>(t, with_decay, keys, staged, p.w, place, h, panel, columns, aligned.w,
-                          row, lane);
+    multiply_t<E, kTiles>(t, with_decay, keys, staged, p.w, place, h, panel, columns, pieces.w, row,
+                          lane);
   }
   copy_wait<0>();
   __syncthreads();
@@ -157,39 +158,38 @@ __device__ __forceinline__ void recompute(const RecomputeWU &p, const Aligned &a
     const int columns = min(kPanel<E>, value_dim - panel);
     if (panel > 0) {
       __syncthreads();
-      load(values, p.v, h, panel, columns, aligned.v);
+      load(values, p.v, h, panel, columns, pieces.v);
       copy_wait<0>();
       __syncthreads();
     }
-    multiply_t<E, kTiles>(t, beta, values, staged, p.u, place, h, panel, columns, aligned.u, row,
+    multiply_t<E, kTiles>(t, beta, values, staged, p.u, place, h, panel, columns, pieces.u, row,
                           lane);
   }
 }
 
 template <class E, int kTiles>
 __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 4 : 1)
-    recompute_kernel(const __grid_constant__ RecomputeWU p,
-                     const __grid_constant__ Aligned aligned) {
+    recompute_kernel(const __grid_constant__ RecomputeWU p, const __grid_constant__ Pieces pieces) {
   extern __shared__ __align__(16) unsigned char memory[];
   __shared__ __align__(16) float with_decay[kTiles * 16], beta[kTiles * 16];
   if (p.T.dtype == DType::f32) {
-    recompute<E, kTiles, float>(p, aligned, memory, with_decay, beta);
+    recompute<E, kTiles, float>(p, pieces, memory, with_decay, beta);
   } else {
-    recompute<E, kTiles, E>(p, aligned, memory, with_decay, beta);
+    recompute<E, kTiles, E>(p, pieces, memory, with_decay, beta);
   }
 }
 
 }  // namespace
 
 Status recompute_w_u(const RecomputeWU &p, const Launch &l) {
-  const Aligned aligned = {rows_aligned(p.k), rows_aligned(p.v), rows_aligned(p.w),
-                           rows_aligned(p.u), rows_aligned(p.T)};
+  const Pieces pieces = {row_piece(p.k), row_piece(p.v), row_piece(p.w), row_piece(p.u),
+                         row_piece(p.T)};
   const int64_t blocks = max_chunks(p.sequences, p.chunk_size) * p.heads.value_heads;
   return for_type(p.k.dtype, [&](auto e) {
     using E = decltype(e);
     return for_tiles(p.chunk_size, [&](auto tiles) {
       return launch<recompute_kernel<E, tiles>>("recompute_w_u", l, blocks, tiles * 32,
-                                                shared_bytes<E>(p), p, aligned);
+                                                shared_bytes<E>(p), p, pieces);
     });
   });
 }

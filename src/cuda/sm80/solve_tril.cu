@@ -42,7 +42,7 @@ __device__ __forceinline__ void load_triangle(float *a, int ld, const SolveTril 
     for (int i = thread; i < chunk * pieces; i += threads) {
       const int r = i / pieces, c = (i - r * pieces) * 4;
       const bool in = r > c && r < place.length;
-      copy_async16(a + r * ld + c, in ? from + r * row_stride + c : from, in);
+      copy_async16(a + r * ld + c, in ? from + r * row_stride + c : from, in ? 16 : 0);
     }
     copy_commit();
     copy_wait<0>();

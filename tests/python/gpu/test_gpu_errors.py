@@ -95,10 +95,10 @@ def test_a_backend_that_cannot_read_the_device():
 
 
 def test_widths_that_gpus_do_not_serve():
-    with pytest.raises(
-        ValueError, match="DK = 24, but the cuda backend serves multiples of 16 up to 256"
-    ):
-        gdn.chunk_gated_delta_rule(*gpu_tensors(dk=24, dv=32))
+    with pytest.raises(ValueError, match="DK = 257, but the cuda backend serves up to 256"):
+        gdn.chunk_gated_delta_rule(*gpu_tensors(dk=257, dv=32))
+    with pytest.raises(ValueError, match="DV = 1025, but the cuda backend serves up to 1024"):
+        gdn.chunk_gated_delta_rule(*gpu_tensors(dk=32, dv=1025))
 
 
 def test_hints_on_the_cpu_are_accepted():

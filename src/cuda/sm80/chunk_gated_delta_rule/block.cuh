@@ -8,13 +8,12 @@
 
 namespace gdn::cuda::sm80::chunk {
 
-/// A sequence, a value head and value columns. The slot is the sequence, unless find_slot finds
-/// one.
+/// A sequence, a value head and value columns.
 struct Item {
   int64_t n, h;
   int column, columns;  ///< First value column, and how many.
   SequenceSpan span;
-  int64_t slot;  ///< Of the state.
+  int64_t slot;  ///< Entry of the initial state; -1: the sequence is skipped.
 };
 
 __device__ __forceinline__ Item block_item(const DeltaRule &p, const Plan &plan) {
@@ -25,14 +24,8 @@ __device__ __forceinline__ Item block_item(const DeltaRule &p, const Plan &plan)
   const int64_t head_item = i / plan.column_blocks;
   item.h = head_item % p.heads.value_heads, item.n = head_item / p.heads.value_heads;
   item.span = clamped_span(p.sequences, item.n);
-  item.slot = item.n;
+  item.slot = p.initial_slot(item.n);
   return item;
-}
-
-/// Looks the slot up; false if the sequence is skipped.
-__device__ __forceinline__ bool find_slot(Item &item, const DeltaRule &p) {
-  item.slot = checked_slot(p.state_indices.at(item.n), p.initial_state.shape[0]);
-  return item.slot >= 0;
 }
 
 /// Zeros to the o of a skipped sequence.
@@ -50,20 +43,21 @@ template <class E>
 __device__ __forceinline__ void set_place(Place<E> &place, const DeltaRule &p, const Item &item,
                                           int lane) {
   int64_t checkpoint = 0;
-  if (p.checkpoint_every > 0) {
-    checkpoint = units_before(p.sequences, item.n, p.checkpoint_every, false, lane);
-  }
+  if (p.checkpoints.present()) checkpoint = checkpoints_before(p, item.n, lane);
   const SequenceSpan &span = item.span;
   const int64_t hk = p.heads.key_head(item.h);
   place.k = p.k.at<const E>(span.batch, span.begin, hk);
   place.q = p.q.at<const E>(span.batch, span.begin, hk);
   place.v = p.v.at<const E>(span.batch, span.begin, item.h, item.column);
   place.o = p.o.at<E>(span.batch, span.begin, item.h, item.column);
-  place.batch = span.batch, place.begin = span.begin, place.h = item.h;
-  place.slot = item.slot, place.checkpoint = checkpoint;
+  place.n = item.n, place.batch = span.batch, place.begin = span.begin, place.h = item.h;
+  place.final_slot = p.final_slot(item.n), place.checkpoint = checkpoint;
+  place.passed = p.checkpoint_every > 0 ? p.phase(item.n, p.checkpoint_every) : 0;
   place.column = item.column, place.columns = item.columns;
-  place.steps = static_cast<int>((span.length + kStep - 1) / kStep);
-  place.last_tokens = static_cast<int>(span.length - static_cast<int64_t>(place.steps - 1) * kStep);
+  place.lead = static_cast<int>(p.phase(item.n, kStep));
+  place.steps =
+      span.length > 0 ? static_cast<int>((place.lead + span.length + kStep - 1) / kStep) : 0;
+  place.last_tokens = static_cast<int>(span.length - place.start(place.steps - 1));
 }
 
 /// Norms of 1, and zeros in the tiles' columns past the width.
@@ -83,44 +77,48 @@ __device__ __forceinline__ void clear_shared(Shared<E> &s, StepTiles<E, kKeyDim>
 }
 
 /// Starts the copies of step i's tiles.
-template <class E, int kKeyDim>
+template <bool kWhole, class E, int kKeyDim>
 __device__ __forceinline__ void load_step(StepTiles<E, kKeyDim> *tiles, const DeltaRule &p,
                                           const Plan &plan, const Place<E> &place, int i,
                                           int key_dim, int threads) {
   if (i >= place.steps) return;
   using Tiles = StepTiles<E, kKeyDim>;
-  const int64_t t = static_cast<int64_t>(i) * kStep;
+  const int64_t t = place.start(i);
   const int valid = place.tokens(i), thread = fresh_thread();
   Tiles &to = tiles[i % plan.stages];
   const auto load_keys = [&](E *tile, const E *from, const Tensor &tensor) {
-    load_whole_tile<kStep, kKeyDim, kThreads<E>>(tile, Tiles::kLd, from + t * tensor.stride[1],
-                                                 tensor.stride[1], valid, key_dim, plan.aligned_qk,
-                                                 thread, threads);
+    load_whole_tile<kStep, kKeyDim, kThreads<E>, kWhole>(
+        tile, Tiles::kLd, from + t * tensor.stride[1], tensor.stride[1], valid, key_dim,
+        plan.piece_qk, thread, threads);
   };
   load_keys(to.k, place.k, p.k);
   load_keys(to.q, place.q, p.q);
-  load_whole_tile<kStep, kStateWarps<E> * 16, kThreads<E>>(
+  load_whole_tile<kStep, kStateWarps<E> * 16, kThreads<E>, kWhole>(
       to.v, Tiles::kLdV, place.v + t * p.v.stride[1], p.v.stride[1], valid, place.columns,
-      plan.aligned_v, thread, threads);
+      plan.piece_v, thread, threads);
   copy_commit();
 }
 
 /// Takes a warp's part of O of step i out of its 16 columns of V, and the state after the step to
 /// its checkpoint, if it has one.
-template <class E, int kLdV, int kFragments>
+template <bool kWhole, class E, int kLdV, int kFragments>
 __device__ __forceinline__ void store_step(const DeltaRule &p, const Plan &plan,
                                            const Place<E> &place, int i, const E *v,
                                            const float (&state)[kFragments][4], int key_dim,
                                            int warp) {
-  const int64_t token = static_cast<int64_t>(i) * kStep;
-  store_tile(place.o + token * p.o.stride[1] + warp * 16, p.o.stride[1], v, kLdV, place.tokens(i),
-             16, plan.aligned_o, fresh_lane(), 32);
-  const int64_t done = token + kStep;
-  if (p.checkpoint_every > 0 && place.tokens(i) == kStep && done % p.checkpoint_every == 0) {
-    const int64_t row = place.checkpoint + done / p.checkpoint_every - 1;
-    if (row < p.checkpoints.shape[0]) {
-      store_state(p.checkpoints, state, row, place.h, key_dim, place.column + warp * 16,
-                  fresh_lane());
+  const int64_t token = place.start(i);
+  store_tile<kWhole>(place.o + token * p.o.stride[1] + warp * 16, p.o.stride[1], v, kLdV,
+                     place.tokens(i), kWhole ? 16 : min(16, place.columns - warp * 16),
+                     plan.piece_o, fresh_lane(), 32);
+  if (p.checkpoint_every == 0) return;
+  const int64_t passed = place.passed + token + place.tokens(i);
+  if (passed % kStep == 0 && passed % p.checkpoint_every == 0) {
+    const bool named = p.checkpoint_indices.present;
+    int64_t entry = passed / p.checkpoint_every - 1;
+    entry = named ? p.checkpoint_slot(place.n, entry) : place.checkpoint + entry;
+    if (entry >= 0 && (named || entry < p.checkpoints.shape[0])) {
+      store_state<kWhole>(named ? p.final_state : p.checkpoints, state, entry, place.h, key_dim,
+                          place.column + warp * 16, fresh_lane());
     }
   }
 }

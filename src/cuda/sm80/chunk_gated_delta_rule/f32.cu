@@ -4,7 +4,7 @@
 namespace gdn::cuda::sm80::chunk {
 
 Status run_f32(const DeltaRule &p, const Launch &l) {
-  return p.key_dim <= 128 ? launch_kernel<float, 128>(p, l) : run_f32_wide(p, l);
+  return p.key_dim <= 128 ? launch_kernel<float, 128, false>(p, l) : run_f32_wide(p, l);
 }
 
 }  // namespace gdn::cuda::sm80::chunk

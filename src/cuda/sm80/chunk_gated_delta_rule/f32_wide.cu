@@ -3,6 +3,8 @@
 
 namespace gdn::cuda::sm80::chunk {
 
-Status run_f32_wide(const DeltaRule &p, const Launch &l) { return launch_kernel<float, 256>(p, l); }
+Status run_f32_wide(const DeltaRule &p, const Launch &l) {
+  return is_whole(p) ? launch_kernel<float, 256, true>(p, l) : run_f32_wide_any(p, l);
+}
 
 }  // namespace gdn::cuda::sm80::chunk

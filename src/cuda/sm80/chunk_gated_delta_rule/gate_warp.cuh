@@ -49,7 +49,7 @@ __device__ __forceinline__ void form_gates(const DeltaRule &p, Shared<E> &s, int
   float g = 0.0F, beta = 0.0F;
   const int lane = fresh_lane();
   if (i < s.place.steps && lane < s.place.tokens(i)) {
-    const int64_t t = s.place.begin + static_cast<int64_t>(i) * kStep + lane;
+    const int64_t t = s.place.begin + s.place.start(i) + lane;
     g = token_decay(p, s.place.batch, t, s.place.h);
     beta = token_beta(p, s.place.batch, t, s.place.h);
   }

@@ -1,6 +1,8 @@
 #ifndef GDN_CUDA_SM80_CHUNK_GATED_DELTA_RULE_KERNEL_CUH_
 #define GDN_CUDA_SM80_CHUNK_GATED_DELTA_RULE_KERNEL_CUH_
 
+#include <algorithm>
+
 #include "cuda/launch.h"
 #include "cuda/sm80/chunk_gated_delta_rule/block.cuh"
 #include "cuda/sm80/chunk_gated_delta_rule/product_warps.cuh"
@@ -21,7 +23,8 @@
 
 namespace gdn::cuda::sm80::chunk {
 
-template <class E, int kKeyDim>
+/// kWhole: DK and DV are multiples of 16, and every row starts on 16 bytes.
+template <class E, int kKeyDim, bool kWhole>
 __global__ void __launch_bounds__(kThreads<E>, kResidentBlocks<E, kKeyDim>)
     chunk_kernel(const __grid_constant__ DeltaRule p, const __grid_constant__ Plan plan) {
   using Tiles = StepTiles<E, kKeyDim>;
@@ -33,8 +36,8 @@ __global__ void __launch_bounds__(kThreads<E>, kResidentBlocks<E, kKeyDim>)
   const int warps = plan.warps, threads = warps * 32;
   const int key_dim = static_cast<int>(p.key_dim);
 
-  Item item = block_item(p, plan);
-  if (p.state_indices.present && !find_slot(item, p)) {
+  const Item item = block_item(p, plan);
+  if (item.slot < 0) {
     clear_output<E>(p, item, threadIdx.x, threads);
     return;
   }
@@ -42,13 +45,14 @@ __global__ void __launch_bounds__(kThreads<E>, kResidentBlocks<E, kKeyDim>)
   float state[kFragments][4];
 #pragma unroll
   for (int j = 0; j < kFragments; ++j) state[j][0] = state[j][1] = state[j][2] = state[j][3] = 0.0F;
-  if (warp * 16 < item.columns && p.initial_state.present()) {
-    load_state(state, p.initial_state, item.slot, item.h, key_dim, item.column + warp * 16, lane);
+  if (warp * 16 < item.columns && p.reads_state(item.n)) {
+    load_state<kWhole>(state, p.initial_state, item.slot, item.h, key_dim, item.column + warp * 16,
+                       lane);
   }
   clear_shared(s, tiles, plan, key_dim, threads);
   __syncthreads();
 
-  const auto load = [&](int i) { load_step(tiles, p, plan, s.place, i, key_dim, threads); };
+  const auto load = [&](int i) { load_step<kWhole>(tiles, p, plan, s.place, i, key_dim, threads); };
   const auto products = [&](int i) {
     if (i < s.place.steps) form_products(p, s, i, tiles[i % plan.stages], warps);
   };
@@ -86,30 +90,37 @@ __global__ void __launch_bounds__(kThreads<E>, kResidentBlocks<E, kKeyDim>)
     __syncthreads();
     if (warp * 16 >= s.place.columns) continue;
     advance<kLd, kLdV>(state, o, x, s, g, i & 1, t.k, v);
-    store_step<E, kLdV>(p, plan, s.place, i, v, state, key_dim, warp);
+    store_step<kWhole, E, kLdV>(p, plan, s.place, i, v, state, key_dim, warp);
   }
 
-  const Tensor &out = p.state_indices.present ? p.initial_state : p.final_state;
   const int at = fresh_thread() / 32 * 16;
-  if (at < s.place.columns && out.present()) {
-    store_state(out, state, s.place.slot, s.place.h, key_dim, s.place.column + at, fresh_lane());
+  if (at < s.place.columns && s.place.final_slot >= 0) {
+    store_state<kWhole>(p.final_state, state, s.place.final_slot, s.place.h, key_dim,
+                        s.place.column + at, fresh_lane());
   }
 }
 
+/// What kWhole asks for.
+inline bool is_whole(const DeltaRule &p) {
+  return p.key_dim % 16 == 0 && p.value_dim % 16 == 0 && rows_aligned(p.q) && rows_aligned(p.k) &&
+         rows_aligned(p.v) && rows_aligned(p.o);
+}
+
 /// Launches the kernel for element type E; key_dim <= kKeyDim.
-template <class E, int kKeyDim>
+template <class E, int kKeyDim, bool kWhole>
 Status launch_kernel(const DeltaRule &p, const Launch &l) {
   Plan plan;
-  const int value_tiles = static_cast<int>(p.value_dim) / 16;
+  const int value_tiles = whole_tiles(static_cast<int>(p.value_dim)) / 16;
   plan.column_blocks = (value_tiles + kStateWarps<E> - 1) / kStateWarps<E>;
   plan.warps = (value_tiles + plan.column_blocks - 1) / plan.column_blocks;
-  plan.aligned_qk = rows_aligned(p.q) && rows_aligned(p.k);
-  plan.aligned_v = rows_aligned(p.v);
-  plan.aligned_o = rows_aligned(p.o);
+  plan.piece_qk = std::min(row_piece(p.q), row_piece(p.k));
+  plan.piece_v = row_piece(p.v);
+  plan.piece_o = row_piece(p.o);
   plan.stages = stages_within<E, kKeyDim>(static_cast<size_t>(l.device->shared_memory));
   const int64_t blocks = p.sequences.count * p.heads.value_heads * plan.column_blocks;
-  return launch<chunk_kernel<E, kKeyDim>>("chunk_gated_delta_rule", l, blocks, plan.warps * 32,
-                                          shared_bytes<E, kKeyDim>(plan.stages), p, plan);
+  return launch<chunk_kernel<E, kKeyDim, kWhole>>("chunk_gated_delta_rule", l, blocks,
+                                                  plan.warps * 32,
+                                                  shared_bytes<E, kKeyDim>(plan.stages), p, plan);
 }
 
 }  // namespace gdn::cuda::sm80::chunk

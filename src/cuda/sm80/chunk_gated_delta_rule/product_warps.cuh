@@ -7,18 +7,38 @@
 
 namespace gdn::cuda::sm80::chunk {
 
-/// Under l2norm: rsqrt(sum x^2 + eps) of the rows of the K and Q tiles, also into the gates.
+/// Multiplies a row whose norm is far from 1 by a power of two; returns 1 / |row| of what then lies
+/// there.
+template <int kKeyDim, class E>
+__device__ __forceinline__ float rescale_row(E *row, int lane) {
+  float most = 0.0F, sum = 0.0F;
+#pragma unroll 1
+  for (int i = lane; i < kKeyDim; i += 32) most = fmaxf(most, fabsf(to_float(row[i])));
+  const float scale = row_scale(warp_max(most));
+#pragma unroll 1
+  for (int i = lane; i < kKeyDim; i += 32) {
+    const float x = to_float(row[i]) * scale;
+    row[i] = from_float<E>(x);
+    sum = fmaf(x, x, sum);
+  }
+  return inverse_norm(warp_sum(sum), scale);
+}
+
+/// Under l2norm: rsqrt(sum x^2 + eps) of the rows of the K and Q tiles, also into the gates. Rows
+/// far from 1 are rescaled in their tiles.
 template <class E, int kKeyDim>
 __device__ __forceinline__ void apply_norms(Shared<E> &s, StepGates &g,
-                                            const StepTiles<E, kKeyDim> &tiles, int warp, int warps,
+                                            StepTiles<E, kKeyDim> &tiles, int warp, int warps,
                                             int lane) {
   for (int r = warp; r < 2 * kStep; r += warps) {
     const int t = r & (kStep - 1);
-    const E *row = (r < kStep ? tiles.k : tiles.q) + t * tiles.kLd;
+    E *const row = (r < kStep ? tiles.k : tiles.q) + t * tiles.kLd;
     float sum = 0.0F;
 #pragma unroll
     for (int i = lane; i < kKeyDim; i += 32) sum = fmaf(to_float(row[i]), to_float(row[i]), sum);
-    const float norm = rsqrtf(warp_sum(sum) + kL2NormEps);
+    sum = warp_sum(sum);
+    float norm = rsqrtf(sum + kL2NormEps);
+    if (norm_is_far(sum)) norm = rescale_row<kKeyDim>(row, lane);
     if (lane != 0) continue;
     if (r < kStep) {
       s.norm_k[t] = norm;
@@ -78,7 +98,7 @@ __device__ __forceinline__ void masked_products(Shared<E> &s, const StepGates &g
 /// A and P of step i, whose tiles have arrived.
 template <class E, int kKeyDim>
 __device__ __forceinline__ void form_products(const DeltaRule &p, Shared<E> &s, int i,
-                                              const StepTiles<E, kKeyDim> &tiles, int warps) {
+                                              StepTiles<E, kKeyDim> &tiles, int warps) {
   StepGates &g = s.gates[i % 3];
   const int lane = fresh_lane(), warp = fresh_thread() >> 5;
   if (p.qk_l2norm) {

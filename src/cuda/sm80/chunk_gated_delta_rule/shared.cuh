@@ -26,10 +26,10 @@ constexpr int kResidentBlocks = kKeyDim == 128 && sizeof(E) == 2 ? 2 : 1;
 
 /// What follows from shapes and alignment.
 struct Plan {
-  int warps;          ///< Of a block; each holds 16 value columns.
-  int column_blocks;  ///< Blocks that share a value head.
-  int stages;         ///< Steps whose q, k, v fit into shared memory: 3, 2 or 1.
-  bool aligned_qk, aligned_v, aligned_o;
+  int warps;                       ///< Of a block; each holds 16 value columns.
+  int column_blocks;               ///< Blocks that share a value head.
+  int stages;                      ///< Steps whose q, k, v fit into shared memory: 3, 2 or 1.
+  int piece_qk, piece_v, piece_o;  ///< Bytes that rows move in.
 };
 
 /// Gates of one step, a token a lane. Decays are in base 2; r is 1 / |k| or 1 / |q| under l2norm,
@@ -57,14 +57,21 @@ template <class E>
 struct Place {
   const E *k, *q, *v;  ///< At the sequence's first token.
   E *o;
-  int64_t batch, begin, h;
-  int64_t slot;         ///< Of the state.
+  int64_t n, batch, begin, h;
+  int64_t final_slot;   ///< Entry that takes the last state; -1: none.
   int64_t checkpoint;   ///< Row of the first one.
+  int64_t passed;       ///< Tokens since a checkpoint before the call.
   int column, columns;  ///< First value column, and how many.
+  int lead;             ///< Tokens of the first step's grid cell that were before the call.
   int steps, last_tokens;
 
+  /// First token of a step. Steps lie on a grid of kStep tokens, counted from where the sequence
+  /// began, in this call or before it.
+  __device__ __forceinline__ int64_t start(int step) const {
+    return step == 0 ? 0 : static_cast<int64_t>(step) * kStep - lead;
+  }
   __device__ __forceinline__ int tokens(int step) const {
-    return step + 1 < steps ? kStep : last_tokens;
+    return step + 1 == steps ? last_tokens : step == 0 ? kStep - lead : kStep;
   }
 };
 

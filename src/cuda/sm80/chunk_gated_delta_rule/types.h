@@ -11,6 +11,10 @@ Status run_f32(const DeltaRule &p, const Launch &l);
 Status run_f32_wide(const DeltaRule &p, const Launch &l);  ///< DK over 128: slow to compile.
 Status run_bf16(const DeltaRule &p, const Launch &l);
 Status run_f16(const DeltaRule &p, const Launch &l);
+// In any width and alignment: the kernels above have no registers to spare for that.
+Status run_f32_wide_any(const DeltaRule &p, const Launch &l);
+Status run_bf16_any(const DeltaRule &p, const Launch &l);
+Status run_f16_any(const DeltaRule &p, const Launch &l);
 
 }  // namespace gdn::cuda::sm80::chunk
 

@@ -1,37 +1,45 @@
 #ifndef GDN_CUDA_SM80_DEVICE_COPY_CUH_
 #define GDN_CUDA_SM80_DEVICE_COPY_CUH_
 
+#include "cuda/device/functions.cuh"
 #include "cuda/device/tile.cuh"
 
 namespace gdn::cuda::sm80 {
 
-/// True if every row of the tensor starts on 16 bytes (its last stride is 1), so that 16-byte
-/// copies are legal. Decides how bytes move, never what is computed.
-inline bool rows_aligned(const Tensor &t) {
-  if (!t.present()) return true;
+/// Bytes of the pieces that rows of the tensor can move in (its last stride is 1): 16, 8, 4 or 2,
+/// whichever every row starts on. Decides how bytes move, never what is computed.
+inline int row_piece(const Tensor &t) {
+  if (!t.present()) return 16;
   const auto size = static_cast<int64_t>(dtype_size(t.dtype));
-  if (reinterpret_cast<uintptr_t>(t.data) % 16 != 0) return false;
+  uint64_t bits = reinterpret_cast<uintptr_t>(t.data) | 16;
   for (int i = 0; i + 1 < t.rank; ++i) {
-    if (t.shape[i] > 1 && t.stride[i] * size % 16 != 0) return false;
+    if (t.shape[i] > 1) bits |= static_cast<uint64_t>(t.stride[i] * size);
   }
-  return true;
+  return static_cast<int>(bits & (~bits + 1));
 }
+
+/// True if every row starts on 16 bytes.
+inline bool rows_aligned(const Tensor &t) { return row_piece(t) == 16; }
+
+/// Columns that a product takes for a width: tiles are 16 wide.
+__host__ __device__ constexpr int whole_tiles(int columns) { return (columns + 15) & ~15; }
 
 /// 16 bytes to shared memory asynchronously.
 __device__ __forceinline__ void copy_async16(void *to, const void *from) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(to)), "l"(from)
                : "memory");
 }
-/// The same, zeros if not `valid` (nothing is read then).
-__device__ __forceinline__ void copy_async16(void *to, const void *from, bool valid) {
+/// The same, of which `bytes` are read and the rest become zeros.
+__device__ __forceinline__ void copy_async16(void *to, const void *from, int bytes) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
-               "r"(valid ? 16 : 0)
+               "r"(bytes)
                : "memory");
 }
-/// 4 bytes, likewise.
-__device__ __forceinline__ void copy_async4(void *to, const void *from, bool valid) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)), "l"(from),
-               "r"(valid ? 4 : 0)
+/// 8 or 4 bytes, likewise.
+template <int kBytes>
+__device__ __forceinline__ void copy_async(void *to, const void *from, int bytes) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared_address(to)), "l"(from),
+               "n"(kBytes), "r"(bytes)
                : "memory");
 }
 __device__ __forceinline__ void copy_commit() {
@@ -59,42 +67,78 @@ struct PieceWalk {
   }
 };
 
-/// Starts the copy of `rows` rows of `columns` elements into a tile; rows from `valid` on become
-/// zeros and are not read. `valid` is at least 1; columns is a multiple of 16.
+/// load_tile in pieces of less than 16 bytes.
 template <class E>
-__device__ __forceinline__ void load_tile(E *tile, int ld, const E *from, int64_t row_stride,
-                                          int rows, int valid, int columns, bool aligned,
-                                          int thread, int threads) {
-  if (aligned) {
-    constexpr int kPer = 16 / static_cast<int>(sizeof(E));
-    const PieceWalk walk(columns / kPer, rows, thread, threads);
-    for (int c = walk.column * kPer; c < columns; c += walk.column_step * kPer) {
-      const E *source = from + walk.row * row_stride + c;
-      E *to = tile + walk.row * ld + c;
+__device__ __forceinline__ void load_narrow(E *tile, int ld, const E *from, int64_t row_stride,
+                                            int rows, int valid, int columns, int piece, int thread,
+                                            int threads) {
+  constexpr int kSize = static_cast<int>(sizeof(E));
+  piece = opaque(piece);  // What follows from it is not to be kept in registers.
+  const int per = piece / kSize, filled = whole_tiles(columns);
+  const PieceWalk walk(filled / per, rows, thread, threads);
+  for (int c = walk.column * per; c < filled; c += walk.column_step * per) {
+    const int bytes = min(piece, (columns - c) * kSize), inside = bytes > 0 ? valid : 0;
+    const E *source = from + walk.row * row_stride + c;
+    E *to = tile + walk.row * ld + c;
+    if (piece >= 4) {
+#pragma unroll 1
+      for (int r = walk.row; r < rows; r += walk.row_step) {
+        const bool in = r < inside;
+        if (piece == 8) {
+          copy_async<8>(to, in ? source : from, in ? bytes : 0);
+        } else {
+          copy_async<4>(to, in ? source : from, in ? bytes : 0);
+        }
+        source += walk.row_step * row_stride;
+        to += walk.row_step * ld;
+      }
+    } else {
 #pragma unroll 4
       for (int r = walk.row; r < rows; r += walk.row_step) {
-        const bool in = r < valid;
-        copy_async16(to, in ? source : from, in);
+        *to = r < inside ? *source : from_float<E>(0.0F);
         source += walk.row_step * row_stride;
         to += walk.row_step * ld;
       }
     }
-  } else {
-    for (int i = thread; i < rows * columns; i += threads) {
-      const int r = i / columns, c = i - r * columns;
-      tile[r * ld + c] = r < valid ? from[r * row_stride + c] : from_float<E>(0.0F);
+  }
+}
+
+/// Starts the copy of `rows` rows of `columns` elements into a tile. Rows from `valid` on become
+/// zeros and are not read, and so do the columns up to a whole tile. `valid` is at least 1; piece:
+/// row_piece. kWhole: that is 16, and columns are whole tiles.
+template <bool kWhole = false, class E>
+__device__ __forceinline__ void load_tile(E *tile, int ld, const E *from, int64_t row_stride,
+                                          int rows, int valid, int columns, int piece, int thread,
+                                          int threads) {
+  if (!kWhole && piece != 16) {
+    load_narrow(tile, ld, from, row_stride, rows, valid, columns, piece, thread, threads);
+    return;
+  }
+  constexpr int kSize = static_cast<int>(sizeof(E)), kPer = 16 / kSize;
+  const int filled = kWhole ? columns : whole_tiles(columns);
+  const PieceWalk walk(filled / kPer, rows, thread, threads);
+  for (int c = walk.column * kPer; c < filled; c += walk.column_step * kPer) {
+    const int bytes = kWhole ? 16 : min(16, (columns - c) * kSize), inside = bytes > 0 ? valid : 0;
+    const E *source = from + walk.row * row_stride + c;
+    E *to = tile + walk.row * ld + c;
+#pragma unroll 4
+    for (int r = walk.row; r < rows; r += walk.row_step) {
+      const bool in = r < inside;
+      copy_async16(to, in ? source : from, in ? bytes : 0);
+      source += walk.row_step * row_stride;
+      to += walk.row_step * ld;
     }
   }
 }
 
 /// The same for tiles that are mostly whole: kRows full rows of kColumns elements, all threads of a
 /// block of kThreads.
-template <int kRows, int kColumns, int kThreads, class E>
+template <int kRows, int kColumns, int kThreads, bool kWhole, class E>
 __device__ __forceinline__ void load_whole_tile(E *tile, int ld, const E *from, int64_t row_stride,
-                                                int valid, int columns, bool aligned, int thread,
+                                                int valid, int columns, int piece, int thread,
                                                 int threads) {
-  if (!aligned || valid < kRows || columns != kColumns || threads != kThreads) {
-    load_tile(tile, ld, from, row_stride, kRows, valid, columns, aligned, thread, threads);
+  if ((!kWhole && piece != 16) || valid < kRows || columns != kColumns || threads != kThreads) {
+    load_tile<kWhole>(tile, ld, from, row_stride, kRows, valid, columns, piece, thread, threads);
     return;
   }
   constexpr int kPer = 16 / static_cast<int>(sizeof(E)), kPieces = kColumns / kPer;
@@ -108,13 +152,33 @@ __device__ __forceinline__ void load_whole_tile(E *tile, int ld, const E *from, 
   }
 }
 
-/// Writes `rows` rows of `columns` elements of a tile back.
-template <class E>
+/// The largest piece, up to row_piece, that divides a row of `bytes`.
+__device__ __forceinline__ int whole_piece(int piece, int bytes) {
+  return min(piece, bytes & -bytes);
+}
+
+/// 16, 8, 4 or 2 bytes.
+__device__ __forceinline__ void copy_piece(void *to, const void *from, int piece) {
+  if (piece == 16) {
+    *static_cast<uint4 *>(to) = *static_cast<const uint4 *>(from);
+  } else if (piece == 8) {
+    *static_cast<uint2 *>(to) = *static_cast<const uint2 *>(from);
+  } else if (piece == 4) {
+    *static_cast<uint32_t *>(to) = *static_cast<const uint32_t *>(from);
+  } else {
+    *static_cast<uint16_t *>(to) = *static_cast<const uint16_t *>(from);
+  }
+}
+
+/// Writes `rows` rows of `columns` elements of a tile back; piece and kWhole as above.
+template <bool kWhole = false, class E>
 __device__ __forceinline__ void store_tile(E *to, int64_t row_stride, const E *tile, int ld,
-                                           int rows, int columns, bool aligned, int thread,
+                                           int rows, int columns, int piece, int thread,
                                            int threads) {
-  if (aligned) {
-    constexpr int kPer = 16 / static_cast<int>(sizeof(E));
+  constexpr int kSize = static_cast<int>(sizeof(E));
+  if (!kWhole) piece = whole_piece(piece, columns * kSize);
+  if (kWhole || piece == 16) {
+    constexpr int kPer = 16 / kSize;
     const PieceWalk walk(columns / kPer, rows, thread, threads);
     for (int c = walk.column * kPer; c < columns; c += walk.column_step * kPer) {
       const E *source = tile + walk.row * ld + c;
@@ -127,9 +191,13 @@ __device__ __forceinline__ void store_tile(E *to, int64_t row_stride, const E *t
       }
     }
   } else {
-    for (int i = thread; i < rows * columns; i += threads) {
-      const int r = i / columns, c = i - r * columns;
-      to[r * row_stride + c] = tile[r * ld + c];
+    const int per = opaque(piece) / kSize;
+    const PieceWalk walk(columns / per, rows, thread, threads);
+    for (int c = walk.column * per; c < columns; c += walk.column_step * per) {
+#pragma unroll 1
+      for (int r = walk.row; r < rows; r += walk.row_step) {
+        copy_piece(to + r * row_stride + c, tile + r * ld + c, piece);
+      }
     }
   }
 }

@@ -91,6 +91,24 @@ struct Eight {
       for (int j = 0; j < kEach; ++j) x[i * kEach + j] = y[j];
     }
   }
+  /// Multiplies by a power of two.
+  __device__ __forceinline__ void scale(float factor) {
+#pragma unroll
+    for (int i = 0; i < kParts; ++i) {
+      float y[kEach];
+      unpack16<E>(y, bits[i]);
+#pragma unroll
+      for (int j = 0; j < kEach; ++j) y[j] *= factor;
+      bits[i] = pack16<E>(y);
+    }
+  }
+  __device__ __forceinline__ float largest(float most) const {
+    float x[kVector];
+    values(x);
+#pragma unroll
+    for (int i = 0; i < kVector; ++i) most = fmaxf(most, fabsf(x[i]));
+    return most;
+  }
 };
 
 template <bool kWhole, class E>
@@ -114,7 +132,8 @@ __device__ __forceinline__ void store_row(E *row, const float (&x)[kVector], int
 }
 
 /// Calls finish(r, d, x) for eight elements of row rows[r] at a time with x = norm * element, where
-/// norm = rsqrt(factor * sum of squares + eps). Rows that are null are left out. meanwhile() runs
+/// norm = rsqrt(factor * sum of squares + eps), whatever finite size the elements have. Rows that
+/// are null are left out. meanwhile() runs
 /// while the first elements are on their way.
 template <class D, bool kWhole, class E, class G, class F>
 __device__ __forceinline__ void normalize(const E *const (&rows)[D::kRows], int64_t width,
@@ -132,7 +151,7 @@ __device__ __forceinline__ void normalize(const E *const (&rows)[D::kRows], int6
   meanwhile();
 #pragma unroll
   for (int r = 0; r < D::kRows; ++r) {
-    float sum = 0.0F;
+    float sum = 0.0F, scale = 1.0F;
     const auto add = [&](const Eight<E, kWhole> &eight) {
       float x[kVector];
       eight.values(x);
@@ -156,7 +175,37 @@ __device__ __forceinline__ void normalize(const E *const (&rows)[D::kRows], int6
     }
 #pragma unroll
     for (int i = D::kLanes / 2; i > 0; i /= 2) sum += __shfl_xor_sync(kFullWarp, sum, i);
-    const float norm = rsqrtf(factor * sum + eps);
+    // Squares leave f32's range long before elements do: such a row takes a power of two.
+    const float mean = factor * sum + eps;
+    const bool far = !(mean <= 0x1p100F) || mean < 0x1p-100F;
+    if (__any_sync(kFullWarp, far)) {
+      float most = 0.0F;
+#pragma unroll
+      for (int s = 0; s < D::kKept; ++s) most = kept[r][s].largest(most);
+      for (int64_t d = kBehind + first; d < end; d += D::kSpan) {
+        more.load(rows[r], d, width);
+        most = more.largest(most);
+      }
+#pragma unroll
+      for (int i = D::kLanes / 2; i > 0; i /= 2) {
+        most = fmaxf(most, __shfl_xor_sync(kFullWarp, most, i));
+      }
+      if (far && most > 0.0F) scale = row_scale<100>(most);
+      sum = 0.0F;
+#pragma unroll
+      for (int s = 0; s < D::kKept; ++s) {
+        kept[r][s].scale(scale);
+        add(kept[r][s]);
+      }
+      for (int64_t d = kBehind + first; d < end; d += D::kSpan) {
+        more.load(rows[r], d, width);
+        more.scale(scale);
+        add(more);
+      }
+#pragma unroll
+      for (int i = D::kLanes / 2; i > 0; i /= 2) sum += __shfl_xor_sync(kFullWarp, sum, i);
+    }
+    const float norm = rsqrtf(factor * sum + eps * scale * scale);
 #pragma unroll
     for (int s = 0; s < D::kKept; ++s) {
       const int d = s * D::kSpan + first;
@@ -164,6 +213,7 @@ __device__ __forceinline__ void normalize(const E *const (&rows)[D::kRows], int6
     }
     for (int64_t d = kBehind + first; d < end; d += D::kSpan) {
       more.load(rows[r], d, width);
+      if (scale != 1.0F) more.scale(scale);
       finish_eight(more, d, norm);
     }
   }

@@ -31,6 +31,16 @@ struct Decay {
   __device__ __forceinline__ float apply(float x) const { return fmaf(x, factor, keep * x); }
 };
 
+/// How the pieces of a state are reached. `exact`: in 16 bytes, and DK and DV are multiples of a
+/// piece. The others mind the state's last row and column: pieces in 16 bytes, in halves of 8
+/// (16-bit types), or element by element.
+enum class Access : int { exact, whole, halves, elements };
+
+/// Rows of a state, and its columns from a thread's first on.
+struct Extent {
+  int rows, columns;
+};
+
 /// 16 bytes of a state. The second-level cache is told to fetch the 256 bytes around them: another
 /// block asks for the rest of them soon.
 __device__ __forceinline__ uint4 load16_with_neighbours(const void *p) {
@@ -52,7 +62,9 @@ __device__ __forceinline__ uint4 load16_with_neighbours(const void *p) {
 ///
 /// kPacked keeps the elements as they were loaded: half the registers in bf16, and enough where a
 /// state is updated once.
-template <class S, bool kRowsFirst, int kChunks, bool kPacked>
+///
+/// kExact: every access is Access::exact; else none needs to be, which takes more registers.
+template <class S, bool kRowsFirst, int kChunks, bool kPacked, bool kExact>
 class StatePart {
  public:
   static constexpr int kVector = 16 / static_cast<int>(sizeof(S));
@@ -76,26 +88,26 @@ class StatePart {
     for (int i = 0; i < kPieces; ++i) keep(i, make_uint4(0, 0, 0, 0));
   }
 
-  /// from: the part's first column of row 0. Rows from key_dim on become 0.
+  /// from: the part's first column of row 0. What lies outside the state becomes 0.
   __device__ __forceinline__ void read(const S *from, int64_t row_stride, int64_t column_stride,
-                                       int key_dim, bool aligned) {
-    if (aligned) {
-      read<true>(from, row_stride, column_stride, key_dim);
-    } else {
-      read<false>(from, row_stride, column_stride, key_dim);
-    }
+                                       const Extent &extent, Access access) {
+    with_access<S>(access, [&](auto how) {
+      read_as<decltype(how)::value>(from, row_stride, column_stride, extent);
+    });
   }
 
   /// The inverse, rounding to T.
   template <class T>
   __device__ __forceinline__ void write(T *to, int64_t row_stride, int64_t column_stride,
-                                        int key_dim, bool aligned) const {
-    const auto put = [&](T *p, int j, int i, auto whole) {
-      float y[kVector];
-      values(y, j * kVector + i);
-      store_piece<whole>(p, y);
-    };
-    for_each_piece(to, row_stride, column_stride, key_dim, aligned, put);
+                                        const Extent &extent, Access access) const {
+    with_access<T>(access, [&](auto how) {
+      for_each_piece<decltype(how)::value>(to, row_stride, column_stride, extent,
+                                           [&](T *p, int j, int i, int along) {
+                                             float y[kVector];
+                                             values(y, j * kVector + i);
+                                             store_piece<decltype(how)::value>(p, y, along);
+                                           });
+    });
   }
 
   /// k_sum += S^T k, q_sum += S^T q, over this thread's rows.
@@ -153,41 +165,75 @@ class StatePart {
   __device__ __forceinline__ void update_and_write(const Decay &decay, const float *k,
                                                    const float (&v)[kVector], T *to,
                                                    int64_t row_stride, int64_t column_stride,
-                                                   int key_dim, bool aligned) const {
-    const auto put_all = [&](auto near_one) {
+                                                   const Extent &extent, Access access) const {
+    const auto put_all = [&](auto how, auto decayed) {
       float kk[kVector];
-      const auto put = [&](T *p, int j, int i, auto whole) {
-        if (i == 0) load_rows(kk, k + row(j));
-        float y[kVector];
-        values(y, j * kVector + i);
-        updated(y, i, kk, v, [&](float x) { return decay.template apply_if<near_one>(x); });
-        store_piece<whole>(p, y);
-      };
-      for_each_piece(to, row_stride, column_stride, key_dim, aligned, put);
+      for_each_piece<decltype(how)::value>(to, row_stride, column_stride, extent,
+                                           [&](T *p, int j, int i, int along) {
+                                             if (i == 0) load_rows(kk, k + row(j));
+                                             float y[kVector];
+                                             values(y, j * kVector + i);
+                                             updated(y, i, kk, v, decayed);
+                                             store_piece<decltype(how)::value>(p, y, along);
+                                           });
     };
-    if (decay.near_one()) {
-      put_all(std::true_type());
-    } else {
-      put_all(std::false_type());
-    }
+    with_access<T>(access, [&](auto how) {
+      if constexpr (decltype(how)::value != Access::exact) {
+        put_all(how, [&](float x) { return decay.apply(x); });
+      } else if (decay.near_one()) {
+        put_all(how, [&](float x) { return decay.template apply_if<true>(x); });
+      } else {
+        put_all(how, [&](float x) { return decay.template apply_if<false>(x); });
+      }
+    });
   }
 
  private:
-  template <bool kAligned>
-  __device__ __forceinline__ void read(const S *from, int64_t row_stride, int64_t column_stride,
-                                       int key_dim) {
+  template <Access kHow>
+  using HowConstant = std::integral_constant<Access, kHow>;
+
+  /// Calls f with the access as a constant, one that elements of T can have.
+  template <class T, class F>
+  __device__ __forceinline__ static void with_access(Access access, F f) {
+    if constexpr (kExact) {
+      f(HowConstant<Access::exact>());
+    } else if constexpr (!std::is_same_v<S, T>) {
+      f(HowConstant<Access::elements>());
+    } else if (access <= Access::whole) {
+      f(HowConstant<Access::whole>());
+    } else if (sizeof(T) == 2 && access == Access::halves) {
+      f(HowConstant < sizeof(T) == 2 ? Access::halves : Access::elements > ());
+    } else {
+      f(HowConstant<Access::elements>());
+    }
+  }
+
+  /// Elements of a piece of chunk j that lie inside the state, and pieces of the chunk that do.
+  __device__ __forceinline__ static int along(const Extent &extent, int j) {
+    return kRowsFirst ? extent.rows - row(j) : extent.columns;
+  }
+  __device__ __forceinline__ static int across(const Extent &extent, int j) {
+    return kRowsFirst ? extent.columns : extent.rows - row(j);
+  }
+
+  template <Access kHow>
+  __device__ __forceinline__ void read_as(const S *from, int64_t row_stride, int64_t column_stride,
+                                          const Extent &extent) {
     from += row(0) * row_stride + place() * kVector * column_stride;
     const int64_t step = kRowsFirst ? column_stride : row_stride;
 #pragma unroll
     for (int j = 0; j < kChunks; ++j, from += kPartGroups * kVector * row_stride) {
-      if (row(j) >= key_dim) {
+      if (row(j) >= extent.rows) {
 #pragma unroll
         for (int i = 0; i < kVector; ++i) keep(j * kVector + i, make_uint4(0, 0, 0, 0));
         continue;
       }
       const S *p = from;
 #pragma unroll
-      for (int i = 0; i < kVector; ++i, p += step) keep(j * kVector + i, load_piece<kAligned>(p));
+      for (int i = 0; i < kVector; ++i, p += step) {
+        const bool in = kHow == Access::exact || i < across(extent, j);
+        keep(j * kVector + i, in ? load_piece<kHow>(p, along(extent, j)) : make_uint4(0, 0, 0, 0));
+      }
     }
   }
 
@@ -211,53 +257,63 @@ class StatePart {
     }
   }
 
-  /// f(address, chunk, i, whole) for each piece that lies inside the state; `whole` is a constant:
-  /// the piece is one access. Pointers step: ptxas would otherwise keep an address for each piece.
-  template <class T, class F>
+  /// f(address, chunk, i, along) for each piece that lies inside the state. Pointers step: ptxas
+  /// would otherwise keep an address for each piece.
+  template <Access kHow, class T, class F>
   __device__ __forceinline__ static void for_each_piece(T *to, int64_t row_stride,
-                                                        int64_t column_stride, int key_dim,
-                                                        bool aligned, F f) {
-    if (aligned) {
-      for_each_piece<true>(to, row_stride, column_stride, key_dim, f);
-    } else {
-      for_each_piece<false>(to, row_stride, column_stride, key_dim, f);
-    }
-  }
-  template <bool kAligned, class T, class F>
-  __device__ __forceinline__ static void for_each_piece(T *to, int64_t row_stride,
-                                                        int64_t column_stride, int key_dim, F f) {
+                                                        int64_t column_stride, const Extent &extent,
+                                                        F f) {
     to += row(0) * row_stride + place() * kVector * column_stride;
     const int64_t step = kRowsFirst ? column_stride : row_stride;
 #pragma unroll
     for (int j = 0; j < kChunks; ++j, to += kPartGroups * kVector * row_stride) {
-      if (row(j) >= key_dim) continue;
+      if (row(j) >= extent.rows) continue;
       T *p = to;
 #pragma unroll
-      for (int i = 0; i < kVector; ++i, p += step) f(p, j, i, std::bool_constant<kAligned>());
+      for (int i = 0; i < kVector; ++i, p += step) {
+        if (kHow == Access::exact || i < across(extent, j)) f(p, j, i, along(extent, j));
+        // Keeps the compiler from making the next pieces' addresses ahead.
+        if constexpr (kHow == Access::elements) asm volatile("" : "+l"(p)::"memory");
+      }
     }
   }
 
-  template <bool kAligned>
-  __device__ __forceinline__ static uint4 load_piece(const S *p) {
-    if constexpr (kAligned) return load16_with_neighbours(p);
-    union {
-      uint4 bits;
-      S elements[kVector];
-    } piece = {};
+  /// along: elements of the piece that lie inside.
+  template <Access kHow>
+  __device__ __forceinline__ static uint4 load_piece(const S *p, int along) {
+    if constexpr (kHow == Access::exact || kHow == Access::whole) {
+      return load16_with_neighbours(p);
+    } else if constexpr (kHow == Access::halves) {
+      const uint2 a = *reinterpret_cast<const uint2 *>(p);
+      const uint2 b = along > 4 ? *reinterpret_cast<const uint2 *>(p + 4) : make_uint2(0, 0);
+      return make_uint4(a.x, a.y, b.x, b.y);
+    } else {
+      uint32_t x[kVector];
 #pragma unroll
-    for (int e = 0; e < kVector; ++e) piece.elements[e] = p[e];
-    return piece.bits;
+      for (int e = 0; e < kVector; ++e) x[e] = e < along ? raw_bits(p + e) : 0;
+      if constexpr (sizeof(S) == 4) {
+        return make_uint4(x[0], x[1], x[2], x[3]);
+      } else {
+        return make_uint4(x[0] | x[1] << 16, x[2] | x[3] << 16, x[4] | x[5] << 16,
+                          x[6] | x[7] << 16);
+      }
+    }
   }
 
-  template <bool kAligned, class T>
-  __device__ __forceinline__ static void store_piece(T *p, const float (&y)[kVector]) {
-    if constexpr (kAligned && kVector == 8 && sizeof(T) == 2) {
+  template <Access kHow, class T>
+  __device__ __forceinline__ static void store_piece(T *p, const float (&y)[kVector], int along) {
+    if constexpr (kHow == Access::elements) {
+#pragma unroll
+      for (int e = 0; e < kVector; ++e) {
+        if (e < along) p[e] = from_float<T>(y[e]);
+      }
+    } else if constexpr (kHow != Access::halves && kVector == 8 && sizeof(T) == 2) {
       __stcs(reinterpret_cast<uint4 *>(p), pack16<T>(y));
     } else {
 #pragma unroll
       for (int e = 0; e < kVector; e += 4) {
         const float part[4] = {y[e], y[e + 1], y[e + 2], y[e + 3]};
-        store4(p + e, part, kAligned);
+        if (kHow == Access::exact || e < along) store4(p + e, part, true);
       }
     }
   }

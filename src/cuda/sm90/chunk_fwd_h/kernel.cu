@@ -37,19 +37,11 @@ struct ChainWarps {
     return t.offset(entry, at.head, (lane & 3) * 2, half * kHalf + warp * 16 + (lane >> 2));
   }
   __device__ __forceinline__ void read(float (&x)[64], const Tensor &t, int64_t entry) const {
-    if (t.dtype == DType::f32) {
-      read_state<float>(x, t, state_offset(t, entry));
-    } else {
-      read_state<bf16>(x, t, state_offset(t, entry));
-    }
+    read_state(x, t, state_offset(t, entry));
   }
   __device__ __forceinline__ void write(const Tensor &t, int64_t entry,
                                         const float (&x)[64]) const {
-    if (t.dtype == DType::f32) {
-      write_state<float>(t, state_offset(t, entry), x);
-    } else {
-      write_state<bf16>(t, state_offset(t, entry), x);
-    }
+    write_state(t, state_offset(t, entry), x);
   }
 
   /// Where this lane's row of two 8 x 8 blocks (rows 8 j .. 8 j + 15, this warp's columns) lies for

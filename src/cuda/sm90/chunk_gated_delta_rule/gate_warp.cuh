@@ -7,20 +7,48 @@
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
-/// rsqrt(sum x^2 + eps) of row `row` (0..63) of a [K; Q] tile.
-__device__ __forceinline__ float row_norm(const bf16 *tile, int row) {
+/// Piece i of row `row` (0..63) of a [K; Q] tile.
+__device__ __forceinline__ uint4 *piece_of(bf16 *tile, int row, int i) {
+  return reinterpret_cast<uint4 *>(tile + (i >> 3) * kKqHalf + row * kHalf +
+                                   ((i & 7) ^ swizzle128(row) / 8) * 8);
+}
+
+/// Multiplies a row whose norm is far from 1 by a power of two; returns 1 / |row| of what then lies
+/// there.
+__device__ __forceinline__ float rescale_row(bf16 *tile, int row) {
+  uint32_t most = 0;  // As bits, whose order is that of magnitudes.
+#pragma unroll 1
+  for (int i = 0; i < 64; ++i) {
+    const uint32_t x = reinterpret_cast<const uint32_t *>(piece_of(tile, row, i >> 2))[i & 3];
+    most = max(most, max(x & 0x7fffu, x >> 16 & 0x7fffu));
+  }
+  const float scale = row_scale(__uint_as_float(most << 16));
+  float sum = 0.0F;
+#pragma unroll 1
+  for (int i = 0; i < 64; ++i) {
+    uint32_t *const x = reinterpret_cast<uint32_t *>(piece_of(tile, row, i >> 2)) + (i & 3);
+    const float2 f = unpack2<bf16>(*x);
+    *x = pack2<bf16>(f.x * scale, f.y * scale);
+    sum = fmaf(f.x * scale, f.x * scale, sum);
+    sum = fmaf(f.y * scale, f.y * scale, sum);
+  }
+  proxy_fence();  // Before this warp says that the tile is there.
+  return inverse_norm(sum, scale);
+}
+
+/// rsqrt(sum x^2 + eps) of row `row` of a tile; a row far from 1 is rescaled.
+__device__ __forceinline__ float row_norm(bf16 *tile, int row) {
   float sum = 0.0F;
 #pragma unroll 4
   for (int i = 0; i < 16; ++i) {
-    const uint4 x = *reinterpret_cast<const uint4 *>(tile + (i >> 3) * kKqHalf + row * kHalf +
-                                                     ((i & 7) ^ swizzle128(row) / 8) * 8);
+    const uint4 x = *piece_of(tile, row, i);
     for (const uint32_t e : {x.x, x.y, x.z, x.w}) {
       const float2 f = unpack2<bf16>(e);
       sum = fmaf(f.x, f.x, sum);
       sum = fmaf(f.y, f.y, sum);
     }
   }
-  return rsqrtf(sum + kL2NormEps);
+  return norm_is_far(sum) ? rescale_row(tile, row) : rsqrtf(sum + kL2NormEps);
 }
 
 __device__ __forceinline__ void gate_steps(const DeltaRule &p, const Plan &plan, Shared &s,
@@ -41,6 +69,7 @@ __device__ __forceinline__ void gate_steps(const DeltaRule &p, const Plan &plan,
             decay_of_gate(decay, load_any(p.A_log, p.A_log.offset(head)),
                           p.dt_bias.present() ? load_any(p.dt_bias, p.dt_bias.offset(head)) : 0.0F);
       }
+      decay = bounded_decay(decay);
       if (p.beta_sigmoid) beta = sigmoid(beta);
       if (p.allow_neg_eigval) beta *= 2.0F;
     } else if (in) {

@@ -136,9 +136,9 @@ struct LoadWarp {
     bool live = walk.open(p, plan, s);
     int n = 0;
     while (live) {
-      const int token = walk.begin + walk.step * kStep, batch = walk.batch, head = walk.head;
+      const int token = walk.begin + walk.start(), batch = walk.batch, head = walk.head;
       const bool first = walk.step == 0;
-      const int key_head = walk.key_head, valid = min(kStep, walk.length - walk.step * kStep);
+      const int key_head = walk.key_head, valid = walk.valid();
       live = walk.next(p, plan, s);
       wait(&s.done[tile.i], tile.phase ^ 1);
       if (n >= kTiles) store_o();

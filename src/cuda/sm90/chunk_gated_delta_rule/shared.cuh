@@ -84,8 +84,14 @@ struct Plan {
 /// One sequence of one value head.
 struct Item {
   int64_t sequence;
-  int64_t slot;  ///< Of the state; -1: the sequence is skipped.
+  int64_t slot;  ///< Entry of the initial state; -1: the sequence is skipped.
   int head, key_head, batch, begin, length;
+  int lead;  ///< Tokens of the first step's grid cell that were before the call.
+
+  /// Steps lie on a grid of kStep tokens, counted from where the sequence began.
+  __device__ __forceinline__ int steps() const {
+    return slot < 0 ? 0 : (lead + length + kStep - 1) / kStep;
+  }
 };
 
 /// The r-th item of this block: rounds over the grid run to and fro, so that a block with a long
@@ -106,10 +112,8 @@ __device__ __forceinline__ Item item_at(const DeltaRule &p, const Plan &plan, co
   item.batch = static_cast<int>(span.batch);
   item.begin = static_cast<int>(span.begin);
   item.length = static_cast<int>(span.length);
-  item.slot = item.sequence;
-  if (p.state_indices.present) {
-    item.slot = checked_slot(p.state_indices.at(item.sequence), p.initial_state.shape[0]);
-  }
+  item.slot = p.initial_slot(item.sequence);
+  item.lead = static_cast<int>(p.phase(item.sequence, kStep));
   return item;
 }
 
@@ -118,7 +122,13 @@ __device__ __forceinline__ Item item_at(const DeltaRule &p, const Plan &plan, co
 struct Walk {
   int round = 0;
   int step = 0, steps = 0;
-  int batch, begin, length, head, key_head;
+  int batch, begin, length, lead, head, key_head;
+
+  /// First token of the step, from the sequence's begin, and how many.
+  __device__ __forceinline__ int start() const { return max(step * kStep - lead, 0); }
+  __device__ __forceinline__ int valid() const {
+    return min((step + 1) * kStep - lead, length) - start();
+  }
 
   __device__ __forceinline__ bool open(const DeltaRule &p, const Plan &plan, const Shared &s) {
     for (;; ++round) {
@@ -128,10 +138,11 @@ struct Walk {
       const Item item = item_at(p, plan, s, index);
       batch = __shfl_sync(kFullWarp, item.batch, 0);
       begin = __shfl_sync(kFullWarp, item.begin, 0);
-      length = __shfl_sync(kFullWarp, item.slot < 0 ? 0 : item.length, 0);
+      length = __shfl_sync(kFullWarp, item.length, 0);
+      lead = __shfl_sync(kFullWarp, item.lead, 0);
       head = __shfl_sync(kFullWarp, item.head, 0);
       key_head = __shfl_sync(kFullWarp, item.key_head, 0);
-      steps = (length + kStep - 1) / kStep;
+      steps = __shfl_sync(kFullWarp, item.length > 0 ? item.steps() : 0, 0);
       step = 0;
       if (steps > 0) return true;
     }
@@ -166,7 +177,7 @@ __device__ __forceinline__ void plan_work(const DeltaRule &p, const Plan &plan, 
     int sum = 0;
     for (int round = thread; item_index(round) < plan.items; round += 32) {
       const Item item = item_at(p, plan, s, item_index(round));
-      if (item.slot >= 0) sum += (item.length + kStep - 1) / kStep;
+      if (item.length > 0) sum += item.steps();
     }
 #pragma unroll
     for (int i = 16; i > 0; i >>= 1) sum += __shfl_xor_sync(kFullWarp, sum, i);

@@ -35,11 +35,16 @@ struct StateWarps {
 
   __device__ __forceinline__ void write(const Tensor &t, int64_t entry, int head,
                                         const float (&x)[64]) const {
-    if (t.dtype == DType::f32) {
-      write_state<float>(t, state_offset(t, entry, head), x);
-    } else {
-      write_state<bf16>(t, state_offset(t, entry, head), x);
-    }
+    write_state(t, state_offset(t, entry, head), x);
+  }
+
+  /// checkpoint: its row, or with checkpoint_indices its number within the sequence.
+  __device__ __forceinline__ void write_checkpoint(int64_t sequence, int64_t checkpoint, int head,
+                                                   const float (&x)[64]) const {
+    const bool named = p.checkpoint_indices.present;
+    if (named) checkpoint = p.checkpoint_slot(sequence, checkpoint);
+    if (checkpoint < 0 || (!named && checkpoint >= p.checkpoints.shape[0])) return;
+    write(named ? p.final_state : p.checkpoints, checkpoint, head, x);
   }
 
   /// [U, Q S] of the step at the rings' place from S, rounded, in left.
@@ -134,8 +139,7 @@ struct StateWarps {
 
   /// Zeros to the o of a skipped sequence.
   __device__ __forceinline__ void clear_output(const Item &item) const {
-    const int thread = warp * 32 + lane;
-    for (int i = thread; i < item.length * 64; i += 128) {
+    for (int i = fresh_thread() & 127; i < item.length * 64; i += 128) {
       *p.o.at<bf16>(item.batch, item.begin + (i >> 6), item.head, half * 64 + (i & 63)) =
           from_float<bf16>(0.0F);
     }
@@ -147,28 +151,27 @@ struct StateWarps {
 #pragma unroll
     for (int i = 0; i < 64; ++i) state[i] = 0.0F;
     const Tensor &from = p.initial_state;
-    if (from.present()) {
-      const int64_t offset = state_offset(from, item.slot, item.head);
-      if (from.dtype == DType::f32) {
-        read_state<float>(state, from, offset);
-      } else {
-        read_state<bf16>(state, from, offset);
-      }
+    if (p.reads_state(item.sequence)) {
+      read_state(state, from, state_offset(from, item.slot, item.head));
     }
     const int head = __shfl_sync(kFullWarp, item.head, 0);
-    int left_tokens = __shfl_sync(kFullWarp, item.length, 0);  // From the step that is open on.
+    const int lead = __shfl_sync(kFullWarp, item.lead, 0);
+    const bool any = __shfl_sync(kFullWarp, item.length, 0) > 0;
+    // From the open step's place on the grid on.
+    int left_tokens = any ? __shfl_sync(kFullWarp, item.length, 0) + lead : 0;
     const int every = static_cast<int>(p.checkpoint_every) / kStep;
-    int until = every;  // Steps to the next checkpoint.
-    int64_t checkpoint = 0;
+    int until = every;       // Steps to the next checkpoint.
+    int64_t checkpoint = 0;  // Its row, or with checkpoint_indices its number.
     if (every > 0) {
-      checkpoint = units_before(p.sequences, item.sequence, p.checkpoint_every, false, lane);
+      until -= static_cast<int>(p.phase(item.sequence, p.checkpoint_every)) / kStep;
+      if (p.checkpoints.present()) checkpoint = checkpoints_before(p, item.sequence, lane);
     }
-    const bool any = left_tokens > 0;
     bool is_ready = false;  // Asked while products are in flight, so that the answer costs nothing.
     if (any) {
       wait(&s.ready[ready.i], ready.phase);  // It comes after the tiles of the next step.
       is_ready = true;
-      if (left_tokens < kStep) clear_tail(input.i, left_tokens);
+      const int valid = min(left_tokens, kStep) - lead;
+      if (valid < kStep) clear_tail(input.i, valid);
       round_state(left, state);
       issue_front(d, left);
       read_v(vv);
@@ -233,9 +236,7 @@ struct StateWarps {
       finish_front(state, d, x, vv, !more || until == 1);
       if (--until == 0) {
         until = every;
-        if (left_tokens >= kStep && checkpoint < p.checkpoints.shape[0]) {
-          write(p.checkpoints, checkpoint, head, state);
-        }
+        if (left_tokens >= kStep) write_checkpoint(item.sequence, checkpoint, head, state);
         ++checkpoint;
         if (more) {
           const float decay = s.gates[tile.i].decay;
@@ -244,8 +245,8 @@ struct StateWarps {
         }
       }
     }
-    const Tensor &to = p.state_indices.present ? p.initial_state : p.final_state;
-    if (to.present()) write(to, item.slot, head, state);
+    const int64_t to = p.final_slot(item.sequence);
+    if (to >= 0) write(p.final_state, to, head, state);
   }
 
   __device__ __forceinline__ void run() {

@@ -72,7 +72,7 @@ __device__ __forceinline__ void load_boxes(bf16 *tile, const bf16 *from, int64_t
 // Accumulator i of a thread is S[(i / 4) * 8 + 2 (lane % 4) + i % 2, column + 8 (i / 2 % 2)].
 
 template <class S>
-__device__ __forceinline__ void read_state(float (&x)[64], const Tensor &t, int64_t offset) {
+__device__ __forceinline__ void read_state_as(float (&x)[64], const Tensor &t, int64_t offset) {
   const S *from = static_cast<const S *>(t.data) + offset;
 #pragma unroll
   for (int i = 0; i < 64; ++i) {
@@ -82,12 +82,33 @@ __device__ __forceinline__ void read_state(float (&x)[64], const Tensor &t, int6
 }
 
 template <class S>
-__device__ __forceinline__ void write_state(const Tensor &t, int64_t offset, const float (&x)[64]) {
+__device__ __forceinline__ void write_state_as(const Tensor &t, int64_t offset,
+                                               const float (&x)[64]) {
   S *to = static_cast<S *>(t.data) + offset;
 #pragma unroll
   for (int i = 0; i < 64; ++i) {
     to[((i >> 2) * 8 + (i & 1)) * t.stride[2] + ((i >> 1) & 1) * 8 * t.stride[3]] =
         from_float<S>(x[i]);
+  }
+}
+
+__device__ __forceinline__ void read_state(float (&x)[64], const Tensor &t, int64_t offset) {
+  if (t.dtype == DType::f32) {
+    read_state_as<float>(x, t, offset);
+  } else if (t.dtype == DType::bf16) {
+    read_state_as<bf16>(x, t, offset);
+  } else {
+    read_state_as<f16>(x, t, offset);
+  }
+}
+
+__device__ __forceinline__ void write_state(const Tensor &t, int64_t offset, const float (&x)[64]) {
+  if (t.dtype == DType::f32) {
+    write_state_as<float>(t, offset, x);
+  } else if (t.dtype == DType::bf16) {
+    write_state_as<bf16>(t, offset, x);
+  } else {
+    write_state_as<f16>(t, offset, x);
   }
 }
 

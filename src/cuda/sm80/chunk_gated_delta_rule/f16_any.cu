@@ -1,0 +1,11 @@
+#include "cuda/sm80/chunk_gated_delta_rule/kernel.cuh"
+#include "cuda/sm80/chunk_gated_delta_rule/types.h"
+
+namespace gdn::cuda::sm80::chunk {
+
+Status run_f16_any(const DeltaRule &p, const Launch &l) {
+  return p.key_dim <= 128 ? launch_kernel<f16, 128, false>(p, l)
+                          : launch_kernel<f16, 256, false>(p, l);
+}
+
+}  // namespace gdn::cuda::sm80::chunk
