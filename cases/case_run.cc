@@ -29,10 +29,12 @@ Verdict run_case(Operation operation, const Case &c, Element type, const Target 
                  uint64_t seed) {
   Prepared &p = prepare(c, type, seed);
   p.call.reset();
-  const std::string failure = run(operation, p.call, target);
+  gdn_status status = GDN_OK;
+  const std::string failure = run(operation, p.call, target, 0, 0, &status);
   if (!failure.empty()) {
     Verdict verdict;
     verdict.failure = failure;
+    verdict.served = status != GDN_UNSUPPORTED;
     return verdict;
   }
   Verdict verdict = judge(c, p.call, p.expected);

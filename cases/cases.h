@@ -27,7 +27,7 @@ enum class Recipe {
 };
 
 /// Bits of Case::options, in the order of cases.py.
-enum Option : uint32_t {
+enum Option : uint64_t {
   kInitialState = 1U << 0,
   kNoFinalState = 1U << 1,
   kVFirst = 1U << 2,
@@ -53,6 +53,17 @@ enum Option : uint32_t {
   kHeadFirst = 1U << 22,
   kBroadcast = 1U << 23,
   kReversed = 1U << 24,
+  kStateF16 = 1U << 25,
+  kCheckpointsF16 = 1U << 26,
+  kFinalStateF16 = 1U << 27,
+  kGatesMixed = 1U << 28,
+  kNullSlot = 1U << 29,
+  kOutputIndices = 1U << 30,
+  kOutputPerToken = 1U << 31,
+  kHasInitialState = uint64_t{1} << 32,
+  kCheckpointIndices = uint64_t{1} << 33,
+  kPositions = uint64_t{1} << 34,
+  kPadded = uint64_t{1} << 35,
 };
 
 /// Bits of Case::dtypes.
@@ -65,7 +76,7 @@ enum Tag : uint32_t {
   kWhole = 1U << 2,
   kHard = 1U << 3,
   kSemantics = 1U << 4,
-  kDecode = 1U << 5,
+  kRecurrent = 1U << 5,
 };
 
 /// A named problem of the gated delta rule: shapes, how to draw inputs, which options to use.
@@ -77,7 +88,7 @@ struct Case {
   int64_t hk, hv, dk, dv;
   Recipe recipe;
   uint32_t dtypes;   ///< Types of q, k, v to test.
-  uint32_t options;  ///< Option bits.
+  uint64_t options;  ///< Option bits.
   uint32_t tags;     ///< Tag bits.
   int64_t checkpoint_every;
   int32_t chunk_size;
@@ -85,6 +96,12 @@ struct Case {
   double scale;
 
   constexpr bool has(Option option) const { return (options & option) != 0; }
+  /// The chunk operation does not know it.
+  constexpr bool recurrent_only() const { return has(kSlotPerToken) || has(kOutputPerToken); }
+  /// The recurrent operation does not know it.
+  constexpr bool chunk_only() const {
+    return checkpoint_every > 0 || chunk_size > 0 || has(kPositions);
+  }
   constexpr bool tagged(Tag tag) const { return (tags & tag) != 0; }
 };
 

@@ -55,10 +55,24 @@ OPTIONS = (
     "head_first",
     "broadcast",
     "reversed",
+    "state_f16",
+    "checkpoints_f16",
+    "final_state_f16",
+    "gates_mixed",
+    "null_slot",
+    "output_indices",
+    "output_per_token",
+    "has_initial_state",
+    "checkpoint_indices",
+    "positions",
+    "padded",
 )
 
+# Tokens after the end of cu_seqlens in a padded case.
+PADDING = 13
+
 DTYPES = ("f32", "bf16", "f16")
-TAGS = ("quick", "ladder", "whole", "hard", "semantics", "decode")
+TAGS = ("quick", "ladder", "whole", "hard", "semantics", "recurrent")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +106,8 @@ def _expand(entry):
     options = frozenset(entry.pop("options"))
     if "lengths" in entry:
         lengths = tuple(entry.pop("lengths"))
-        shape = {"lengths": lengths, "packed": True, "batch": 1, "tokens": sum(lengths)}
+        tokens = sum(lengths) + (PADDING if "padded" in options else 0)
+        shape = {"lengths": lengths, "packed": True, "batch": 1, "tokens": tokens}
     else:
         batch, tokens = entry.pop("batch"), entry.pop("tokens")
         shape = {"lengths": (tokens,) * batch, "packed": False, "batch": batch, "tokens": tokens}
@@ -158,7 +173,7 @@ def to_cc(cases):
             f'    {{"{case.name}", {lengths}, {str(case.packed).lower()}, '
             + ", ".join(map(str, numbers))
             + f", Recipe::{case.recipe}, {_bits(case.dtypes, DTYPES)}U, "
-            f"{_bits(case.options, OPTIONS)}U, {_bits(case.tags, TAGS)}U, "
+            f"{_bits(case.options, OPTIONS)}ULL, {_bits(case.tags, TAGS)}U, "
             f"{case.checkpoint_every}, {case.chunk_size}, {scale}}},"
         )
     lines += [

@@ -1,5 +1,7 @@
 #include "cases/delta_rule_call.h"
 
+#include <numeric>
+
 #include "cases/random.h"
 #include "cases/workspace.h"
 
@@ -19,6 +21,10 @@ constexpr Field kInputs[] = {
     &DeltaRuleCall::cu_seqlens,
     &DeltaRuleCall::state_indices,
     &DeltaRuleCall::num_accepted_tokens,
+    &DeltaRuleCall::output_state_indices,
+    &DeltaRuleCall::has_initial_state,
+    &DeltaRuleCall::checkpoint_indices,
+    &DeltaRuleCall::positions,
 };
 constexpr Field kOutputs[] = {&DeltaRuleCall::o, &DeltaRuleCall::final_state,
                               &DeltaRuleCall::checkpoints};
@@ -61,6 +67,11 @@ gdn_gated_delta_rule_args DeltaRuleCall::args() const {
   a.num_accepted_tokens = tensor_of(num_accepted_tokens);
   a.checkpoints = tensor_of(checkpoints);
   a.o = tensor_of(o);
+  a.output_state_indices = tensor_of(output_state_indices);
+  a.has_initial_state = tensor_of(has_initial_state);
+  a.checkpoint_indices = tensor_of(checkpoint_indices);
+  a.positions = tensor_of(positions);
+  a.null_slot = null_slot;
   return a;
 }
 
@@ -104,11 +115,37 @@ DeltaRuleCall DeltaRuleCall::widened() const {
   return wide;
 }
 
+bool DeltaRuleCall::slot_per_token() const {
+  const std::optional<Array> &indices = output_state_indices ? output_state_indices : state_indices;
+  return indices && indices->shape().size() > 1;
+}
+
+bool DeltaRuleCall::recurrent_only() const {
+  return slot_per_token() || (state_indices && state_indices->shape().size() > 1);
+}
+
+int64_t DeltaRuleCall::sequence_tokens() const {
+  return std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
+}
+
+bool DeltaRuleCall::names_slot(int64_t index) const {
+  return index >= 0 && ((flags & GDN_HAS_NULL_SLOT) == 0 || index != null_slot);
+}
+
 bool DeltaRuleCall::skips(size_t n) const {
   if (!state_indices) return false;
-  const size_t columns = slot_per_token() ? static_cast<size_t>(state_indices->shape()[1]) : 1;
+  const Shape &shape = state_indices->shape();
+  const size_t columns = shape.size() > 1 ? static_cast<size_t>(shape[1]) : 1;
   const int64_t accepted = num_accepted_tokens ? num_accepted_tokens->integers()[n] : 1;
-  return state_indices->integers()[n * columns + static_cast<size_t>(accepted) - 1] < 0;
+  const bool in_range = accepted >= 1 && static_cast<size_t>(accepted) <= columns;
+  const size_t column = in_range ? static_cast<size_t>(accepted) - 1 : 0;
+  return !names_slot(state_indices->integers()[n * columns + column]);
+}
+
+int64_t DeltaRuleCall::checkpoint_count(size_t n) const {
+  if (checkpoint_every == 0) return 0;
+  const int64_t before = positions && !skips(n) ? positions->integers()[n] : 0;
+  return (before + lengths[n]) / checkpoint_every - before / checkpoint_every;
 }
 
 std::vector<bool> DeltaRuleCall::touched_slots() const {
@@ -116,15 +153,21 @@ std::vector<bool> DeltaRuleCall::touched_slots() const {
   if (state == nullptr) return {};
   std::vector<bool> touched(static_cast<size_t>(state->shape()[0]), !state_indices);
   if (!state_indices) return touched;
-  const std::vector<int64_t> index = state_indices->integers();
-  const size_t columns = slot_per_token() ? static_cast<size_t>(state_indices->shape()[1]) : 1;
+  // The first `count` entries of row n.
+  const auto touch = [&](const Array &indices, size_t n, int64_t count) {
+    const Shape &shape = indices.shape();
+    const int64_t columns = shape.size() > 1 ? shape[1] : 1;
+    const std::vector<int64_t> all = indices.integers();
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t slot = all[n * static_cast<size_t>(columns) + static_cast<size_t>(i)];
+      if (names_slot(slot)) touched[static_cast<size_t>(slot)] = true;
+    }
+  };
   for (size_t n = 0; n < lengths.size(); ++n) {
     if (skips(n)) continue;
-    const size_t written = slot_per_token() ? static_cast<size_t>(lengths[n]) : 1;
-    for (size_t t = 0; t < written; ++t) {
-      const int64_t slot = index[n * columns + t];
-      if (slot >= 0) touched[static_cast<size_t>(slot)] = true;
-    }
+    touch(output_state_indices ? *output_state_indices : *state_indices, n,
+          slot_per_token() ? lengths[n] : 1);
+    if (checkpoint_indices) touch(*checkpoint_indices, n, checkpoint_count(n));
   }
   return touched;
 }
@@ -143,17 +186,19 @@ gdn_status workspace_size(Operation operation, const gdn_gated_delta_rule_args &
 }
 
 std::string run(Operation operation, const DeltaRuleCall &call, const Target &target, int threads,
-                uint32_t exec_flags) {
+                uint32_t exec_flags, gdn_status *status) {
+  gdn_status own = GDN_OK;
+  if (status == nullptr) status = &own;
   const gdn_gated_delta_rule_args args = call.args();
   gdn_exec exec = exec_for(target, threads, exec_flags);
   size_t bytes = 0;
-  const gdn_status status = workspace_size(operation, args, exec, &bytes);
-  if (status != GDN_OK) return "workspace size: " + describe(status);
+  *status = workspace_size(operation, args, exec, &bytes);
+  if (*status != GDN_OK) return "workspace size: " + describe(*status);
   const Workspace workspace(bytes);
   exec.workspace = workspace.data();
   exec.workspace_size = bytes;
-  const std::string failure = describe(call_library(operation, args, exec));
-  if (!failure.empty()) return failure;
+  *status = call_library(operation, args, exec);
+  if (*status != GDN_OK) return describe(*status);
   return workspace.intact() ? "" : "bytes outside the workspace were written";
 }
 

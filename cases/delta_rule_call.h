@@ -30,11 +30,16 @@ struct DeltaRuleCall {
   std::optional<Array> q, k, v, g, beta, A_log, dt_bias, cu_seqlens;
   std::optional<Array> initial_state, final_state, state_indices, num_accepted_tokens;
   std::optional<Array> checkpoints, o;
+  std::optional<Array> output_state_indices, has_initial_state, checkpoint_indices, positions;
+  int64_t null_slot = 0;
   /// Elements of initial_state before any call.
   std::vector<float> initial_values;
 
   bool v_first() const { return (flags & GDN_STATE_V_FIRST) != 0; }
-  bool slot_per_token() const { return state_indices && state_indices->shape().size() > 1; }
+  /// A state is stored after each token.
+  bool slot_per_token() const;
+  /// Only the recurrent operation takes it: an index array has a column for each token.
+  bool recurrent_only() const;
   /// The array that holds the state after the call, or null.
   const Array *state_out() const;
 
@@ -48,8 +53,14 @@ struct DeltaRuleCall {
   uint64_t input_hash() const;
   /// The same call with the same values, in compact float32.
   DeltaRuleCall widened() const;
-  /// Whether sequence n is skipped by a negative index.
+  /// Tokens of all sequences together: less than T in a padded buffer.
+  int64_t sequence_tokens() const;
+  /// Whether an index names a slot.
+  bool names_slot(int64_t index) const;
+  /// Whether sequence n has no slot to start from.
   bool skips(size_t n) const;
+  /// Checkpoints of sequence n.
+  int64_t checkpoint_count(size_t n) const;
   /// For each entry of the state (N or slots) whether the call may write it.
   std::vector<bool> touched_slots() const;
 };
@@ -67,8 +78,9 @@ gdn_status workspace_size(Operation operation, const gdn_gated_delta_rule_args &
 
 /// Runs a call, with a workspace of exactly the queried size, its contents poisoned. Returns a
 /// sentence if the status is not GDN_OK or a byte outside the workspace was written, else "".
+/// `status`, if given, is the library's.
 std::string run(Operation operation, const DeltaRuleCall &call, const Target &target,
-                int threads = 0, uint32_t exec_flags = 0);
+                int threads = 0, uint32_t exec_flags = 0, gdn_status *status = nullptr);
 
 }  // namespace gdn::testing
 

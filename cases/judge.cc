@@ -1,6 +1,7 @@
 #include "cases/judge.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 
@@ -32,6 +33,13 @@ std::vector<int64_t> blocks_of_state(const Shape &shape) {
   return blocks;
 }
 
+// Elements of o that belong to sequences.
+size_t o_in_sequences(const DeltaRuleCall &call) {
+  const Shape &shape = call.o->shape();
+  const int64_t tokens = call.cu_seqlens ? call.sequence_tokens() : shape[0] * shape[1];
+  return static_cast<size_t>(tokens * shape[2] * shape[3]);
+}
+
 std::string complaint(const char *what, const Error &error, const Tolerance &tolerance) {
   // Written so that NaN fails.
   if (error.finite && error.total <= tolerance.total && error.worst_block <= tolerance.block) {
@@ -51,7 +59,7 @@ Expected expect(const DeltaRuleCall &call) {
   DeltaRuleCall wide = call.widened();
   wide.reset();
   Expected expected;
-  expected.failure = run(call.slot_per_token() ? Operation::recurrent : Operation::chunk, wide,
+  expected.failure = run(call.recurrent_only() ? Operation::recurrent : Operation::chunk, wide,
                          reference_target());
   if (!expected.failure.empty()) return expected;
   expected.o = wide.o->values();
@@ -71,8 +79,17 @@ Verdict judge(const Case &c, const DeltaRuleCall &call, const Expected &expected
   verdict.failure = expected.failure;
   if (!verdict.failure.empty()) return verdict;
   const Element inputs = call.q->type();
-  verdict.o = compare(call.o->values(), expected.o, c.dv, blocks_of_o(call), call.o->type());
+  const std::vector<float> o = call.o->values();
+  const size_t judged = o_in_sequences(call);
+  verdict.o = compare({o.begin(), o.begin() + static_cast<int64_t>(judged)},
+                      {expected.o.begin(), expected.o.begin() + static_cast<int64_t>(judged)}, c.dv,
+                      blocks_of_o(call), call.o->type());
   verdict.failure += complaint("o", verdict.o, tolerance_of(c, inputs, call.o->type()));
+  // The elements of the padding still hold what reset() left there.
+  if (std::any_of(o.begin() + static_cast<int64_t>(judged), o.end(),
+                  [](float e) { return !std::isnan(e); })) {
+    verdict.failure += "o was written after the end of cu_seqlens. ";
+  }
 
   const auto judge_states = [&](const Array &states, std::vector<float> actual,
                                 const std::vector<bool> &written, const std::vector<float> &before,
@@ -101,8 +118,7 @@ Verdict judge(const Case &c, const DeltaRuleCall &call, const Expected &expected
     poisoned.poison();
     std::vector<bool> written;
     for (size_t n = 0; n < call.lengths.size(); ++n) {
-      written.insert(written.end(), static_cast<size_t>(call.lengths[n] / call.checkpoint_every),
-                     !call.skips(n));
+      written.insert(written.end(), static_cast<size_t>(call.checkpoint_count(n)), !call.skips(n));
     }
     judge_states(*call.checkpoints, call.checkpoints->values(), written, poisoned.values(),
                  expected.checkpoints, "checkpoints", &verdict.checkpoints);

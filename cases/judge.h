@@ -31,6 +31,7 @@ Tolerance tolerance_of(const Case &c, Element inputs, Element type);
 struct Verdict {
   Error o, state, checkpoints;
   std::string failure;  ///< Empty: passed. Else sentences.
+  bool served = true;   ///< False: the backend says that it does not serve such a call.
 };
 
 /// Judges the outputs that a run of `call` has left.

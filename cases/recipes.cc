@@ -1,10 +1,11 @@
 // Draws the operands of a case.
 
 #include <cmath>
-#include <numeric>
+#include <limits>
 
 #include "cases/delta_rule_call.h"
 #include "cases/random.h"
+#include "cases/slot_tables.h"
 
 namespace gdn::testing {
 namespace {
@@ -23,13 +24,20 @@ class Drawing {
     draw_gates();
     draw_states();
     if (case_.packed) draw_cu_seqlens();
+    poison_padding();
     call_.reset();
     return std::move(call_);
   }
 
  private:
   int64_t sequences() const { return static_cast<int64_t>(case_.lengths.size()); }
-  Element gate_type() const { return case_.has(kGatesSameType) ? type_ : Element::f32; }
+  // The type of gate operand number i.
+  Element gate_type(int i) const {
+    if (!case_.has(kGatesMixed)) return case_.has(kGatesSameType) ? type_ : Element::f32;
+    constexpr Element kTypes[] = {Element::f32, Element::bf16, Element::f16};
+    const int own = type_ == Element::f32 ? 0 : type_ == Element::bf16 ? 1 : 2;
+    return kTypes[(own + 1 + i) % 3];
+  }
   Element index_type() const { return case_.has(kIndex64) ? Element::i64 : Element::i32; }
 
   Values normals(int64_t n, const char *stream, float factor = 1.0F) const {
@@ -88,6 +96,8 @@ class Drawing {
     flag(kGate, GDN_USE_GATE);
     flag(kBetaSigmoid, GDN_USE_BETA_SIGMOID);
     flag(kNegEigval, GDN_ALLOW_NEG_EIGVAL);
+    flag(kNullSlot, GDN_HAS_NULL_SLOT);
+    flag(kPadded, GDN_PADDED);
     if (case_.has_scale) call_.flags |= GDN_HAS_SCALE;
     call_.scale = case_.scale;
     call_.head_map = case_.has(kInterleaved) ? GDN_HEAD_MAP_INTERLEAVED : GDN_HEAD_MAP_BLOCK;
@@ -209,21 +219,21 @@ class Drawing {
       beta[i] = draw_beta(beta_random, token);
     }
     if (!case_.has(kNoG)) {
-      call_.g = Array(gate_type(), shape, gate_layout(shape));
+      call_.g = Array(gate_type(0), shape, gate_layout(shape));
       call_.g->assign(g);
     }
     if (!case_.has(kNoBeta)) {
-      call_.beta = Array(gate_type(), shape, gate_layout(shape));
+      call_.beta = Array(gate_type(1), shape, gate_layout(shape));
       call_.beta->assign(beta);
     }
     if (!case_.has(kGate)) return;
     Random random(seed_, "A_log");
     Values A_log(static_cast<size_t>(case_.hv));
     for (float &e : A_log) e = std::log(1.0F + 15.0F * random.uniform()) - 2.0F;
-    call_.A_log = Array(gate_type(), {case_.hv});
+    call_.A_log = Array(gate_type(2), {case_.hv});
     call_.A_log->assign(A_log);
     if (case_.has(kNoDtBias)) return;
-    call_.dt_bias = Array(gate_type(), {case_.hv});
+    call_.dt_bias = Array(gate_type(3), {case_.hv});
     call_.dt_bias->assign(normals(case_.hv, "dt_bias"));
   }
 
@@ -234,54 +244,59 @@ class Drawing {
   }
 
   void draw_states() {
-    const Element type = case_.has(kStateBf16) ? Element::bf16 : Element::f32;
+    const Element type = case_.has(kStateBf16)  ? Element::bf16
+                         : case_.has(kStateF16) ? Element::f16
+                                                : Element::f32;
     const bool strided = case_.has(kStridedState);
-    const bool pool = case_.has(kPool) || case_.has(kSlotPerToken);
-    const int64_t entries = pool ? draw_indices() : sequences();
-    if (pool || case_.has(kInitialState)) {
+    const SlotTables tables = draw_slots(case_, seed_);
+    const int64_t entries = tables.slots > 0 ? tables.slots : sequences();
+    set_tables(tables);
+    if (tables.slots > 0 || case_.has(kInitialState)) {
       call_.initial_state = state_array(type, entries, strided);
       call_.initial_state->assign(normals(call_.initial_state->size(), "state"));
       call_.initial_values = call_.initial_state->values();
     }
-    if (!pool && !case_.has(kInPlace) && !case_.has(kNoFinalState)) {
-      call_.final_state = state_array(Element::f32, sequences(), strided);
+    if (tables.slots == 0 && !case_.has(kInPlace) && !case_.has(kNoFinalState)) {
+      const Element final_type = case_.has(kFinalStateF16) ? Element::f16 : Element::f32;
+      call_.final_state = state_array(final_type, sequences(), strided);
     }
-    if (case_.checkpoint_every > 0) {
+    if (case_.checkpoint_every > 0 && !case_.has(kCheckpointIndices)) {
       int64_t count = 0;
-      for (const int64_t length : case_.lengths) count += length / case_.checkpoint_every;
-      call_.checkpoints =
-          state_array(case_.has(kCheckpointsBf16) ? Element::bf16 : Element::f32, count, false);
+      for (size_t n = 0; n < case_.lengths.size(); ++n) count += call_.checkpoint_count(n);
+      const Element checkpoint_type = case_.has(kCheckpointsBf16)  ? Element::bf16
+                                      : case_.has(kCheckpointsF16) ? Element::f16
+                                                                   : Element::f32;
+      call_.checkpoints = state_array(checkpoint_type, count, false);
     }
   }
 
-  // Draws state_indices and num_accepted_tokens; returns the number of slots.
-  int64_t draw_indices() {
-    int64_t columns = 1;
-    if (case_.has(kSlotPerToken)) {
-      columns = case_.packed ? 3 : 2;
-      for (const int64_t length : case_.lengths) columns = std::max(columns, length);
+  void set_tables(const SlotTables &tables) {
+    const auto set = [&](std::optional<Array> *array, const IndexTable &table, Element type) {
+      if (!table.present) return;
+      *array =
+          Array(type, table.columns > 0 ? Shape{sequences(), table.columns} : Shape{sequences()});
+      (*array)->assign(table.values);
+    };
+    set(&call_.state_indices, tables.state_indices, index_type());
+    set(&call_.num_accepted_tokens, tables.num_accepted_tokens, index_type());
+    set(&call_.output_state_indices, tables.output_state_indices, index_type());
+    set(&call_.checkpoint_indices, tables.checkpoint_indices, index_type());
+    set(&call_.positions, tables.positions, index_type());
+    set(&call_.has_initial_state, tables.has_initial_state, Element::i32);
+    call_.null_slot = tables.null_slot;
+  }
+
+  // The tokens after the end of cu_seqlens hold NaN, which no result may show.
+  void poison_padding() {
+    if (!case_.has(kPadded)) return;
+    for (std::optional<Array> *array : {&call_.q, &call_.k, &call_.v, &call_.g, &call_.beta}) {
+      if (!*array) continue;
+      std::vector<float> values = (*array)->values();
+      const auto from =
+          static_cast<int64_t>(values.size()) / case_.tokens * call_.sequence_tokens();
+      std::fill(values.begin() + from, values.end(), std::numeric_limits<float>::quiet_NaN());
+      (*array)->assign(values);
     }
-    const int64_t slots = sequences() * columns + 3;
-    Random random(seed_, "indices");
-    std::vector<int64_t> free(static_cast<size_t>(slots));
-    std::iota(free.begin(), free.end(), 0);
-    for (size_t i = free.size(); i > 1; --i) {
-      std::swap(free[i - 1], free[static_cast<size_t>(random.below(static_cast<int64_t>(i)))]);
-    }
-    free.resize(static_cast<size_t>(sequences() * columns));
-    if (case_.has(kNegativeIndex)) {
-      for (size_t i = 1; i < free.size(); i += 3) free[i] = i % 2 == 0 ? -1 : -7;
-    }
-    call_.state_indices =
-        Array(index_type(), columns > 1 ? Shape{sequences(), columns} : Shape{sequences()});
-    call_.state_indices->assign(free);
-    if (case_.has(kNumAccepted)) {
-      std::vector<int64_t> accepted(static_cast<size_t>(sequences()));
-      for (int64_t &a : accepted) a = 1 + random.below(columns);
-      call_.num_accepted_tokens = Array(index_type(), {sequences()});
-      call_.num_accepted_tokens->assign(accepted);
-    }
-    return slots;
   }
 
   void draw_cu_seqlens() {

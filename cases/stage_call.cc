@@ -16,16 +16,21 @@ Array make_states(const DeltaRuleCall &call, Element type, int64_t entries) {
   return {type, call.v_first() ? Shape{entries, heads, dv, dk} : Shape{entries, heads, dk, dv}};
 }
 
-int64_t chunks_of(const DeltaRuleCall &call, int64_t chunk) {
+int64_t rows_of_h(const DeltaRuleCall &call, int64_t chunk) {
+  // What suffices whatever cu_seqlens holds.
+  if ((call.flags & GDN_PADDED) != 0) {
+    return call.q->shape()[1] / chunk + static_cast<int64_t>(call.lengths.size()) + 1;
+  }
   int64_t count = 0;
   for (const int64_t length : call.lengths) count += (length + chunk - 1) / chunk;
   return count;
 }
 
 template <class Args>
-Args zeroed(int32_t chunk_size) {
+Args zeroed(int32_t chunk_size, uint32_t flags) {
   Args args = {};
   args.struct_size = sizeof(args);
+  args.flags = flags;
   args.chunk_size = chunk_size;
   return args;
 }
@@ -50,9 +55,10 @@ StageCall::StageCall(const DeltaRuleCall &of, int32_t chunk, StageTypes types)
       T(make(*of.v, types.T, chunk)),
       w(make(*of.v, of.v->type(), of.k->shape()[3])),
       u(make(*of.v, of.v->type(), of.v->shape()[3])),
-      h(make_states(of, types.h, chunks_of(of, chunk))),
+      h(make_states(of, types.h, rows_of_h(of, chunk))),
       v_new(make(*of.v, of.v->type(), of.v->shape()[3])),
-      final_state(make_states(of, Element::f32, static_cast<int64_t>(of.lengths.size()))),
+      final_state(make_states(of, of.final_state ? of.final_state->type() : Element::f32,
+                              static_cast<int64_t>(of.lengths.size()))),
       o(make(*of.v, of.v->type(), of.v->shape()[3])) {
   for (const Stage stage : kStages) {
     for (Array *array : outputs(stage)) array->poison();
@@ -81,16 +87,17 @@ std::string StageCall::run(Stage stage, const Target &target, int threads) const
   const gdn_exec exec = exec_for(target, threads);
   const DeltaRuleCall &in = *call;
   const DLTensor *cu_seqlens = tensor_of(in.cu_seqlens);
+  const uint32_t padded = in.flags & GDN_PADDED;
   switch (stage) {
     case Stage::cumsum: {
-      auto a = zeroed<gdn_chunk_local_cumsum_args>(chunk_size);
+      auto a = zeroed<gdn_chunk_local_cumsum_args>(chunk_size, padded);
       a.g = in.g->tensor();
       a.cu_seqlens = cu_seqlens;
       a.g_cumsum = g_cumsum.tensor();
       return describe(gdn_chunk_local_cumsum(&a, &exec));
     }
     case Stage::kkt: {
-      auto a = zeroed<gdn_chunk_scaled_dot_kkt_args>(chunk_size);
+      auto a = zeroed<gdn_chunk_scaled_dot_kkt_args>(chunk_size, padded);
       a.head_map = in.head_map;
       a.k = in.k->tensor();
       a.beta = in.beta->tensor();
@@ -100,14 +107,14 @@ std::string StageCall::run(Stage stage, const Target &target, int threads) const
       return describe(gdn_chunk_scaled_dot_kkt(&a, &exec));
     }
     case Stage::solve: {
-      auto a = zeroed<gdn_solve_tril_args>(chunk_size);
+      auto a = zeroed<gdn_solve_tril_args>(chunk_size, padded);
       a.A = A.tensor();
       a.cu_seqlens = cu_seqlens;
       a.T = T.tensor();
       return describe(gdn_solve_tril(&a, &exec));
     }
     case Stage::w_u: {
-      auto a = zeroed<gdn_recompute_w_u_args>(chunk_size);
+      auto a = zeroed<gdn_recompute_w_u_args>(chunk_size, padded);
       a.head_map = in.head_map;
       a.k = in.k->tensor();
       a.v = in.v->tensor();
@@ -120,8 +127,8 @@ std::string StageCall::run(Stage stage, const Target &target, int threads) const
       return describe(gdn_recompute_w_u(&a, &exec));
     }
     case Stage::fwd_h: {
-      auto a = zeroed<gdn_chunk_fwd_h_args>(chunk_size);
-      a.flags = in.flags & GDN_STATE_V_FIRST;
+      auto a = zeroed<gdn_chunk_fwd_h_args>(chunk_size, padded);
+      a.flags = in.flags & (GDN_STATE_V_FIRST | GDN_PADDED);
       a.head_map = in.head_map;
       a.k = in.k->tensor();
       a.w = w.tensor();
@@ -135,8 +142,8 @@ std::string StageCall::run(Stage stage, const Target &target, int threads) const
       return describe(gdn_chunk_fwd_h(&a, &exec));
     }
     case Stage::fwd_o: {
-      auto a = zeroed<gdn_chunk_fwd_o_args>(chunk_size);
-      a.flags = in.flags & (GDN_STATE_V_FIRST | GDN_HAS_SCALE);
+      auto a = zeroed<gdn_chunk_fwd_o_args>(chunk_size, padded);
+      a.flags = in.flags & (GDN_STATE_V_FIRST | GDN_HAS_SCALE | GDN_PADDED);
       a.head_map = in.head_map;
       a.scale = in.scale;
       a.q = in.q->tensor();

@@ -22,7 +22,7 @@ class ChunkTest : public CaseTest {
 
 void register_all() {
   for (const Case &c : cases()) {
-    if (!c.has(kSlotPerToken)) register_case<ChunkTest>(suite_of(c, 4e8, 1e12), c);
+    if (!c.recurrent_only()) register_case<ChunkTest>(suite_of(c, 4e8, 1e12), c);
   }
 }
 

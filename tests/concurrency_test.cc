@@ -20,7 +20,7 @@ constexpr bool kThreadSanitizer = false;
 #endif
 
 Operation operation_of(const DeltaRuleCall &call) {
-  return call.slot_per_token() ? Operation::recurrent : Operation::chunk;
+  return call.recurrent_only() ? Operation::recurrent : Operation::chunk;
 }
 
 // What a call leaves in its outputs, and what went wrong.

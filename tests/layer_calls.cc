@@ -31,6 +31,8 @@ std::string ConvCall::run(const Target &target, int threads) const {
     a.state_indices = tensor_of(state_indices);
     a.num_accepted_tokens = tensor_of(num_accepted_tokens);
     a.y = tensor_of(y);
+    a.cu_seqlens = tensor_of(cu_seqlens);
+    a.null_slot = null_slot;
     return describe(gdn_causal_conv1d_update(&a, &exec));
   }
   auto a = zeroed<gdn_causal_conv1d_fwd_args>(flags);
@@ -42,6 +44,7 @@ std::string ConvCall::run(const Target &target, int threads) const {
   a.state_indices = tensor_of(state_indices);
   a.has_initial_state = tensor_of(has_initial_state);
   a.y = tensor_of(y);
+  a.null_slot = null_slot;
   return describe(gdn_causal_conv1d_fwd(&a, &exec));
 }
 

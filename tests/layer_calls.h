@@ -20,6 +20,7 @@ struct ConvCall {
   uint32_t flags = 0;
   Operand x, weight, bias, cu_seqlens, conv_state, state_indices, has_initial_state;
   Operand num_accepted_tokens, y;
+  int64_t null_slot = 0;            ///< With GDN_HAS_NULL_SLOT.
   std::vector<float> state_values;  ///< Of conv_state before any call.
 
   std::vector<Operand *> inputs();

@@ -1,112 +1,13 @@
 // The operations around the delta rule (convolution, gating, norms) on every instruction set:
 // against the float64 reference on the same inputs, in every type, with strides, pools and flags.
 
-#include <gtest/gtest.h>
-
-#include <functional>
-#include <numeric>
-
-#include "case_test.h"
-#include "cases/random.h"
-#include "layer_calls.h"
+#include "layer_fixture.h"
 
 namespace gdn::testing {
 namespace {
 
-constexpr Element kTypes[] = {Element::f32, Element::bf16, Element::f16};
-
-std::vector<float> normals(int64_t n, const std::string &stream, float factor = 1.0F) {
-  Random random(7, stream);
-  std::vector<float> x(static_cast<size_t>(n));
-  for (float &e : x) e = factor * random.normal();
-  return x;
-}
-
-Array drawn(Element type, const Shape &shape, const std::string &stream, Layout layout = {},
-            float factor = 1.0F) {
-  Array array(type, shape, std::move(layout));
-  array.assign(normals(array.size(), stream, factor));
-  return array;
-}
-
-Array integers(Element type, const Shape &shape, const std::vector<int64_t> &values) {
-  Array array(type, shape);
-  array.assign(values);
-  return array;
-}
-
-// Each entry of dimension 0 is a block.
-void expect_close(const Array &actual, const Array &expected, Element inputs, const char *what) {
-  const Shape &shape = actual.shape();
-  const int64_t rows = actual.size() / shape.back();
-  std::vector<int64_t> blocks(static_cast<size_t>(rows));
-  for (int64_t r = 0; r < rows; ++r) blocks[static_cast<size_t>(r)] = r * shape[0] / rows;
-  const Error error =
-      compare(actual.values(), expected.values(), shape.back(), blocks, actual.type());
-  const bool exact = inputs == Element::f32 && actual.type() == Element::f32;
-  EXPECT_TRUE(error.finite) << what;
-  EXPECT_LE(error.total, exact ? 2e-6 : 6e-3) << what;
-  EXPECT_LE(error.worst_block, exact ? 5e-5 : 2e-2) << what << ", block " << error.block;
-}
-
-class LayerTest : public ::testing::TestWithParam<Target> {
- protected:
-  void SetUp() override {
-    if (!GetParam().supported) GTEST_SKIP() << GetParam().name() << " cannot run on this machine";
-  }
-
-  // Runs a call on the target and compares all its outputs with the reference's.
-  template <class Call>
-  void check(Call call) {
-    Call expected = widened(call);
-    ASSERT_EQ(expected.run(reference_target()), "");
-    const std::vector<unsigned char> before = input_bytes(call);
-    std::vector<std::vector<unsigned char>> first;
-    for (const int threads : {1, 3, 8}) {
-      reset(call);
-      ASSERT_EQ(call.run(GetParam(), threads), "");
-      EXPECT_EQ(damage(call), "");
-      EXPECT_EQ(input_bytes(call), before) << "an input was modified";
-      const std::vector<Operand *> outputs = call.outputs();
-      for (size_t i = 0; i < outputs.size(); ++i) {
-        if (!*outputs[i]) continue;
-        const std::vector<unsigned char> bytes = (*outputs[i])->bytes();
-        if (threads == 1) {
-          first.push_back(bytes);
-          if (bytes.empty()) continue;
-          expect_close(**outputs[i], **expected.outputs()[i], (*call.inputs()[0])->type(),
-                       i == 0 ? "output 0" : "output 1");
-        } else {
-          EXPECT_EQ(bytes, first[first.size() > 1 ? i : 0]) << threads << " threads";
-        }
-      }
-    }
-  }
-};
-
 INSTANTIATE_TEST_SUITE_P(Cpu, LayerTest, ::testing::ValuesIn(tested_targets()),
                          [](const auto &target) { return target.param.name(); });
-
-// Channels last in memory, as a model has them: [B, C, T] with unit stride over C.
-Layout channels_last(const Shape &shape, int64_t gap) {
-  return {padded_strides(shape, {0, 2, 1}, gap), 0};
-}
-
-ConvCall conv(Element type, const Shape &shape, int64_t width, bool last) {
-  ConvCall call;
-  const Layout layout = last ? channels_last(shape, 3) : Layout{};
-  call.x = drawn(type, shape, "x", layout);
-  call.y = Array(type, shape, layout);
-  call.weight = drawn(type, {shape[1], width}, "weight");
-  return call;
-}
-
-void give_state(ConvCall *call, int64_t slots, int64_t length, bool last) {
-  const Shape shape = {slots, call->x->shape()[1], length};
-  call->conv_state =
-      drawn(call->x->type(), shape, "state", last ? channels_last(shape, 0) : Layout{});
-  call->state_values = call->conv_state->values();
-}
 
 TEST_P(LayerTest, ConvForward) {
   for (const Element type : kTypes) {
@@ -280,6 +181,24 @@ TEST_P(LayerTest, GatingOfManyTokensAndHeads) {
   call.g = Array(Element::f32, shape);
   call.beta = Array(Element::bf16, shape);
   check(call);
+}
+
+TEST_P(LayerTest, GatingOfMixedTypes) {
+  const Shape shape = {1, 5, 21};
+  for (const Element a : kTypes) {
+    for (const Element b : kTypes) {
+      for (const Element beta : {Element::f32, b}) {
+        GatingCall call;
+        call.A_log = drawn(b, {21}, "A_log");
+        call.dt_bias = drawn(Element::f16, {21}, "dt_bias");
+        call.a = drawn(a, shape, "a");
+        call.b = drawn(b, shape, "b");
+        call.g = Array(Element::f32, shape);
+        call.beta = Array(beta, shape);
+        check(call);
+      }
+    }
+  }
 }
 
 TEST_P(LayerTest, NormsOfManyRows) {

@@ -24,7 +24,7 @@ inline const char *name_of(Operation operation) {
 /// A case made here instead of in cases.json: packed sequences, drawn as the ladder's.
 class OwnCase {
  public:
-  OwnCase(std::vector<int64_t> lengths, int64_t hv, int64_t dk, int64_t dv, uint32_t options)
+  OwnCase(std::vector<int64_t> lengths, int64_t hv, int64_t dk, int64_t dv, uint64_t options)
       : lengths_(std::move(lengths)) {
     c_.name = "own";
     c_.lengths = lengths_;

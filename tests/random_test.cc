@@ -39,36 +39,53 @@ void draw_shape(Random &random, RandomCase *r) {
   if (c.packed) {
     c.tokens = 0;
     for (const int64_t length : r->lengths) c.tokens += length;
+    if (random.below(4) == 0) {
+      c.options |= kPadded;
+      c.tokens += 1 + random.below(70);
+    }
   }
   c.lengths = r->lengths;
   c.hk = 1 + random.below(3);
   c.hv = c.hk * (1 + random.below(3));
-  c.dk = 8 * (1 + random.below(32));
-  c.dv = 8 * (1 + random.below(32));
+  // Half of the widths are such as models have.
+  c.dk = random.below(2) == 0 ? 8 * (1 + random.below(32)) : 1 + random.below(256);
+  c.dv = random.below(2) == 0 ? 8 * (1 + random.below(32)) : 1 + random.below(400);
 }
 
 void draw_options(Random &random, RandomCase *r) {
   Case &c = r->c;
-  const auto maybe = [&](uint32_t options, int64_t one_in) {
+  const auto maybe = [&](uint64_t options, int64_t one_in) {
     if (random.below(one_in) == 0) c.options |= options;
   };
   maybe(kInterleaved, 2);
   maybe(kVFirst, 2);
   maybe(kIndex64, 2);
-  maybe(kStateBf16, 3);
-  maybe(kGatesSameType, 3);
+  const uint64_t state_types[] = {0, 0, kStateBf16, kStateF16};
+  c.options |= state_types[random.below(4)];
+  const uint64_t gate_types[] = {0, kGatesSameType, kGatesMixed};
+  c.options |= gate_types[random.below(3)];
   maybe(kStridedState, 3);
-  const uint32_t layouts[] = {0, kStrided, kHeadFirst, kBroadcast, kReversed};
+  const uint64_t layouts[] = {0, kStrided, kHeadFirst, kBroadcast, kReversed};
   c.options |= layouts[random.below(5)];
-  const uint32_t states[] = {0,     kInitialState,          kInitialState | kInPlace,
+  const uint64_t states[] = {0,     kInitialState,          kInitialState | kInPlace,
                              kPool, kPool | kNegativeIndex, kInitialState | kNoFinalState};
   c.options |= states[random.below(6)];
-  if (r->operation == Operation::recurrent && random.below(3) == 0) {
-    c.options &= ~(kInitialState | kInPlace | kNoFinalState | kPool);
-    c.options |= kSlotPerToken;
-    maybe(kNumAccepted, 2);
-    maybe(kNegativeIndex, 2);
+  if (c.has(kPool)) {
+    maybe(kNullSlot, 3);
+    maybe(kOutputIndices, 3);
+  } else {
+    maybe(kFinalStateF16, 4);
   }
+  if (r->operation == Operation::recurrent && random.below(3) == 0) {
+    c.options &= ~static_cast<uint64_t>(kInitialState | kInPlace | kNoFinalState | kPool |
+                                        kOutputIndices | kFinalStateF16);
+    c.options |= random.below(4) == 0 ? kOutputPerToken : kSlotPerToken;
+    if (c.has(kSlotPerToken)) maybe(kNumAccepted, 2);
+    maybe(kNegativeIndex, 2);
+    maybe(kNullSlot, 3);
+  }
+  const bool has_states = c.has(kInitialState) || c.has(kPool) || c.recurrent_only();
+  if (has_states) maybe(kHasInitialState, 4);
   const Recipe recipes[] = {Recipe::ladder, Recipe::strong_decay, Recipe::decay_spikes,
                             Recipe::beta_levels, Recipe::raw};
   c.recipe = recipes[random.below(5)];
@@ -84,7 +101,12 @@ void draw_options(Random &random, RandomCase *r) {
   }
   if (r->operation == Operation::chunk) {
     c.checkpoint_every = 64 * random.below(3);
-    if (c.checkpoint_every > 0) maybe(kCheckpointsBf16, 2);
+    if (c.checkpoint_every > 0) {
+      const uint64_t types[] = {0, kCheckpointsBf16, kCheckpointsF16};
+      c.options |=
+          c.has(kPool) && random.below(2) == 0 ? kCheckpointIndices : types[random.below(3)];
+    }
+    maybe(kPositions, 3);
     const int32_t sizes[] = {0, 16, 32, 64, 128};
     c.chunk_size = sizes[random.below(5)];
   }
@@ -111,12 +133,13 @@ std::string describe_case(const RandomCase &r) {
   for (const int64_t length : r.lengths) lengths.append(1, ' ').append(std::to_string(length));
   char text[256];
   std::snprintf(text, sizeof(text),
-                "%s %s, %s, HK %lld HV %lld DK %lld DV %lld, recipe %d, options %#x, checkpoints "
+                "%s %s, %s, HK %lld HV %lld DK %lld DV %lld, recipe %d, options %#llx, checkpoints "
                 "%lld, chunk %d, scale %g, lengths",
                 r.operation == Operation::chunk ? "chunk" : "recurrent", name_of(r.type),
                 c.packed ? "packed" : "batch", static_cast<long long>(c.hk),
                 static_cast<long long>(c.hv), static_cast<long long>(c.dk),
-                static_cast<long long>(c.dv), static_cast<int>(c.recipe), c.options,
+                static_cast<long long>(c.dv), static_cast<int>(c.recipe),
+                static_cast<unsigned long long>(c.options),
                 static_cast<long long>(c.checkpoint_every), c.chunk_size, c.scale);
   return text + lengths;
 }

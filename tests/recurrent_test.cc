@@ -123,7 +123,7 @@ class SequenceTest : public CaseTest {
 
 void register_all() {
   for (const Case &c : cases()) {
-    if (c.tagged(kQuick) && c.checkpoint_every == 0 && c.chunk_size == 0 && work_of(c) < 1.5e8) {
+    if (c.tagged(kQuick) && !c.chunk_only() && work_of(c) < 1.5e8) {
       register_case<RecurrentTest>("recurrent", c);
     }
   }

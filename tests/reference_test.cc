@@ -229,9 +229,9 @@ double largest_difference(const std::vector<float> &a, const std::vector<double>
 TEST(Reference, AgreesWithTheChunkForm) {
   int compared = 0;
   for (const Case &c : cases()) {
-    constexpr uint32_t kUnknownHere =
-        ~(kInitialState | kInterleaved | kStrided | kStridedState | kHeadFirst | kBroadcast |
-          kReversed | kIndex64 | kGatesSameType);
+    constexpr uint64_t kUnknownHere =
+        ~static_cast<uint64_t>(kInitialState | kInterleaved | kStrided | kStridedState |
+                               kHeadFirst | kBroadcast | kReversed | kIndex64 | kGatesSameType);
     if ((c.options & kUnknownHere) != 0 || !c.has(kInitialState) || c.has_scale ||
         c.checkpoint_every > 0 || c.tokens * c.batch > 600 || work_of(c) > 4e7) {
       continue;

@@ -116,6 +116,10 @@ class Bench {
     exec.isa = options.isa.empty() ? nullptr : options.isa.c_str();
     check(gdn_select(&exec, &selection_));
     target_ = {selection_.backend, selection_.isa, true};
+    for (int i = 0; i < gdn_isa_count(selection_.backend); ++i) {
+      isas_.emplace_back(gdn_isa_name(selection_.backend, i));
+      if (isas_.back() == selection_.isa) break;
+    }
     peak_ = measure_peak(selection_.threads);
   }
 
@@ -142,10 +146,11 @@ class Bench {
     }
     fmt::print("{} / {}, {} thread(s), {}. {}\n", selection_.backend, selection_.isa,
                selection_.threads, options_.dtype, selection_.reason);
-    fmt::print(
-        "Measured peaks: f32 multiply-add {:.0f} GFLOP/s, bf16 dot {:.0f}, AMX {:.0f}; copy {:.1f} "
-        "GB/s.\n",
-        peak_.fma_gflops, peak_.bf16_dot_gflops, peak_.amx_gflops, peak_.copy_gbps);
+    fmt::print("Measured peaks in GFLOP/s:");
+    for (const ProductRate &p : peak_.products) {
+      fmt::print(" {} of {} {:.0f},", p.isa, p.type, p.gflops);
+    }
+    fmt::print(" copy {:.1f} GB/s.\n", peak_.copy_gbps);
     if (rows_.empty()) return;
     fmt::print(
         "Times are medians (best .. worst). chunk and recurrent count 6 DK DV FLOP per token and "
@@ -254,26 +259,22 @@ class Bench {
   }
 
   /// The rate that bounds an operation's products on the chosen code path: the chunk kernel uses
-  /// bf16 products where the path has them, everything else float32 multiply-adds.
+  /// products of its operands' type where the path has them, everything else those of float32.
   double flop_peak(const Row &row) const {
-    const std::string isa = selection_.isa;
-    if (row.operation != "chunk") return peak_.fma_gflops;
-    if (options_.dtype == "bf16" && isa == "amx") return peak_.amx_gflops;
-    if (options_.dtype == "bf16" && isa == "avx512bf16") return peak_.bf16_dot_gflops;
-    return peak_.fma_gflops;
+    return peak_.product_gflops(row.operation == "chunk" ? options_.dtype : "f32", isas_);
   }
 
   void print_json() const {
-    nlohmann::json out = {{"backend", selection_.backend},
-                          {"isa", selection_.isa},
-                          {"threads", selection_.threads},
-                          {"dtype", options_.dtype},
-                          {"peak",
-                           {{"fma_gflops", peak_.fma_gflops},
-                            {"bf16_dot_gflops", peak_.bf16_dot_gflops},
-                            {"amx_gflops", peak_.amx_gflops},
-                            {"copy_gbps", peak_.copy_gbps}}},
-                          {"rows", nlohmann::json::array()}};
+    nlohmann::json out = {
+        {"backend", selection_.backend},
+        {"isa", selection_.isa},
+        {"threads", selection_.threads},
+        {"dtype", options_.dtype},
+        {"peak", {{"copy_gbps", peak_.copy_gbps}, {"products", nlohmann::json::array()}}},
+        {"rows", nlohmann::json::array()}};
+    for (const ProductRate &p : peak_.products) {
+      out["peak"]["products"].push_back({{"isa", p.isa}, {"type", p.type}, {"gflops", p.gflops}});
+    }
     for (const Row &r : rows_) {
       out["rows"].push_back({{"operation", r.operation},
                              {"batch", r.batch},
@@ -284,6 +285,7 @@ class Bench {
                              {"best_ms", r.best},
                              {"worst_ms", r.worst},
                              {"gflops", r.gflops()},
+                             {"peak_gflops", flop_peak(r)},
                              {"gbps", r.gbps()}});
     }
     fmt::print("{}\n", out.dump(2));
@@ -292,6 +294,7 @@ class Bench {
   BenchOptions options_;
   gdn_selection selection_{};
   Target target_;
+  std::vector<std::string> isas_;  ///< Of the backend, up to the chosen one: what kernels may use.
   Peak peak_;
   std::vector<int64_t> lengths_;  ///< Of the case at hand.
   std::vector<Row> rows_;

@@ -11,9 +11,9 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 #endif
+
+#include "cpu/processor.h"
 
 namespace gdn::tools {
 namespace {
@@ -108,14 +108,6 @@ __attribute__((target("avx512f,avx512bf16"))) double bf16_dot(int /*thread*/) {
   return 4.0 * 16 * kChains * kSteps;
 }
 
-/// Linux hands out the tile registers on request.
-bool amx_granted() {
-  constexpr int kRequestPermission = 0x1023;
-  constexpr int kTileData = 18;
-  return __builtin_cpu_supports("avx512f") &&
-         syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-}
-
 struct alignas(64) TileConfig {
   uint8_t palette = 1;
   uint8_t start_row = 0;
@@ -173,22 +165,47 @@ double copy_rate(int threads) {
   });
 }
 
+/// A loop of products.
+struct Loop {
+  const char *isa;
+  const char *type;
+  bool runs;  ///< On this processor.
+  double (*body)(int thread);
+};
+
+std::vector<Loop> loops() {
+  std::vector<Loop> result = {{"generic", "f32", true, fma_portable}};
+#if defined(__x86_64__)
+  const cpu::Processor &has = cpu::processor();
+  result.push_back({"avx2", "f32", has.avx2, fma_avx2});
+  result.push_back({"avx512", "f32", has.avx512, fma_avx512});
+  result.push_back({"avx512bf16", "bf16", has.avx512bf16, bf16_dot});
+  result.push_back({"amx", "bf16", has.amx, amx});
+#endif
+  return result;
+}
+
 }  // namespace
 
 Peak measure_peak(int threads) {
   Peak peak;
-  std::function<double(int)> fma = fma_portable;
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) fma = fma_avx2;
-  if (__builtin_cpu_supports("avx512f")) fma = fma_avx512;
-  if (__builtin_cpu_supports("avx512bf16")) {
-    peak.bf16_dot_gflops = best_rate(threads, bf16_dot) / 1e9;
+  for (const Loop &loop : loops()) {
+    if (!loop.runs) continue;
+    peak.products.push_back({loop.isa, loop.type, best_rate(threads, loop.body) / 1e9});
   }
-  if (amx_granted()) peak.amx_gflops = best_rate(threads, amx) / 1e9;
-#endif
-  peak.fma_gflops = best_rate(threads, fma) / 1e9;
   peak.copy_gbps = copy_rate(threads) / 1e9;
   return peak;
+}
+
+double Peak::product_gflops(std::string_view type, const std::vector<std::string> &isas) const {
+  double rate = 0;
+  double widest = 0;
+  for (const ProductRate &p : products) {
+    const bool f32 = p.type == "f32";
+    if (f32) widest = p.gflops;
+    if ((f32 || p.type == type) && std::ranges::find(isas, p.isa) != isas.end()) rate = p.gflops;
+  }
+  return rate > 0 ? rate : widest;
 }
 
 }  // namespace gdn::tools

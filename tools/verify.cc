@@ -40,29 +40,23 @@ struct VerifyOptions {
 };
 
 std::vector<Target> wanted_targets(const VerifyOptions &options) {
+  gdn_exec exec{};
+  exec.struct_size = sizeof(exec);
+  exec.backend = options.backend.c_str();
+  exec.isa = options.isa.empty() ? nullptr : options.isa.c_str();
+  gdn_selection selection{};
+  check(gdn_select(&exec, &selection));
   std::vector<Target> targets = testing::targets_of(options.backend);
-  if (targets.empty()) {
-    std::string names;
-    for (int b = 0; b < gdn_backend_count(); ++b) names += fmt::format(" {}", gdn_backend_name(b));
-    throw std::runtime_error(
-        fmt::format("unknown backend \"{}\"; this build has:{}", options.backend, names));
-  }
-  if (options.isa.empty()) return targets;
-  const auto found = std::find_if(targets.begin(), targets.end(),
-                                  [&](const Target &t) { return t.isa == options.isa; });
-  if (found == targets.end()) {
-    std::string names;
-    for (const Target &t : targets) names += " " + t.isa;
-    throw std::runtime_error(fmt::format("backend {} has no instruction set \"{}\"; it has:{}",
-                                         options.backend, options.isa, names));
-  }
-  return {*found};
+  std::erase_if(targets,
+                [&](const Target &t) { return !options.isa.empty() && t.isa != options.isa; });
+  return targets;
 }
 
 /// Groups of cases that --case knows besides names.
 constexpr std::pair<std::string_view, testing::Tag> kGroups[] = {
-    {"ladder", testing::kLadder},       {"whole", testing::kWhole},   {"hard", testing::kHard},
-    {"semantics", testing::kSemantics}, {"decode", testing::kDecode},
+    {"ladder", testing::kLadder},       {"whole", testing::kWhole},
+    {"hard", testing::kHard},           {"semantics", testing::kSemantics},
+    {"recurrent", testing::kRecurrent},
 };
 
 bool wanted(const Case &c, const VerifyOptions &options) {
@@ -74,7 +68,7 @@ bool wanted(const Case &c, const VerifyOptions &options) {
     });
     if (!named && !grouped) return false;
   }
-  const bool recurrent_only = c.has(testing::kSlotPerToken);
+  const bool recurrent_only = c.recurrent_only();
   const bool chunk_only = c.checkpoint_every != 0 || c.chunk_size != 0;
   if (options.operation == "chunk" ? recurrent_only : chunk_only) return false;
   return options.full || named || c.tagged(testing::kQuick);
@@ -111,7 +105,7 @@ class Report {
 
   void add(const Case &c, Element type, const Target &target, const Verdict &verdict) {
     const bool ok = verdict.failure.empty();
-    ++(ok ? passed_ : failed_);
+    ++(ok ? passed_ : verdict.served ? failed_ : not_served_);
     if (json_) {
       rows_.push_back({{"case", c.name},
                        {"dtype", testing::name_of(type)},
@@ -119,29 +113,41 @@ class Report {
                        {"isa", target.isa},
                        {"o", verdict.o.total},
                        {"state", verdict.state.total},
+                       {"served", verdict.served},
                        {"passed", ok},
                        {"failure", verdict.failure}});
       return;
     }
-    const std::string word = ok ? "ok" : "FAILED";
-    fmt::print(
-        "{:<38} {:<5} {:<16} {:>9.2e} {:>9.2e}  {}\n", c.name, testing::name_of(type),
-        target.name(), verdict.o.total, verdict.state.total,
-        color_ ? fmt::format(fg(ok ? fmt::color::green : fmt::color::red), "{}", word) : word);
+    const std::string word = ok ? "ok" : verdict.served ? "FAILED" : "not served";
+    const fmt::color color = ok               ? fmt::color::green
+                             : verdict.served ? fmt::color::red
+                                              : fmt::color::yellow;
+    const auto error = [&](const testing::Error &e) {
+      return verdict.served ? fmt::format("{:.2e}", e.total) : "-";
+    };
+    fmt::print("{:<38} {:<5} {:<16} {:>9} {:>9}  {}\n", c.name, testing::name_of(type),
+               target.name(), error(verdict.o), error(verdict.state),
+               color_ ? fmt::format(fg(color), "{}", word) : word);
     if (!ok) fmt::print("    {}\n", verdict.failure);
   }
 
   /// Returns the exit code.
   int finish() const {
     if (json_) {
-      const nlohmann::json out = {
-          {"passed", passed_}, {"failed", failed_}, {"skipped_paths", skips_}, {"results", rows_}};
+      const nlohmann::json out = {{"passed", passed_},
+                                  {"failed", failed_},
+                                  {"not_served", not_served_},
+                                  {"skipped_paths", skips_},
+                                  {"results", rows_}};
       fmt::print("{}\n", out.dump(1));
     } else {
-      fmt::print("{} passed, {} failed, {} code path(s) skipped\n", passed_, failed_, skipped_);
+      fmt::print("{} passed, {} failed, {} not served, {} code path(s) skipped\n", passed_, failed_,
+                 not_served_, skipped_);
     }
     if (passed_ + failed_ == 0) {
-      fmt::print(stderr, "gdn: nothing was verified: this machine has none of the code paths\n");
+      fmt::print(stderr, "gdn: nothing was verified: {}\n",
+                 not_served_ > 0 ? "the backend serves none of these cases"
+                                 : "this machine has none of the code paths");
       return 2;
     }
     return failed_ == 0 ? 0 : 1;
@@ -152,6 +158,7 @@ class Report {
   bool color_;
   int passed_ = 0;
   int failed_ = 0;
+  int not_served_ = 0;
   int skipped_ = 0;
   nlohmann::json skips_ = nlohmann::json::array();
   nlohmann::json rows_ = nlohmann::json::array();
@@ -200,7 +207,7 @@ void add_verify(CLI::App &app) {
   verify_command->add_option(
       "--case", o->filter,
       "Only cases whose name contains this, or a group: ladder, whole, hard, "
-      "semantics, decode");
+      "semantics, recurrent");
   verify_command->add_option("--op", o->operation, "chunk or recurrent")
       ->check(CLI::IsMember({"chunk", "recurrent"}))
       ->capture_default_str();

@@ -89,17 +89,23 @@ struct GatedDeltaRuleArgs {
   Input cu_seqlens = {};  ///< [N + 1], int32_t or int64_t.
   Output initial_state =
       {};  ///< [N or slots, HV, DK, DV]; written where gdn.h says so: pool, in place.
-  Output final_state = {};           ///< [N, HV, DK, DV], float.
-  Input state_indices = {};          ///< [N], or [N, M] for the recurrent operation.
-  Input num_accepted_tokens = {};    ///< [N].
-  Output checkpoints = {};           ///< [sum of floor(L_n / checkpoint_every), HV, DK, DV].
-  Output o = {};                     ///< [B, T, HV, DV].
-  std::optional<double> scale = {};  ///< Default: DK^-0.5.
-  bool use_qk_l2norm = false;        ///< Normalise q and k.
-  bool use_gate = false;             ///< g holds raw gates.
-  bool use_beta_sigmoid = false;     ///< beta holds logits.
-  bool allow_neg_eigval = false;     ///< Double the sigmoid.
-  bool state_v_first = false;        ///< States are [.., HV, DV, DK].
+  Output final_state = {};                     ///< [N, HV, DK, DV].
+  Input state_indices = {};                    ///< [N], or [N, M] for the recurrent operation.
+  Input output_state_indices = {};             ///< [N], or [N, M] for the recurrent operation.
+  Input num_accepted_tokens = {};              ///< [N].
+  Input has_initial_state = {};                ///< [N].
+  Output checkpoints = {};                     ///< [checkpoints of all sequences, HV, DK, DV].
+  Input checkpoint_indices = {};               ///< [N, K].
+  Input positions = {};                        ///< [N].
+  Output o = {};                               ///< [B, T, HV, DV].
+  std::optional<double> scale = {};            ///< Default: DK^-0.5.
+  bool use_qk_l2norm = false;                  ///< Normalise q and k.
+  bool use_gate = false;                       ///< g holds raw gates.
+  bool use_beta_sigmoid = false;               ///< beta holds logits.
+  bool allow_neg_eigval = false;               ///< Double the sigmoid.
+  bool state_v_first = false;                  ///< States are [.., HV, DV, DK].
+  bool padded = false;                         ///< cu_seqlens may end before T.
+  std::optional<std::int64_t> null_slot = {};  ///< An index that names no slot.
   gdn_head_map head_map = GDN_HEAD_MAP_BLOCK;  ///< Which key head a value head reads.
   std::int32_t chunk_size = 0;                 ///< A hint of the chunk operation.
   std::int64_t checkpoint_every = 0;           ///< Tokens between checkpoints.
@@ -111,6 +117,7 @@ struct ChunkLocalCumsumArgs {
   Input cu_seqlens = {};        ///< [N + 1], int32_t or int64_t.
   Output g_cumsum = {};         ///< [B, T, HV], float.
   std::int32_t chunk_size = 0;  ///< 0 (64), 16, 32, 64 or 128.
+  bool padded = false;          ///< cu_seqlens may end before T.
 };
 
 /// gdn_chunk_scaled_dot_kkt_args.
@@ -122,6 +129,7 @@ struct ChunkScaledDotKktArgs {
   Output A = {};                               ///< [B, T, HV, C], float.
   gdn_head_map head_map = GDN_HEAD_MAP_BLOCK;  ///< Which key head a value head reads.
   std::int32_t chunk_size = 0;                 ///< 0 (64), 16, 32, 64 or 128.
+  bool padded = false;                         ///< cu_seqlens may end before T.
 };
 
 /// gdn_solve_tril_args.
@@ -130,6 +138,7 @@ struct SolveTrilArgs {
   Input cu_seqlens = {};        ///< [N + 1], int32_t or int64_t.
   Output T = {};                ///< [B, T, HV, C].
   std::int32_t chunk_size = 0;  ///< 0 (64), 16, 32, 64 or 128.
+  bool padded = false;          ///< cu_seqlens may end before T.
 };
 
 /// gdn_recompute_w_u_args.
@@ -144,6 +153,7 @@ struct RecomputeWUArgs {
   Output u = {};                               ///< [B, T, HV, DV].
   gdn_head_map head_map = GDN_HEAD_MAP_BLOCK;  ///< Which key head a value head reads.
   std::int32_t chunk_size = 0;                 ///< 0 (64), 16, 32, 64 or 128.
+  bool padded = false;                         ///< cu_seqlens may end before T.
 };
 
 /// gdn_chunk_fwd_h_args.
@@ -160,6 +170,7 @@ struct ChunkFwdHArgs {
   bool state_v_first = false;                  ///< States are [.., HV, DV, DK].
   gdn_head_map head_map = GDN_HEAD_MAP_BLOCK;  ///< Which key head a value head reads.
   std::int32_t chunk_size = 0;                 ///< 0 (64), 16, 32, 64 or 128.
+  bool padded = false;                         ///< cu_seqlens may end before T.
 };
 
 /// gdn_chunk_fwd_o_args.
@@ -175,31 +186,37 @@ struct ChunkFwdOArgs {
   bool state_v_first = false;                  ///< h is [NT, HV, DV, DK].
   gdn_head_map head_map = GDN_HEAD_MAP_BLOCK;  ///< Which key head a value head reads.
   std::int32_t chunk_size = 0;                 ///< 0 (64), 16, 32, 64 or 128.
+  bool padded = false;                         ///< cu_seqlens may end before T.
 };
 
 /// gdn_causal_conv1d_fwd_args.
 struct CausalConv1dFwdArgs {
-  Input x = {};                  ///< [B, C, T].
-  Input weight = {};             ///< [C, W].
-  Input bias = {};               ///< [C].
-  Input cu_seqlens = {};         ///< [N + 1], int32_t or int64_t.
-  Output conv_state = {};        ///< [slots, C, L], read and written.
-  Input state_indices = {};      ///< [N].
-  Input has_initial_state = {};  ///< [N], bool, int8_t, uint8_t or int32_t.
-  Output y = {};                 ///< [B, C, T].
-  bool silu = false;             ///< Apply silu to the sum.
+  Input x = {};                                ///< [B, C, T].
+  Input weight = {};                           ///< [C, W].
+  Input bias = {};                             ///< [C].
+  Input cu_seqlens = {};                       ///< [N + 1], int32_t or int64_t.
+  Output conv_state = {};                      ///< [slots, C, L], read and written.
+  Input state_indices = {};                    ///< [N].
+  Input has_initial_state = {};                ///< [N], bool, int8_t, uint8_t or int32_t.
+  Output y = {};                               ///< [B, C, T].
+  bool silu = false;                           ///< Apply silu to the sum.
+  bool padded = false;                         ///< cu_seqlens may end before T.
+  std::optional<std::int64_t> null_slot = {};  ///< An index that names no slot.
 };
 
 /// gdn_causal_conv1d_update_args.
 struct CausalConv1dUpdateArgs {
-  Input x = {};                    ///< [N, C, T].
-  Input weight = {};               ///< [C, W].
-  Input bias = {};                 ///< [C].
-  Output conv_state = {};          ///< [slots, C, L], read and written.
-  Input state_indices = {};        ///< [N].
-  Input num_accepted_tokens = {};  ///< [N].
-  Output y = {};                   ///< [N, C, T].
-  bool silu = false;               ///< Apply silu to the sum.
+  Input x = {};                                ///< [N, C, T], or [1, C, T] with cu_seqlens.
+  Input weight = {};                           ///< [C, W].
+  Input bias = {};                             ///< [C].
+  Output conv_state = {};                      ///< [slots, C, L], read and written.
+  Input state_indices = {};                    ///< [N].
+  Input num_accepted_tokens = {};              ///< [N].
+  Output y = {};                               ///< Shape of x.
+  bool silu = false;                           ///< Apply silu to the sum.
+  Input cu_seqlens = {};                       ///< [N + 1], int32_t or int64_t.
+  bool padded = false;                         ///< cu_seqlens may end before T.
+  std::optional<std::int64_t> null_slot = {};  ///< An index that names no slot.
 };
 
 /// gdn_fused_gdn_gating_args.

@@ -45,7 +45,7 @@
  *   alone or packed with others.
  * - Several threads may call at once on different outputs.
  * - GDN_BACKEND, GDN_ISA, GDN_CHECK and GDN_NUM_THREADS are read from the environment once, at the
- *   first call that needs them.
+ *   first call that needs them. What one of them cannot mean refuses the call.
  */
 
 #include <dlpack/dlpack.h>
@@ -139,7 +139,8 @@ typedef enum gdn_exec_flag {
    *  The CPU backends always check. */
   GDN_EXEC_CHECK = 1 << 0,
   /** Never split one sequence for parallelism: a prefill cut at multiples of 64 tokens and resumed
-   *  is bitwise the same on every backend. */
+   *  from its float32 state is bitwise the same on the cpu and cuda backends. (The reference holds
+   *  a state in float64 inside a call, so that what it hands over is rounded.) */
   GDN_EXEC_NO_SPLIT = 1 << 1
 } gdn_exec_flag;
 
@@ -342,8 +343,10 @@ GDN_API gdn_status gdn_fused_recurrent_gated_delta_rule(const gdn_gated_delta_ru
  *     o      = scale (diag(exp(c)) q S0 + tril(q k^T exp(c_i - c_j)) v_new)    chunk_fwd_o
  *
  * Chunks start at each sequence's first token; chunk_size is 0 (64), 16, 32, 64 or 128. NT is the
- * number of chunks of all sequences together, sequences in order. "type" is float32, bfloat16 or
- * float16; k, v, w, u, v_new, q, o of one call share it. Stages need no workspace.
+ * number of chunks of all sequences together, sequences in order; with GDN_PADDED h may have more
+ * rows, which are left alone (ceil(T / C) + N always suffice), and has at least ceil(T / C). "type" is
+ * float32, bfloat16 or float16; k, v, w, u, v_new, q, o of one call share it. Stages need no
+ * workspace.
  * @{
  */
 
@@ -465,24 +468,28 @@ GDN_API gdn_status gdn_chunk_fwd_o(const gdn_chunk_fwd_o_args *args, const gdn_e
 
 /**
  * Arguments of gdn_causal_conv1d_fwd: y[c, t] = act(bias[c] + sum_w weight[c, w] x[c, t - W + 1 +
- * w]) with x before a sequence's start taken from the convolution state, or 0.
+ * w]) with x before a sequence's start taken from the convolution state, or 0. An index that is
+ * negative or, with GDN_HAS_NULL_SLOT, equals null_slot names no slot: y of that sequence is 0, no
+ * slot is touched, and nothing else that is said of it is looked at.
  */
 typedef struct gdn_causal_conv1d_fwd_args {
-  size_t struct_size;            /**< sizeof this struct. */
-  uint32_t flags;                /**< GDN_SILU or 0. */
-  int32_t reserved;              /**< Must be 0. */
-  const DLTensor *x;             /**< [B, C, T], float32, bfloat16 or float16; any strides. */
-  const DLTensor *weight;        /**< [C, W], float32 or type of x; W = 2, 3 or 4; newest last. */
-  const DLTensor *bias;          /**< [C], float32 or type of x; NULL: 0. */
-  const DLTensor *cu_seqlens;    /**< [N + 1] (B == 1) or NULL (N = B). */
-  const DLTensor *conv_state;    /**< In/out, optional: [slots, C, L], L >= W - 1, type of x, any
-                                      strides: the last L inputs of each sequence, newest last. */
-  const DLTensor *state_indices; /**< [N], int32 or int64; NULL: slot n. Negative: y = 0 and no slot
-                                      is touched. Needs conv_state; duplicates are refused. */
+  size_t struct_size;                /**< sizeof this struct. */
+  uint32_t flags;                    /**< gdn_flag: SILU, HAS_NULL_SLOT, PADDED. */
+  int32_t reserved;                  /**< Must be 0. */
+  const DLTensor *x;                 /**< [B, C, T], float32, bfloat16 or float16; any strides. */
+  const DLTensor *weight;            /**< [C, W], float32 or type of x; W = 2, 3 or 4. */
+  const DLTensor *bias;              /**< [C], float32 or type of x; NULL: 0. */
+  const DLTensor *cu_seqlens;        /**< [N + 1], int32 or int64; NULL: B sequences of T tokens. */
+  const DLTensor *conv_state;        /**< In/out, optional: [slots, C, L] with L >= W - 1, float32,
+                                          bfloat16 or float16, any strides: the last L inputs of each
+                                          sequence, newest last. */
+  const DLTensor *state_indices;     /**< [N], int32 or int64; NULL: slot n. Needs conv_state;
+                                          duplicates are refused. */
   const DLTensor *has_initial_state; /**< [N], bool, int8, uint8 or int32; NULL: all true if
                                           conv_state is given. Where false the slot is only written,
                                           as if it had held zeros. */
   const DLTensor *y;                 /**< Output: [B, C, T], type of x; any strides. */
+  int64_t null_slot;                 /**< Counts only with GDN_HAS_NULL_SLOT. */
 } gdn_causal_conv1d_fwd_args;
 
 /** Depthwise causal convolution over whole sequences. */
@@ -490,25 +497,39 @@ GDN_API gdn_status gdn_causal_conv1d_fwd(const gdn_causal_conv1d_fwd_args *args,
                                          const gdn_exec *exec);
 
 /**
- * Arguments of gdn_causal_conv1d_update: T new tokens of each of N sequences. With
- * num_accepted_tokens a (speculative verify: the newest T entries of the slot are the tokens of the
- * last call, of which the first a were accepted), the newest T - a entries are dropped first; then
- * x is appended and the newest L entries stay.
+ * Arguments of gdn_causal_conv1d_update: new tokens of each of N sequences, T of each or, with
+ * cu_seqlens, any number. Slots are named as for gdn_causal_conv1d_fwd. x is appended to a slot's
+ * entries, and the newest L stay.
+ *
+ * With num_accepted_tokens a (speculative verify) the rejected tokens of the last call are dropped
+ * first:
+ * - Without cu_seqlens the newest T entries of the slot are the tokens of the last call, of which
+ *   the first a were accepted; the newest T - a entries are dropped.
+ * - With cu_seqlens a sequence's last call may have had another number of tokens than this one, so
+ *   its slot is filled from the front: W - 2 inputs, then the tokens of the last call. The W - 1
+ *   entries from entry a - 1 on come before x. Afterwards the slot holds the W - 2 inputs before x,
+ *   then x; entries behind those keep their values, and a sequence without tokens keeps its slot.
+ *   After a call that left the newest W - 1 inputs in the first W - 1 entries (one that was given
+ *   those alone as conv_state), a is 1.
+ * Where L = W - 2 + T, both say the same.
  */
 typedef struct gdn_causal_conv1d_update_args {
   size_t struct_size;            /**< sizeof this struct. */
-  uint32_t flags;                /**< GDN_SILU or 0. */
+  uint32_t flags;                /**< gdn_flag: SILU, HAS_NULL_SLOT, PADDED. */
   int32_t reserved;              /**< Must be 0. */
-  const DLTensor *x;             /**< [N, C, T], float32, bfloat16 or float16; any strides. */
+  const DLTensor *x;             /**< [N, C, T], or [1, C, T] with cu_seqlens; float32, bfloat16 or
+                                      float16; any strides. */
   const DLTensor *weight;        /**< [C, W], float32 or type of x; W = 2, 3 or 4. */
   const DLTensor *bias;          /**< [C], float32 or type of x; NULL: 0. */
-  const DLTensor *conv_state;    /**< In/out: [slots, C, L], type of x, any strides; L >= W - 1, and
-                                      L >= W - 2 + T with num_accepted_tokens. */
-  const DLTensor *state_indices; /**< [N], int32 or int64; NULL: slot n. Negative: y = 0 and no slot
-                                      is touched. Duplicates are refused. */
-  const DLTensor *num_accepted_tokens; /**< [N], int32 or int64, each in 1..T (where the slot is
-                                            negative: anything); NULL: nothing is dropped. */
-  const DLTensor *y;                   /**< Output: [N, C, T], type of x; any strides. */
+  const DLTensor *conv_state;    /**< In/out: [slots, C, L], float32, bfloat16 or float16, any
+                                      strides; L >= W - 1, and with num_accepted_tokens L >= W - 2 +
+                                      T, where T is that of the longest sequence. */
+  const DLTensor *state_indices; /**< [N], int32 or int64; NULL: slot n. Duplicates are refused. */
+  const DLTensor *num_accepted_tokens; /**< [N], int32 or int64, each in 1..T, with cu_seqlens in
+                                            1..L - W + 2; NULL: nothing is dropped. */
+  const DLTensor *y;                   /**< Output: shape and type of x; any strides. */
+  const DLTensor *cu_seqlens; /**< [N + 1], int32 or int64; NULL: N sequences of T tokens. */
+  int64_t null_slot;          /**< Counts only with GDN_HAS_NULL_SLOT. */
 } gdn_causal_conv1d_update_args;
 
 /** Depthwise causal convolution for decode, the state kept in a pool. */

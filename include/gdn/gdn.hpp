@@ -88,7 +88,7 @@ C begin(std::uint32_t flags = 0) {
 
 template <class C, class Args>
 C begin_stage(const Args &a, std::uint32_t flags = 0) {
-  C c = begin<C>(flags);
+  C c = begin<C>(flags | bit(a.padded, GDN_PADDED));
   c.chunk_size = a.chunk_size;
   if constexpr (requires { c.head_map; }) c.head_map = a.head_map;
   return c;
@@ -101,11 +101,21 @@ void call(gdn_status (*function)(const C *, const gdn_exec *), const C &c,
   check(function(&c, &e));
 }
 
+/// Flags and null slot that both convolutions have.
+template <class C, class Args>
+C begin_conv(const Args &a) {
+  C c = begin<C>(bit(a.silu, GDN_SILU) | bit(a.padded, GDN_PADDED) |
+                 bit(a.null_slot.has_value(), GDN_HAS_NULL_SLOT));
+  c.null_slot = a.null_slot.value_or(0);
+  return c;
+}
+
 inline gdn_gated_delta_rule_args delta_rule(const GatedDeltaRuleArgs &a, Operands *t) {
   auto c = begin<gdn_gated_delta_rule_args>(
       bit(a.scale.has_value(), GDN_HAS_SCALE) | bit(a.use_qk_l2norm, GDN_USE_QK_L2NORM) |
       bit(a.use_gate, GDN_USE_GATE) | bit(a.use_beta_sigmoid, GDN_USE_BETA_SIGMOID) |
-      bit(a.allow_neg_eigval, GDN_ALLOW_NEG_EIGVAL) | bit(a.state_v_first, GDN_STATE_V_FIRST));
+      bit(a.allow_neg_eigval, GDN_ALLOW_NEG_EIGVAL) | bit(a.state_v_first, GDN_STATE_V_FIRST) |
+      bit(a.padded, GDN_PADDED) | bit(a.null_slot.has_value(), GDN_HAS_NULL_SLOT));
   c.head_map = a.head_map;
   c.scale = a.scale.value_or(0.0);
   c.chunk_size = a.chunk_size;
@@ -124,6 +134,11 @@ inline gdn_gated_delta_rule_args delta_rule(const GatedDeltaRuleArgs &a, Operand
   c.num_accepted_tokens = t->add(a.num_accepted_tokens);
   c.checkpoints = t->add(a.checkpoints);
   c.o = t->add(a.o);
+  c.output_state_indices = t->add(a.output_state_indices);
+  c.has_initial_state = t->add(a.has_initial_state);
+  c.checkpoint_indices = t->add(a.checkpoint_indices);
+  c.positions = t->add(a.positions);
+  c.null_slot = a.null_slot.value_or(0);
   return c;
 }
 
@@ -242,7 +257,7 @@ inline void chunk_fwd_o(const ChunkFwdOArgs &a, const ExecOptions &options = {})
 /// gdn_causal_conv1d_fwd.
 inline void causal_conv1d_fwd(const CausalConv1dFwdArgs &a, const ExecOptions &options = {}) {
   detail::Operands t;
-  auto c = detail::begin<gdn_causal_conv1d_fwd_args>(detail::bit(a.silu, GDN_SILU));
+  auto c = detail::begin_conv<gdn_causal_conv1d_fwd_args>(a);
   c.x = t.add(a.x);
   c.weight = t.add(a.weight);
   c.bias = t.add(a.bias);
@@ -257,7 +272,7 @@ inline void causal_conv1d_fwd(const CausalConv1dFwdArgs &a, const ExecOptions &o
 /// gdn_causal_conv1d_update.
 inline void causal_conv1d_update(const CausalConv1dUpdateArgs &a, const ExecOptions &options = {}) {
   detail::Operands t;
-  auto c = detail::begin<gdn_causal_conv1d_update_args>(detail::bit(a.silu, GDN_SILU));
+  auto c = detail::begin_conv<gdn_causal_conv1d_update_args>(a);
   c.x = t.add(a.x);
   c.weight = t.add(a.weight);
   c.bias = t.add(a.bias);
@@ -265,6 +280,7 @@ inline void causal_conv1d_update(const CausalConv1dUpdateArgs &a, const ExecOpti
   c.state_indices = t.add(a.state_indices);
   c.num_accepted_tokens = t.add(a.num_accepted_tokens);
   c.y = t.add(a.y);
+  c.cu_seqlens = t.add(a.cu_seqlens);
   detail::call(gdn_causal_conv1d_update, c, options);
 }
 

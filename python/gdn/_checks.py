@@ -55,6 +55,15 @@ def _token_count(name: str, value: Any) -> int | None:
     return number
 
 
+def _index(name: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    number = integer(name, value)
+    if not -(1 << 63) <= number < 1 << 63:
+        raise ValueError(f"{name}: expected a 64-bit integer, found {number}.")
+    return number
+
+
 def _head_map(name: str, value: Any) -> str:
     if isinstance(value, str) and value in ("block", "interleaved"):
         return value
@@ -97,8 +106,11 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "eps": _as_given,
     "h_dtype": _dtype,
     "head_map": _head_map,
+    "names": _as_given,
+    "null_slot": _index,
     "output_dtype": _dtype,
     "scale": _as_given,
+    "state_dtype": _dtype_or_none,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from gdn import _C
+from gdn import _C, _conv_forms
 from gdn._routing import dispatched, is_compiling
 
 __all__ = [
@@ -23,30 +23,54 @@ def causal_conv1d_fwd(
     x: Array,
     weight: Array,
     bias: Array | None = None,
+    seq_idx: Array | None = None,
+    initial_states: Array | None = None,
+    return_final_states: bool = False,
+    final_states_out: Array | None = None,
+    activation: str | None = ...,
     *,
-    activation: str | None = None,
     conv_state: Array | None = None,
     state_indices: Array | None = None,
     has_initial_state: Array | None = None,
     cu_seqlens: Array | None = None,
+    null_slot: int | None = None,
+    padded: bool = False,
     out: Array | None = None,
-) -> Array:
+    **foreign: Any,
+) -> Any:
     """Depthwise causal convolution over whole sequences.
+
+    Calls written for causal_conv1d_fn of causal-conv1d, vLLM or SGLang work as they are.
 
     Args:
         x: [B, C, T], or [C, T] for one row of packed sequences; float32, bfloat16 or float16; any
             strides.
         weight: [C, W], float32 or type of x; W is 2, 3 or 4; the newest input's weight last.
         bias: [C], float32 or type of x; None for 0.
-        activation: None, "silu" or "swish" (the same).
-        conv_state: [slots, C, L] with L >= W - 1, type of x, any strides: the last L inputs of each
-            sequence, newest last. Read and updated in place. None: nothing before the start.
-        state_indices: [N], int32 or int64: slot of each sequence; None: slot n. A negative index
-            skips the sequence: its output is 0.
+        seq_idx: [B, T], int32 or int64: a sequence ends where it changes, and y is 0 where it is
+            negative. Its contents are waited for; cu_seqlens says the same without.
+        initial_states: [N, C, W - 1], any type: the inputs before each sequence. Not modified.
+        return_final_states: return (y, the last W - 1 inputs of each sequence).
+        final_states_out: [N, C, W - 1], any type: where to write those.
+        activation: None, "silu" or "swish" (the same). By default None, with conv_states "silu".
+        conv_state: [slots, C, L] with L >= W - 1; float32, bfloat16 or float16, any strides: the
+            last L inputs of each sequence, newest last. Read and updated in place. None: nothing
+            before the start.
+        state_indices: [N], int32 or int64: slot of each sequence; None: slot n. A sequence whose
+            index is negative or null_slot is skipped: its output is 0, and nothing else that is
+            said of it is looked at.
         has_initial_state: [N], bool, int8, uint8 or int32: where false the slot is only written,
             as if it had held zeros; None: all true.
         cu_seqlens: [N + 1], int32 or int64: offsets of packed sequences (B == 1).
+        null_slot: an index that names no slot, besides negative ones.
+        padded: cu_seqlens may end before T. Tokens after its end are neither read nor written; in a
+            fresh result they hold anything.
         out: shape and type of x, any strides: where to write the result.
+        **foreign: query_start_loc (cu_seqlens), cache_indices and conv_state_indices
+            (state_indices), pad_slot_id and null_block_id (null_slot; by default None, where vLLM
+            has 0); conv_states (conv_state, of whose entries the first W - 1 are used, as in vLLM).
+            metadata, seq_lens_cpu and validate_data are not needed. What else those libraries'
+            functions know must be None.
 
     Returns:
         Shape and type of x. Where x has its channels fastest ([B, T, C] transposed), so has the
@@ -55,6 +79,30 @@ def causal_conv1d_fwd(
     Raises:
         TypeError, ValueError, NotImplementedError: as the gated delta rule does.
     """
+    if (
+        foreign
+        or return_final_states is not False
+        or not (seq_idx is initial_states is final_states_out is None)
+    ):
+        return _conv_forms.forward(
+            {
+                "x": x,
+                "weight": weight,
+                "bias": bias,
+                "conv_state": conv_state,
+                "state_indices": state_indices,
+                "has_initial_state": has_initial_state,
+                "cu_seqlens": cu_seqlens,
+                "out": out,
+                "activation": activation,
+                "null_slot": null_slot,
+                "padded": padded,
+            },
+            {"initial_states": initial_states, "final_states_out": final_states_out},
+            seq_idx,
+            return_final_states,
+            foreign,
+        )
     kernels = dispatched if is_compiling() else _C
     return kernels.causal_conv1d_fwd(
         x,
@@ -65,11 +113,14 @@ def causal_conv1d_fwd(
         has_initial_state,
         cu_seqlens,
         out,
-        activation,
+        None if activation is ... else activation,
+        null_slot,
+        padded,
+        None,
     )
 
 
-# Users of the library causal-conv1d know it by this name.
+# Users of the libraries causal-conv1d and vLLM know it by this name.
 causal_conv1d_fn = causal_conv1d_fwd
 
 
@@ -78,26 +129,47 @@ def causal_conv1d_update(
     conv_state: Array,
     weight: Array,
     bias: Array | None = None,
-    activation: str | None = None,
+    activation: str | bool | None = None,
     *,
     state_indices: Array | None = None,
     num_accepted_tokens: Array | None = None,
+    cu_seqlens: Array | None = None,
+    null_slot: int | None = None,
+    padded: bool = False,
     out: Array | None = None,
+    **foreign: Any,
 ) -> Array:
     """Depthwise causal convolution of new tokens, for decode.
 
+    Calls written for causal_conv1d_update of causal-conv1d, vLLM or SGLang work as they are.
+
     Args:
-        x: [N, C] (one token of each sequence) or [N, C, T]; float32, bfloat16 or float16; any
-            strides.
-        conv_state: [slots, C, L], type of x, any strides; L >= W - 1, and with num_accepted_tokens
-            L >= W - 2 + T. Updated in place.
+        x: [N, C] (one token of each sequence) or [N, C, T]; with cu_seqlens [T, C] or [1, C, T];
+            float32, bfloat16 or float16; any strides.
+        conv_state: [slots, C, L]; float32, bfloat16 or float16, any strides; L >= W - 1, and with
+            num_accepted_tokens L >= W - 2 + T, where T is that of the longest sequence. Updated in
+            place: the newest L inputs, newest last.
         weight: [C, W], float32 or type of x; W is 2, 3 or 4.
         bias: [C], float32 or type of x; None for 0.
-        activation: None, "silu" or "swish" (the same).
-        state_indices: [N], int32 or int64; None: slot n. Negative: the output is 0.
-        num_accepted_tokens: [N], int32 or int64, each in 1..T: of the T newest entries of a slot
-            (the tokens of the last call) that many count, and the others are dropped first.
+        activation: None or False, "silu", "swish" or True (the same).
+        state_indices: [N], int32 or int64; None: slot n. A sequence whose index is negative or
+            null_slot is skipped: its output is 0, and nothing else that is said of it is looked at.
+        num_accepted_tokens: [N], int32 or int64: how many of the last call's tokens count; the
+            others are dropped first. Each in 1..T, and those tokens are the T newest entries of a
+            slot. With cu_seqlens the last call may have had another number of tokens: each in
+            1..L - W + 2, and a slot holds, from its first entry on, W - 2 inputs and the tokens of
+            the last call. (1 after a call that filled the first W - 1 entries.)
+        cu_seqlens: [N + 1], int32 or int64: offsets of the sequences' tokens, packed in x.
+        null_slot: an index that names no slot, besides negative ones.
+        padded: cu_seqlens may end before T. Tokens after its end are neither read nor written; in a
+            fresh result they hold anything.
         out: shape and type of x: where to write the result.
+        **foreign: query_start_loc (cu_seqlens), conv_state_indices and cache_indices
+            (state_indices), pad_slot_id and null_block_id (null_slot; by default None, where vLLM
+            has 0). max_query_len and validate_data are not needed; with one of them,
+            query_start_loc or null_block_id a call uses the first entries of a longer slot, as in
+            vLLM: W - 1, and with num_accepted_tokens W - 2 + T. What else those libraries'
+            functions know must be None.
 
     Returns:
         Shape and type of x.
@@ -105,6 +177,23 @@ def causal_conv1d_update(
     Raises:
         TypeError, ValueError, NotImplementedError: as the gated delta rule does.
     """
+    if foreign or activation is True or activation is False:
+        return _conv_forms.update(
+            {
+                "x": x,
+                "conv_state": conv_state,
+                "weight": weight,
+                "bias": bias,
+                "state_indices": state_indices,
+                "num_accepted_tokens": num_accepted_tokens,
+                "cu_seqlens": cu_seqlens,
+                "out": out,
+                "activation": activation,
+                "null_slot": null_slot,
+                "padded": padded,
+            },
+            foreign,
+        )
     kernels = dispatched if is_compiling() else _C
     return kernels.causal_conv1d_update(
         x,
@@ -113,8 +202,12 @@ def causal_conv1d_update(
         bias,
         state_indices,
         num_accepted_tokens,
+        cu_seqlens,
         out,
         activation,
+        null_slot,
+        padded,
+        None,
     )
 
 

@@ -65,7 +65,7 @@ def use(
         isa: name of one of its instruction sets.
         threads: number of threads of CPU calls; 0 for the default.
         no_split: never split one sequence for parallelism, so that a prefill cut at multiples of
-            64 tokens and resumed from its state is bitwise the same on every backend.
+            64 tokens and resumed from its float32 state is bitwise the same on "cpu" and "cuda".
             What is None stays as it was. Blocks nest.
 
     Raises:

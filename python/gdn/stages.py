@@ -44,6 +44,7 @@ def chunk_local_cumsum(
     chunk_size: int | None = 64,
     cu_seqlens: Array | None = None,
     out: Array | None = None,
+    padded: bool = False,
 ) -> Array:
     """Inclusive sum of g over each chunk.
 
@@ -52,12 +53,13 @@ def chunk_local_cumsum(
         chunk_size: C.
         cu_seqlens: offsets of packed sequences.
         out: [B, T, HV] float32: where to write the result.
+        padded: see chunk_gated_delta_rule.
 
     Returns:
         g_cumsum, [B, T, HV] float32.
     """
     kernels = dispatched if is_compiling() else _C
-    return kernels.chunk_local_cumsum(g, cu_seqlens, out, chunk_size)
+    return kernels.chunk_local_cumsum(g, cu_seqlens, out, chunk_size, padded)
 
 
 def chunk_scaled_dot_kkt(
@@ -69,17 +71,19 @@ def chunk_scaled_dot_kkt(
     cu_seqlens: Array | None = None,
     head_map: str = "block",
     out: Array | None = None,
+    padded: bool = False,
 ) -> Array:
     """Strictly lower triangle of diag(beta) (K K^T) exp(c_i - c_j), chunk by chunk.
 
     Args:
         k: [B, T, HK, DK].
-        beta: [B, T, HV], float32 or type of k.
+        beta: [B, T, HV], float32, bfloat16 or float16.
         g_cumsum: [B, T, HV] float32; None for zeros.
         chunk_size: C.
         cu_seqlens: offsets of packed sequences.
         head_map: see chunk_gated_delta_rule.
         out: [B, T, HV, C] float32: where to write the result.
+        padded: see chunk_gated_delta_rule.
 
     Returns:
         A, [B, T, HV, C] float32; 0 on and above the diagonal and past the end of a sequence.
@@ -93,6 +97,7 @@ def chunk_scaled_dot_kkt(
         out,
         chunk_size,
         head_map,
+        padded,
     )
 
 
@@ -102,6 +107,7 @@ def solve_tril(
     cu_seqlens: Array | None = None,
     output_dtype: Any = "float32",
     out: Array | None = None,
+    padded: bool = False,
 ) -> Array:
     """(I + A)^-1, chunk by chunk, by forward substitution in float32.
 
@@ -111,6 +117,7 @@ def solve_tril(
         cu_seqlens: offsets of packed sequences.
         output_dtype: float32, bfloat16 or float16; with out it is that of out.
         out: [B, T, HV, C]: where to write the result.
+        padded: see chunk_gated_delta_rule.
 
     Returns:
         T, [B, T, HV, C]; 0 above the diagonal and past the end of a sequence.
@@ -119,7 +126,7 @@ def solve_tril(
     size = A.shape[-1] if getattr(A, "ndim", 0) == 4 else _C.CHUNK_SIZE
     if size not in _checks.CHUNK_SIZES:
         raise ValueError(f"A: found a last dimension of {size}, expected 16, 32, 64 or 128.")
-    return kernels.solve_tril(A, cu_seqlens, out, size, output_dtype)
+    return kernels.solve_tril(A, cu_seqlens, out, size, output_dtype, padded)
 
 
 def recompute_w_u(
@@ -132,18 +139,20 @@ def recompute_w_u(
     chunk_size: int | None = 64,
     cu_seqlens: Array | None = None,
     head_map: str = "block",
+    padded: bool = False,
 ) -> tuple[Array, Array]:
     """T diag(beta exp(c)) k and T diag(beta) v, chunk by chunk.
 
     Args:
         k: [B, T, HK, DK].
         v: [B, T, HV, DV].
-        beta: [B, T, HV], float32 or type of k.
+        beta: [B, T, HV], float32, bfloat16 or float16.
         T: [B, T, HV, C], float32 or type of k.
         g_cumsum: [B, T, HV] float32; None for zeros.
         chunk_size: C.
         cu_seqlens: offsets of packed sequences.
         head_map: see chunk_gated_delta_rule.
+        padded: see chunk_gated_delta_rule.
 
     Returns:
         (w, u): [B, T, HV, DK] and [B, T, HV, DV], type of k.
@@ -158,6 +167,7 @@ def recompute_w_u(
         cu_seqlens,
         chunk_size,
         head_map,
+        padded,
     )
 
 
@@ -174,6 +184,8 @@ def chunk_fwd_h(
     cu_seqlens: Array | None = None,
     head_map: str = "block",
     h_dtype: Any = "float32",
+    padded: bool = False,
+    state_dtype: Any = None,
 ) -> tuple[Array, Array, Array | None]:
     """The chain of states from chunk to chunk.
 
@@ -182,13 +194,15 @@ def chunk_fwd_h(
         w: [B, T, HV, DK].
         u: [B, T, HV, DV].
         g_cumsum: [B, T, HV] float32; None for zeros.
-        initial_state: [N, HV, DK, DV], float32 or bfloat16; None for zeros.
+        initial_state: [N, HV, DK, DV], float32, bfloat16 or float16; None for zeros.
         output_final_state: return the state after each sequence.
         chunk_size: C.
         state_v_first: states are [.., HV, DV, DK].
         cu_seqlens: offsets of packed sequences.
         head_map: see chunk_gated_delta_rule.
         h_dtype: float32 or the type of k.
+        padded: see chunk_gated_delta_rule.
+        state_dtype: type of final_state: float32 (None), bfloat16 or float16.
 
     Returns:
         (h, v_new, final_state): [NT, HV, DK, DV] of h_dtype, the state before each chunk;
@@ -207,6 +221,8 @@ def chunk_fwd_h(
         state_v_first,
         head_map,
         h_dtype,
+        padded,
+        state_dtype,
     )
 
 
@@ -223,6 +239,7 @@ def chunk_fwd_o(
     cu_seqlens: Array | None = None,
     head_map: str = "block",
     out: Array | None = None,
+    padded: bool = False,
 ) -> Array:
     """The output of each chunk from the state before it and its v_new.
 
@@ -238,6 +255,7 @@ def chunk_fwd_o(
         cu_seqlens: offsets of packed sequences.
         head_map: see chunk_gated_delta_rule.
         out: [B, T, HV, DV], type of q: where to write the result.
+        padded: see chunk_gated_delta_rule.
 
     Returns:
         o, [B, T, HV, DV], type of q.
@@ -255,4 +273,5 @@ def chunk_fwd_o(
         chunk_size,
         state_v_first,
         head_map,
+        padded,
     )

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -102,8 +103,24 @@ Call::Operand &Call::add(const char *name, nb::handle array) {
   return operand;
 }
 
+void Call::rename(nb::handle pairs) {
+  if (pairs.is_none()) return;
+  for (nb::handle pair : pairs) {
+    renames_.at(rename_count_++) = {nb::cast<const char *>(pair[0]),
+                                    nb::cast<const char *>(pair[1])};
+  }
+}
+
+const char *Call::called(const char *name) const {
+  for (size_t i = 0; i < rename_count_; ++i) {
+    if (std::strcmp(renames_[i].first, name) == 0) return renames_[i].second;
+  }
+  return name;
+}
+
 View *Call::input(const char *name, nb::handle array, Strides strides) {
   if (array.is_none()) return nullptr;
+  name = called(name);
   Operand &operand = add(name, array);
   const DLTensor &t = operand.view.tensor;
   const bool copy = (strides == Strides::unit_last && t.ndim > 0 && t.strides[t.ndim - 1] != 1) ||
@@ -116,17 +133,18 @@ View *Call::input(const char *name, nb::handle array, Strides strides) {
 }
 
 View *Call::required(const char *name, nb::handle array, Strides strides) {
-  refuse_none(name, array);
+  refuse_none(called(name), array);
   return input(name, array, strides);
 }
 
 View *Call::required_updated(const char *name, nb::handle array) {
-  refuse_none(name, array);
+  refuse_none(called(name), array);
   return updated(name, array);
 }
 
 View *Call::updated(const char *name, nb::handle array) {
   if (array.is_none()) return nullptr;
+  name = called(name);
   Operand &operand = add(name, array);
   if (!operand.view.writeable) {
     raise(PyExc_ValueError, std::string(name) + ": the array is read-only, but it is written.");

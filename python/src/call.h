@@ -40,6 +40,10 @@ class Call {
   Call(const Call &) = delete;
   Call &operator=(const Call &) = delete;
 
+  /// Takes pairs (name of an argument, name that the caller gave it by), or None. Messages name
+  /// the latter. The names live as long as the call.
+  void rename(nb::handle pairs);
+
   /// An argument that is only read; null for None.
   View *input(const char *name, nb::handle array, Strides strides = Strides::any);
 
@@ -106,7 +110,7 @@ class Call {
     View view;
     bool written = false;  ///< An array of the caller's that the call writes.
   };
-  static constexpr size_t kMaxOperands = 20;
+  static constexpr size_t kMaxOperands = 24;
 
   template <class Args>
   void run(gdn_status (*function)(const Args *, const gdn_exec *), const Args &args,
@@ -121,6 +125,9 @@ class Call {
   }
 
   void mark_all_written() const;
+
+  /// The name that the caller gave an argument by.
+  const char *called(const char *name) const;
 
   /// Next operand, with the array's kind checked.
   Operand &add(const char *name, nb::handle array);
@@ -139,7 +146,7 @@ class Call {
   const char *first_name_ = "";
   size_t count_ = 0;
   size_t rename_count_ = 0;
-  std::array<std::pair<const char *, const char *>, 4> renames_;
+  std::array<std::pair<const char *, const char *>, 8> renames_;
   std::array<Operand, kMaxOperands> operands_;
 };
 

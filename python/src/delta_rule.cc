@@ -11,8 +11,9 @@ struct DeltaRule {
   Arg scale, head_map;
   Arg use_qk_l2norm_in_kernel, use_gate_in_kernel, use_beta_sigmoid_in_kernel, allow_neg_eigval;
   Arg state_v_first, output_final_state, inplace_final_state;
-  Arg chunk_size, checkpoint_every;  // chunk
-  Arg num_accepted_tokens;           // recurrent
+  Arg chunk_size, checkpoint_every, checkpoint_indices, positions;  // chunk
+  Arg num_accepted_tokens;                                          // recurrent
+  Arg output_state_indices, has_initial_state, null_slot, padded, state_dtype;
 };
 
 uint32_t read_flags(const DeltaRule &in) {
@@ -25,6 +26,7 @@ uint32_t read_flags(const DeltaRule &in) {
   add("use_beta_sigmoid_in_kernel", in.use_beta_sigmoid_in_kernel, GDN_USE_BETA_SIGMOID);
   add("allow_neg_eigval", in.allow_neg_eigval, GDN_ALLOW_NEG_EIGVAL);
   add("state_v_first", in.state_v_first, GDN_STATE_V_FIRST);
+  add("padded", in.padded, GDN_PADDED);
   if ((flags & GDN_ALLOW_NEG_EIGVAL) != 0 && (flags & GDN_USE_BETA_SIGMOID) == 0) {
     check("check_sigmoid", true, false);
   }
@@ -35,9 +37,11 @@ uint32_t read_flags(const DeltaRule &in) {
 class DeltaRuleCall {
  public:
   explicit DeltaRuleCall(const DeltaRule &in)
-      : wants_state_(read_switch("output_final_state", in.output_final_state)) {
+      : wants_state_(read_switch("output_final_state", in.output_final_state)),
+        state_dtype_(read_state_dtype(in.state_dtype)) {
     args.struct_size = sizeof args;
-    args.flags = read_flags(in) | set_scale(in.scale, &args.scale);
+    args.flags = read_flags(in) | set_scale(in.scale, &args.scale) |
+                 set_null_slot(in.null_slot, &args.null_slot);
     args.head_map = read_head_map(in.head_map);
     const bool in_place = read_switch("inplace_final_state", in.inplace_final_state);
     q_ = call.required("q", in.q, Strides::unit_last);
@@ -51,7 +55,10 @@ class DeltaRuleCall {
     args.dt_bias = tensor(call.input("dt_bias", in.dt_bias));
     cu_seqlens_ = call.input("cu_seqlens", in.cu_seqlens);
     args.cu_seqlens = tensor(cu_seqlens_);
-    args.state_indices = tensor(call.input("state_indices", in.state_indices));
+    state_indices_ = call.input("state_indices", in.state_indices);
+    args.state_indices = tensor(state_indices_);
+    args.output_state_indices = tensor(call.input("output_state_indices", in.output_state_indices));
+    args.has_initial_state = tensor(call.input("has_initial_state", in.has_initial_state));
     if (args.state_indices != nullptr || in_place) {
       if (in.initial_state.absent())
         check("check_pool", in.initial_state.object, in.state_indices.object, in_place);
@@ -69,14 +76,21 @@ class DeltaRuleCall {
   /// Makes the final states where they are asked for and not those that are updated in place.
   void make_final_state() {
     if (wants_state_ && pool_ == nullptr) {
-      final_state_ = make_states(Sequences(&call, q_, cu_seqlens_).count());
+      final_state_ = make_states(sequences().count());
       args.final_state = tensor(final_state_);
     }
   }
 
-  void make_checkpoints(int64_t every) {
+  /// `positions` and `slots` (what checkpoint_indices is) may be null.
+  void make_checkpoints(int64_t every, View *positions, View *slots) {
+    args.positions = tensor(positions);
     args.checkpoint_every = every;
-    checkpoints_ = make_states(Sequences(&call, q_, cu_seqlens_).pieces(every, false));
+    args.checkpoint_indices = tensor(slots);
+    if (every == 0 || slots != nullptr) return;
+    checkpoints_ =
+        make_states(positions == nullptr ? sequences().pieces(every, false)
+                                         : sequences().checkpoints(every, positions, state_indices_,
+                                                                   args.flags, args.null_slot));
     // A sequence that state_indices skips has no states: its checkpoints are left alone.
     if (args.state_indices != nullptr) call.clear(checkpoints_);
     args.checkpoints = tensor(checkpoints_);
@@ -94,18 +108,22 @@ class DeltaRuleCall {
   gdn_gated_delta_rule_args args{};
 
  private:
+  Sequences sequences() { return {&call, q_, cu_seqlens_, (args.flags & GDN_PADDED) != 0}; }
+
   View *make_states(int64_t count) {
     const int64_t dk = q_->size(3);
     const int64_t dv = v_->size(3);
     const bool v_first = (args.flags & GDN_STATE_V_FIRST) != 0;
-    return call.output({count, v_->size(2), v_first ? dv : dk, v_first ? dk : dv}, kFloat32);
+    return call.output({count, v_->size(2), v_first ? dv : dk, v_first ? dk : dv}, state_dtype_);
   }
 
   bool wants_state_;
+  DLDataType state_dtype_;
   View *q_ = nullptr;
   View *v_ = nullptr;
   View *o_ = nullptr;
   View *cu_seqlens_ = nullptr;
+  View *state_indices_ = nullptr;
   View *pool_ = nullptr;
   View *final_state_ = nullptr;
   View *checkpoints_ = nullptr;
@@ -116,7 +134,8 @@ nb::object chunk_gated_delta_rule(const DeltaRule &in) {
   c.args.chunk_size = read_chunk_size(in.chunk_size, 0);
   const int64_t every = read_token_count("checkpoint_every", in.checkpoint_every);
   c.make_final_state();
-  if (every != 0) c.make_checkpoints(every);
+  c.make_checkpoints(every, c.call.input("positions", in.positions),
+                     c.call.input("checkpoint_indices", in.checkpoint_indices));
   c.call.run(&gdn_chunk_gated_delta_rule, &gdn_chunk_gated_delta_rule_workspace_size, c.args);
   return c.results();
 }

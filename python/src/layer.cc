@@ -19,59 +19,85 @@ nb::object with_rank(nb::object array, bool drop, int axis) {
   return drop ? nb::object(array.attr("squeeze")(axis)) : array;
 }
 
-nb::object causal_conv1d_fwd(Arg x, Arg weight, Arg bias, Arg conv_state, Arg state_indices,
-                             Arg has_initial_state, Arg cu_seqlens, Arg out, Arg activation) {
+/// [total, C], tokens of all sequences, as [1, C, total].
+void as_packed(View *view) {
+  if (view->tensor.ndim != 2) return;
+  std::swap(view->shape[0], view->shape[1]);
+  std::swap(view->strides[0], view->strides[1]);
+  add_dimension(view, true);
+}
+
+struct ConvFwd {
+  Arg x, weight, bias, conv_state, state_indices, has_initial_state, cu_seqlens, out;
+  Arg activation, null_slot, padded;
+  Arg names;
+};
+
+nb::object causal_conv1d_fwd(const ConvFwd &a) {
   Call call;
+  call.rename(a.names);
   gdn_causal_conv1d_fwd_args args{};
   args.struct_size = sizeof args;
-  args.flags = read_activation(activation);
-  View *vx = call.required("x", x);
+  args.flags = read_activation(a.activation) | set_null_slot(a.null_slot, &args.null_slot);
+  if (read_switch("padded", a.padded)) args.flags |= GDN_PADDED;
+  View *vx = call.required("x", a.x);
   const bool packed = vx->tensor.ndim == 2;
   if (packed) add_dimension(vx, true);
   args.x = tensor(vx);
-  args.weight = tensor(call.required("weight", weight));
-  args.bias = tensor(call.input("bias", bias));
-  args.cu_seqlens = tensor(call.input("cu_seqlens", cu_seqlens));
-  args.conv_state = tensor(call.updated("conv_state", conv_state));
-  args.state_indices = tensor(call.input("state_indices", state_indices));
-  args.has_initial_state = tensor(call.input("has_initial_state", has_initial_state));
+  args.weight = tensor(call.required("weight", a.weight));
+  args.bias = tensor(call.input("bias", a.bias));
+  args.cu_seqlens = tensor(call.input("cu_seqlens", a.cu_seqlens));
+  args.conv_state = tensor(call.updated("conv_state", a.conv_state));
+  args.state_indices = tensor(call.input("state_indices", a.state_indices));
+  args.has_initial_state = tensor(call.input("has_initial_state", a.has_initial_state));
   View *y = nullptr;
-  if (out.absent()) {
+  if (a.out.absent()) {
     y = like_activations(&call, vx);
   } else {
-    y = call.output("out", "y", out, {}, vx->tensor.dtype);
+    y = call.output("out", "y", a.out, {}, vx->tensor.dtype);
     if (packed) add_dimension(y, true);
   }
   args.y = tensor(y);
   call.run(&gdn_causal_conv1d_fwd, args);
-  return with_rank(call.array(y), packed && out.absent(), 0);
+  return with_rank(call.array(y), packed && a.out.absent(), 0);
 }
 
-nb::object causal_conv1d_update(Arg x, Arg conv_state, Arg weight, Arg bias, Arg state_indices,
-                                Arg num_accepted_tokens, Arg out, Arg activation) {
+struct ConvUpdate {
+  Arg x, conv_state, weight, bias, state_indices, num_accepted_tokens, cu_seqlens, out;
+  Arg activation, null_slot, padded;
+  Arg names;
+};
+
+nb::object causal_conv1d_update(const ConvUpdate &a) {
   Call call;
+  call.rename(a.names);
   gdn_causal_conv1d_update_args args{};
   args.struct_size = sizeof args;
-  args.flags = read_activation(activation);
-  View *vx = call.required("x", x);
-  const bool one_token = vx->tensor.ndim == 2;
+  args.flags = read_activation(a.activation) | set_null_slot(a.null_slot, &args.null_slot);
+  if (read_switch("padded", a.padded)) args.flags |= GDN_PADDED;
+  View *vx = call.required("x", a.x);
+  const bool rows = vx->tensor.ndim == 2;  // Of one token, or packed ones.
   args.x = tensor(vx);
-  args.weight = tensor(call.required("weight", weight));
-  args.bias = tensor(call.input("bias", bias));
-  args.conv_state = tensor(call.required_updated("conv_state", conv_state));
-  args.state_indices = tensor(call.input("state_indices", state_indices));
-  args.num_accepted_tokens = tensor(call.input("num_accepted_tokens", num_accepted_tokens));
+  args.weight = tensor(call.required("weight", a.weight));
+  args.bias = tensor(call.input("bias", a.bias));
+  args.conv_state = tensor(call.required_updated("conv_state", a.conv_state));
+  args.state_indices = tensor(call.input("state_indices", a.state_indices));
+  args.num_accepted_tokens = tensor(call.input("num_accepted_tokens", a.num_accepted_tokens));
+  args.cu_seqlens = tensor(call.input("cu_seqlens", a.cu_seqlens));
   View *y = nullptr;
-  if (!out.absent()) {
-    y = call.output("out", "y", out, {}, vx->tensor.dtype);
-  } else if (one_token) {
-    y = call.output_like("out", "y", out, vx);
+  if (!a.out.absent()) {
+    y = call.output("out", "y", a.out, {}, vx->tensor.dtype);
+  } else if (rows) {
+    y = call.output_like("out", "y", a.out, vx);
   } else {
     y = like_activations(&call, vx);
   }
-  if (one_token) {
-    add_dimension(vx, false);
-    add_dimension(y, false);
+  for (View *view : {vx, y}) {
+    if (args.cu_seqlens != nullptr) {
+      as_packed(view);
+    } else if (rows) {
+      add_dimension(view, false);
+    }
   }
   args.y = tensor(y);
   call.run(&gdn_causal_conv1d_update, args);

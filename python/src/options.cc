@@ -56,11 +56,21 @@ uint32_t read_activation(nb::handle value) {
   return read_activation(plain("activation", value));
 }
 
+uint32_t set_null_slot(nb::handle value, int64_t *slot) {
+  if (value.is_none()) return 0;
+  *slot = nb::cast<int64_t>(plain("null_slot", value));
+  return GDN_HAS_NULL_SLOT;
+}
+
 DLDataType read_dtype(const char *name, nb::handle value) {
   for (const auto &[text, dtype] : kDtypes) {
     if (is_text(value, text)) return dtype;
   }
   return read_dtype(name, plain(name, value));
+}
+
+DLDataType read_state_dtype(nb::handle value) {
+  return value.is_none() ? kFloat32 : read_dtype("state_dtype", value);
 }
 
 double read_number(const char *name, nb::handle value, const char *expected) {

@@ -29,8 +29,14 @@ int64_t read_token_count(const char *name, nb::handle value);
 /// GDN_SILU, or 0.
 uint32_t read_activation(nb::handle value);
 
+/// GDN_HAS_NULL_SLOT and the index, or 0 for None.
+uint32_t set_null_slot(nb::handle value, int64_t *slot);
+
 /// float32, bfloat16 or float16.
 DLDataType read_dtype(const char *name, nb::handle value);
+
+/// The type of fresh states: float32 for None.
+DLDataType read_state_dtype(nb::handle value);
 
 /// Any number; `expected` ends the TypeError for what is none.
 double read_number(const char *name, nb::handle value, const char *expected);

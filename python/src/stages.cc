@@ -9,10 +9,15 @@ uint32_t state_flag(Arg state_v_first) {
                                                      : 0U;
 }
 
-nb::object chunk_local_cumsum(Arg g, Arg cu_seqlens, Arg out, Arg chunk_size) {
+uint32_t padded_flag(Arg padded) {
+  return read_switch("padded", padded) ? static_cast<uint32_t>(GDN_PADDED) : 0U;
+}
+
+nb::object chunk_local_cumsum(Arg g, Arg cu_seqlens, Arg out, Arg chunk_size, Arg padded) {
   Call call;
   gdn_chunk_local_cumsum_args args{};
   args.struct_size = sizeof args;
+  args.flags = padded_flag(padded);
   args.chunk_size = read_chunk_size(chunk_size, GDN_CHUNK_SIZE);
   View *vg = call.required("g", g);
   args.g = tensor(vg);
@@ -24,10 +29,11 @@ nb::object chunk_local_cumsum(Arg g, Arg cu_seqlens, Arg out, Arg chunk_size) {
 }
 
 nb::object chunk_scaled_dot_kkt(Arg k, Arg beta, Arg g_cumsum, Arg cu_seqlens, Arg out,
-                                Arg chunk_size, Arg head_map) {
+                                Arg chunk_size, Arg head_map, Arg padded) {
   Call call;
   gdn_chunk_scaled_dot_kkt_args args{};
   args.struct_size = sizeof args;
+  args.flags = padded_flag(padded);
   args.chunk_size = read_chunk_size(chunk_size, GDN_CHUNK_SIZE);
   args.head_map = read_head_map(head_map);
   args.k = tensor(call.required("k", k, Strides::unit_last));
@@ -42,10 +48,12 @@ nb::object chunk_scaled_dot_kkt(Arg k, Arg beta, Arg g_cumsum, Arg cu_seqlens, A
   return call.array(o);
 }
 
-nb::object solve_tril(Arg A, Arg cu_seqlens, Arg out, Arg chunk_size, Arg output_dtype) {
+nb::object solve_tril(Arg A, Arg cu_seqlens, Arg out, Arg chunk_size, Arg output_dtype,
+                      Arg padded) {
   Call call;
   gdn_solve_tril_args args{};
   args.struct_size = sizeof args;
+  args.flags = padded_flag(padded);
   args.chunk_size = read_chunk_size(chunk_size, GDN_CHUNK_SIZE);
   View *a = call.required("A", A, Strides::unit_last);
   args.A = tensor(a);
@@ -58,10 +66,11 @@ nb::object solve_tril(Arg A, Arg cu_seqlens, Arg out, Arg chunk_size, Arg output
 }
 
 nb::object recompute_w_u(Arg k, Arg v, Arg beta, Arg T, Arg g_cumsum, Arg cu_seqlens,
-                         Arg chunk_size, Arg head_map) {
+                         Arg chunk_size, Arg head_map, Arg padded) {
   Call call;
   gdn_recompute_w_u_args args{};
   args.struct_size = sizeof args;
+  args.flags = padded_flag(padded);
   args.chunk_size = read_chunk_size(chunk_size, GDN_CHUNK_SIZE);
   args.head_map = read_head_map(head_map);
   View *vk = call.required("k", k, Strides::unit_last);
@@ -83,11 +92,12 @@ nb::object recompute_w_u(Arg k, Arg v, Arg beta, Arg T, Arg g_cumsum, Arg cu_seq
 
 nb::object chunk_fwd_h(Arg k, Arg w, Arg u, Arg g_cumsum, Arg initial_state, Arg cu_seqlens,
                        Arg output_final_state, Arg chunk_size, Arg state_v_first, Arg head_map,
-                       Arg h_dtype) {
+                       Arg h_dtype, Arg padded, Arg state_dtype) {
   Call call;
   gdn_chunk_fwd_h_args args{};
   args.struct_size = sizeof args;
-  args.flags = state_flag(state_v_first);
+  args.flags = padded_flag(padded);
+  args.flags |= state_flag(state_v_first);
   const bool with_final_state = read_switch("output_final_state", output_final_state);
   args.chunk_size = read_chunk_size(chunk_size, GDN_CHUNK_SIZE);
   args.head_map = read_head_map(head_map);
@@ -101,16 +111,17 @@ nb::object chunk_fwd_h(Arg k, Arg w, Arg u, Arg g_cumsum, Arg initial_state, Arg
   View *cu = call.input("cu_seqlens", cu_seqlens);
   args.cu_seqlens = tensor(cu);
 
-  Sequences sequences(&call, vk, cu);
+  Sequences sequences(&call, vk, cu, (args.flags & GDN_PADDED) != 0);
   const bool v_first = (args.flags & GDN_STATE_V_FIRST) != 0;
   const int64_t rows = v_first ? vu->size(3) : vk->size(3);
   const int64_t columns = v_first ? vk->size(3) : vu->size(3);
-  View *h = call.output({sequences.pieces(args.chunk_size, true), vu->size(2), rows, columns},
+  View *h = call.output({sequences.chunks(args.chunk_size), vu->size(2), rows, columns},
                         read_dtype("h_dtype", h_dtype));
   View *v_new = call.output_like("", "", nb::none(), vu);
   View *final_state = nullptr;
   if (with_final_state) {
-    final_state = call.output({sequences.count(), vu->size(2), rows, columns}, kFloat32);
+    final_state =
+        call.output({sequences.count(), vu->size(2), rows, columns}, read_state_dtype(state_dtype));
   }
   args.h = tensor(h);
   args.v_new = tensor(v_new);
@@ -120,11 +131,12 @@ nb::object chunk_fwd_h(Arg k, Arg w, Arg u, Arg g_cumsum, Arg initial_state, Arg
 }
 
 nb::object chunk_fwd_o(Arg q, Arg k, Arg v_new, Arg h, Arg g_cumsum, Arg cu_seqlens, Arg out,
-                       Arg scale, Arg chunk_size, Arg state_v_first, Arg head_map) {
+                       Arg scale, Arg chunk_size, Arg state_v_first, Arg head_map, Arg padded) {
   Call call;
   gdn_chunk_fwd_o_args args{};
   args.struct_size = sizeof args;
-  args.flags = state_flag(state_v_first) | set_scale(scale, &args.scale);
+  args.flags = padded_flag(padded);
+  args.flags |= state_flag(state_v_first) | set_scale(scale, &args.scale);
   args.chunk_size = read_chunk_size(chunk_size, GDN_CHUNK_SIZE);
   args.head_map = read_head_map(head_map);
   args.q = tensor(call.required("q", q, Strides::unit_last));

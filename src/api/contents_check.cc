@@ -143,17 +143,4 @@ void check_slots(Call *call, const IndexArray &indices, const Slots &slots) {
                 "state that the call writes.");
 }
 
-void check_accepted(Call *call, const IndexArray &accepted, int64_t maximum,
-                    const IndexArray &slots) {
-  if (!accepted.present || !call->ok()) return;
-  for (int64_t n = 0; n < accepted.rows; ++n) {
-    if (slots.present && slots.at(n) < 0) continue;
-    const int64_t found = accepted.at(n);
-    if (found < 1 || found > maximum) {
-      call->invalid("num_accepted_tokens[", n, "] is ", found, ", expected 1 to ", maximum, ".");
-      return;
-    }
-  }
-}
-
 }  // namespace gdn::api

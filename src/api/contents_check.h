@@ -85,11 +85,6 @@ int64_t check_slot(Call *call, const char *name, const IndexArray &indices, int6
 /// The entries of the vector state_indices name slots of the pool or none, and no slot twice.
 void check_slots(Call *call, const IndexArray &indices, const Slots &slots);
 
-/// num_accepted_tokens of each sequence is in 1..maximum. Sequences whose slot is negative are not
-/// looked at; `slots` may be absent.
-void check_accepted(Call *call, const IndexArray &accepted, int64_t maximum,
-                    const IndexArray &slots);
-
 }  // namespace gdn::api
 
 #endif  // GDN_API_CONTENTS_CHECK_H_

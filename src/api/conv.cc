@@ -17,9 +17,11 @@ struct ConvShapes {
 
 template <class Args, class Problem>
 void read_filter(Call *call, const Args &a, ConvShapes *s, Problem *p) {
-  call->check_flags(a.flags, GDN_SILU);
+  call->check_flags(a.flags, GDN_SILU | GDN_HAS_NULL_SLOT | GDN_PADDED);
   call->check_zero("reserved", a.reserved);
   p->silu = (a.flags & GDN_SILU) != 0;
+  p->slots.has_null = (a.flags & GDN_HAS_NULL_SLOT) != 0;
+  p->slots.null = a.null_slot;
   p->x = call->tensor("x", a.x, Types::floats(), {&s->rows, &s->C, &s->T}, Layout::any);
   const Types as_x = Types::f32_or(p->x, "x");
   p->weight = call->tensor("weight", a.weight, as_x, {&s->C, &s->W}, Layout::any);
@@ -34,9 +36,10 @@ void read_filter(Call *call, const Args &a, ConvShapes *s, Problem *p) {
 template <class Args, class Problem>
 void read_conv_state(Call *call, const Args &a, int64_t least, const char *why, ConvShapes *s,
                      Problem *p) {
-  p->conv_state = call->optional("conv_state", a.conv_state, Types::of(p->x, "x"),
+  p->conv_state = call->optional("conv_state", a.conv_state, Types::floats(),
                                  {&s->slots, &s->C, &s->L}, Layout::any, Use::output);
   if (!call->ok() || !p->conv_state.present()) return;
+  p->slots.count = s->slots.size;
   if (s->L.size < least) {
     call->invalid("conv_state has shape ", shape_text(p->conv_state.shape, p->conv_state.rank),
                   ", expected a last extent L of at least ", least, " (", why, ").");
@@ -54,7 +57,7 @@ void fwd_shapes(Call *call, const gdn_causal_conv1d_fwd_args &a, CausalConv1dFwd
   ConvShapes s{.rows = {"B"}};
   read_filter(call, a, &s, p);
   Dim N{"N"};
-  p->sequences = read_sequences(call, 0, a.cu_seqlens, s.rows, s.T, &N);
+  p->sequences = read_sequences(call, a.flags, a.cu_seqlens, s.rows, s.T, &N);
   read_conv_state(call, a, s.W.size - 1, "W - 1", &s, p);
   if (a.conv_state == nullptr) {
     call->refuse("state_indices", a.state_indices, "without conv_state");
@@ -68,32 +71,60 @@ void fwd_shapes(Call *call, const gdn_causal_conv1d_fwd_args &a, CausalConv1dFwd
 }
 
 void update_shapes(Call *call, const gdn_causal_conv1d_update_args &a, CausalConv1dUpdate *p) {
-  ConvShapes s{.rows = {"N"}};
+  const bool packed = a.cu_seqlens != nullptr;
+  ConvShapes s{.rows = {packed ? "B" : "N"}};
   read_filter(call, a, &s, p);
-  const bool verify = a.num_accepted_tokens != nullptr;
+  Dim N{"N"};
+  p->sequences = read_sequences(call, a.flags, a.cu_seqlens, s.rows, s.T, &N);
+  // The lengths of packed sequences are contents.
+  const bool verify = a.num_accepted_tokens != nullptr && !packed;
   call->require("conv_state", a.conv_state, "of shape [slots, C, L]");
   int64_t least = s.W.size - 1;
   // After a failure the extents may be of any size.
   if (verify && call->ok()) least += s.T.size - 1;
   read_conv_state(call, a, least, verify ? "W - 2 + T, with num_accepted_tokens" : "W - 1", &s, p);
-  p->state_indices = call->indices("state_indices", a.state_indices, {&s.rows});
-  p->num_accepted_tokens = call->indices("num_accepted_tokens", a.num_accepted_tokens, {&s.rows});
-  check_slot_count(call, p->state_indices, s, s.rows);
+  p->state_indices = call->indices("state_indices", a.state_indices, {&N});
+  p->num_accepted_tokens = call->indices("num_accepted_tokens", a.num_accepted_tokens, {&N});
+  check_slot_count(call, p->state_indices, s, N);
   p->y =
       call->tensor("y", a.y, Types::of(p->x, "x"), {&s.rows, &s.C, &s.T}, Layout::any, Use::output);
 }
 
 void fwd_contents(Call *call, const Target &target, const CausalConv1dFwd &p) {
   const HostSequences sequences(call, target, p.sequences);
-  const HostIndices slots(call, target, p.state_indices);
-  check_slots(call, slots.array(), {.count = p.conv_state.shape[0]});
+  const HostIndices indices(call, target, p.state_indices);
+  check_slots(call, indices.array(), p.slots);
+}
+
+/// num_accepted_tokens, and the lengths that a slot can take with it. Skipped sequences are not
+/// looked at, nor packed ones without tokens, which keep their slot. Index arrays are readable.
+void check_verify(Call *call, const CausalConv1dUpdate &p) {
+  if (!p.num_accepted_tokens.present || !call->ok()) return;
+  const bool packed = p.sequences.packed();
+  const int64_t most = packed ? p.conv_state.shape[2] - p.weight.shape[1] + 2 : p.sequences.tokens;
+  for (int64_t n = 0; n < p.sequences.count && call->ok(); ++n) {
+    const int64_t tokens = p.sequences.span(n).length;
+    if (p.slot(n) < 0 || (packed && tokens == 0)) continue;
+    const int64_t accepted = p.num_accepted_tokens.at(n);
+    if (accepted < 1 || accepted > most) {
+      call->invalid("num_accepted_tokens[", n, "] is ", accepted, ", expected 1 to ", most, ".");
+    } else if (tokens > most) {
+      call->invalid("cu_seqlens gives sequence ", n, " ", tokens, " tokens, expected at most ",
+                    most, " with num_accepted_tokens (L - W + 2, from conv_state).");
+    }
+  }
 }
 
 void update_contents(Call *call, const Target &target, const CausalConv1dUpdate &p) {
-  const HostIndices slots(call, target, p.state_indices);
+  const HostSequences sequences(call, target, p.sequences);
+  const HostIndices indices(call, target, p.state_indices);
   const HostIndices accepted(call, target, p.num_accepted_tokens);
-  check_slots(call, slots.array(), {.count = p.conv_state.shape[0]});
-  check_accepted(call, accepted.array(), p.x.shape[2], slots.array());
+  check_slots(call, indices.array(), p.slots);
+  CausalConv1dUpdate host = p;
+  host.sequences = sequences.get();
+  host.state_indices = indices.array();
+  host.num_accepted_tokens = accepted.array();
+  check_verify(call, host);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <cstdlib>
+#include <utility>
 
 #include "core/backend.h"
 
@@ -13,18 +14,20 @@ std::string variable(const char *name) {
   return value != nullptr ? value : "";
 }
 
-int32_t thread_count(const std::string &text) {
-  if (text.empty()) return 0;
+Number number(const char *name, int32_t lowest, int32_t highest, std::string expected) {
+  const std::string text = variable(name);
   int32_t value = 0;
   const char *end = text.data() + text.size();
   const auto [rest, error] = std::from_chars(text.data(), end, value);
-  return error == std::errc() && rest == end && value >= 1 && value <= kMaxThreads ? value : -1;
+  const bool whole = error == std::errc() && rest == end;
+  const bool valid = text.empty() || (whole && value >= lowest && value <= highest);
+  return {name, std::move(expected), text, valid ? value : 0, valid};
 }
 
 Environment read() {
-  const std::string threads = variable("GDN_NUM_THREADS");
-  return {variable("GDN_BACKEND"), variable("GDN_ISA"), variable("GDN_CHECK") == "1",
-          thread_count(threads), threads};
+  return {variable("GDN_BACKEND"), variable("GDN_ISA"), number("GDN_CHECK", 0, 1, "0 or 1"),
+          number("GDN_NUM_THREADS", 1, kMaxThreads,
+                 "a number from 1 to " + std::to_string(kMaxThreads))};
 }
 
 }  // namespace

@@ -72,16 +72,22 @@ int32_t choose_isa(Call *call, const char *in_exec, const Backend &backend) {
   return isa;
 }
 
+/// What exec says, if it says something (not 0), else the environment.
+int32_t number_of(Call *call, int32_t in_exec, const Number &variable) {
+  if (in_exec != 0) return in_exec;
+  if (!variable.valid) {
+    call->invalid(variable.name, " is \"", variable.text.substr(0, 64), "\", expected ",
+                  variable.expected, ".");
+  }
+  return variable.value;
+}
+
 /// Threads that the call asks for, in exec or GDN_NUM_THREADS; 0 if it asks for none.
 int32_t choose_threads(Call *call, int32_t in_exec) {
   if (in_exec < 0 || in_exec > kMaxThreads) {
     call->invalid("exec->threads is ", in_exec, ", expected 0 (default) to ", kMaxThreads, ".");
   }
-  const Environment &e = environment();
-  if (in_exec != 0 || e.threads >= 0) return in_exec != 0 ? in_exec : e.threads;
-  call->invalid("GDN_NUM_THREADS is \"", e.threads_text.substr(0, 64),
-                "\", expected a number from 1 to ", kMaxThreads, ".");
-  return 0;
+  return number_of(call, in_exec, environment().threads);
 }
 
 /// The device whose calls gdn_select describes: that of the backend named, else the CPU.
@@ -103,6 +109,8 @@ void resolve(Call *call, const gdn_exec *exec, const Device &device, Target *tar
     call->invalid("exec->flags is ", e.flags, ", expected only bits of ", kFlags, ".");
   }
   const int32_t threads = choose_threads(call, e.threads);
+  const bool check =
+      number_of(call, (e.flags & GDN_EXEC_CHECK) != 0 ? 1 : 0, environment().check) != 0;
   const Backend *backend = choose_backend(call, e.backend, device);
   if (!call->ok()) return;
   const bool on_cpu = backend->device().host();
@@ -119,7 +127,7 @@ void resolve(Call *call, const gdn_exec *exec, const Device &device, Target *tar
   target->exec.workspace_size = e.workspace_size;
   target->exec.isa = isa;
   target->exec.device = on_cpu ? 0 : device.id;
-  target->check_contents = on_cpu || (e.flags & GDN_EXEC_CHECK) != 0 || environment().check;
+  target->check_contents = on_cpu || check;
 }
 
 void check_workspace(Call *call, const Target &target, size_t bytes) {
@@ -152,8 +160,9 @@ gdn_status gdn_select(const gdn_exec *exec, gdn_selection *out) {
     api::resolve(&call, exec, device, &target);
     if (!call.ok() || target.backend == nullptr) return call.take();
     const Selection s = target.backend->select(target.exec);
+    const bool named = target.exec.isa >= 0;
     *out = {target.backend->name(), target.backend->isas()[static_cast<size_t>(s.isa)].name,
-            s.reason, s.threads};
+            named ? "The instruction set was asked for by name." : s.reason, s.threads};
     return {};
   });
 }

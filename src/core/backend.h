@@ -34,7 +34,7 @@ struct Isa {
 /// What a backend would run a call on.
 struct Selection {
   int32_t isa;
-  const char *reason;
+  const char *reason;  ///< A sentence; counts where the backend chose.
   int32_t threads;
 };
 

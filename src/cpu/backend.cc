@@ -48,8 +48,8 @@ size_t scratch_bytes(const Kernel<Op> &kernel, const typename Op::Problem &p, in
 /// Bytes that a problem needs before the threads' scratch: the table of checkpoint offsets.
 template <class Problem>
 size_t table_bytes(const Problem &p) {
-  if constexpr (requires { p.checkpoint_every; }) {
-    if (p.checkpoint_every > 0) {
+  if constexpr (requires { p.checkpoints; }) {
+    if (p.checkpoints.present()) {
       return align_up(static_cast<size_t>(p.sequences.count) * sizeof(int64_t));
     }
   }
@@ -62,7 +62,7 @@ void add_checkpoint_offsets(DeltaRule *p, void *table) {
   int64_t next = 0;
   for (int64_t n = 0; n < p->sequences.count; ++n) {
     offsets[n] = next;
-    next += p->sequences.span(n).length / p->checkpoint_every;
+    next += p->checkpoint_count(n, p->sequences.span(n).length);
   }
   p->checkpoint_offsets = offsets;
 }
@@ -84,8 +84,8 @@ void drive(const typename Op::Problem &p, const Exec &exec) {
 
 template <class Op>
 Status run(const typename Op::Problem &p, const Exec &exec) {
-  if constexpr (requires { p.checkpoint_every; }) {
-    if (p.checkpoint_every > 0) {
+  if constexpr (requires { p.checkpoints; }) {
+    if (p.checkpoints.present()) {
       DeltaRule problem = p;
       add_checkpoint_offsets(&problem, exec.workspace);
       drive<Op>(problem, exec);
@@ -98,22 +98,13 @@ Status run(const typename Op::Problem &p, const Exec &exec) {
 
 template <class Op>
 size_t workspace(const typename Op::Problem &p, const Exec &exec) {
+  const Kernel<Op> &kernel = kernel_of<Op>(exec);
+  if (kernel.scratch == nullptr) return table_bytes(p);
   const int32_t threads = thread_count(exec);
-  return table_bytes(p) +
-         static_cast<size_t>(threads) * scratch_bytes(kernel_of<Op>(exec), p, threads);
+  return table_bytes(p) + static_cast<size_t>(threads) * scratch_bytes(kernel, p, threads);
 }
 
-/// True if the kernel of any instruction set wants memory beyond the stack.
-template <class Op>
-bool needs_workspace() {
-  if constexpr (Op::kWorkspace) return true;
-  for (size_t i = 0; i < isas().size(); ++i) {
-    if (kernels(static_cast<int32_t>(i)).template at<Op>().kernel->scratch != nullptr) return true;
-  }
-  return false;
-}
-
-constexpr HeadDims kHeadDims = {256, 256, 8};
+constexpr HeadDims kHeadDims = {256, 1024, 1};
 
 class CpuBackend final : public Backend {
  public:
@@ -123,13 +114,8 @@ class CpuBackend final : public Backend {
   std::span<const Isa> isas() const override { return cpu::isas(); }
 
   Selection select(const Exec &exec) const override {
-    Selection s{exec.isa, "The instruction set was asked for by name.", thread_count(exec)};
-    if (exec.isa < 0) {
-      const IsaChoice choice = choose_isa();
-      s.isa = choice.isa;
-      s.reason = choice.reason;
-    }
-    return s;
+    const IsaChoice choice = choose_isa();
+    return {chosen_isa(exec), choice.reason, thread_count(exec)};
   }
 
   Status copy_to_host(void *host, const void *device, size_t bytes, const Exec &) const override {
@@ -139,7 +125,7 @@ class CpuBackend final : public Backend {
 
   const OperationTable<Service> &operations() const override {
     static const OperationTable<Service> table = Operations::table<Service>([]<class Op>(Op) {
-      return Service<Op>{run<Op>, needs_workspace<Op>() ? workspace<Op> : nullptr, kHeadDims};
+      return Service<Op>{run<Op>, workspace<Op>, kHeadDims};
     });
     return table;
   }

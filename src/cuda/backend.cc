@@ -12,7 +12,7 @@ namespace {
 constexpr HeadDims kHeadDims = {256, 1024};
 
 Selection select_path(const Exec &exec) {
-  if (exec.isa >= 0) return {exec.isa, "The caller named this instruction set.", 0};
+  if (exec.isa >= 0) return {exec.isa, nullptr, 0};
   const DeviceInfo *d = device_info(exec.device);
   size_t best = 0;
   for (size_t i = 1; i < paths().size(); ++i) {
@@ -64,15 +64,6 @@ size_t workspace(const typename Op::Problem &p, const Exec &exec) {
   return kernel.workspace != nullptr ? kernel.workspace(p) : 0;
 }
 
-/// True if a kernel of any code path wants a workspace.
-template <class Op>
-bool needs_workspace() {
-  for (const Path &path : paths()) {
-    if (path.kernels.template at<Op>().workspace != nullptr) return true;
-  }
-  return false;
-}
-
 class CudaBackend final : public Backend {
  public:
   CudaBackend() {
@@ -106,7 +97,7 @@ class CudaBackend final : public Backend {
 
   const OperationTable<Service> &operations() const override {
     static const OperationTable<Service> table = Operations::table<Service>([]<class Op>(Op) {
-      return Service<Op>{run<Op>, needs_workspace<Op>() ? workspace<Op> : nullptr, kHeadDims};
+      return Service<Op>{run<Op>, workspace<Op>, kHeadDims};
     });
     return table;
   }

@@ -9,7 +9,7 @@ namespace {
 
 void run_channel(const CausalConv1dFwd &p, int64_t n, int64_t c) {
   const SequenceSpan span = p.sequences.span(n);
-  const int64_t slot = p.state_indices.present ? p.state_indices.at(n) : n;
+  const int64_t slot = p.slot(n);
   if (slot < 0) {
     for (int64_t t = span.begin; t < span.begin + span.length; ++t) {
       store(p.y, p.y.offset(span.batch, c, t), 0.0);

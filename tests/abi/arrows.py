@@ -28,6 +28,7 @@ UNIT_PROGRAMS = {
     "tests/toy_backend/toy/backend.h": "core",
     "tests/gpu/plan_test.cu": "cuda",
     "bench/pool_wake.cc": "cpu",
+    "tools/peak.cc": "cpu",
 }
 SUFFIXES = {".h", ".hpp", ".c", ".cc", ".cu", ".cuh"}
 INCLUDE = re.compile(r'^\s*#\s*include\s*["<]([^">]+)[">]', re.M)

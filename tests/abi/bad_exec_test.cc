@@ -44,14 +44,14 @@ INSTANTIATE_TEST_SUITE_P(All, BadExec, ::testing::ValuesIn(scenario_makers()), n
 
 TEST(ExecBackend, OfAnotherDevice) {
   if (gdn_isa_count("cuda") == 0) GTEST_SKIP() << "this build has no CUDA backend";
-  auto s = decode_scenario();
+  auto s = recurrent_pool_scenario();
   Refusals refusals(s.get());
   refusals.expect({"exec->backend is \"cuda\", which cannot read tensors on cpu"},
                   [&] { s->exec.backend = "cuda"; });
 }
 
 TEST(ExecIsa, ThatTheMachineLacks) {
-  auto s = decode_scenario();
+  auto s = recurrent_pool_scenario();
   Refusals refusals(s.get());
   int lacking = 0;
   for (int i = 0; i < gdn_isa_count("cpu"); ++i) {

@@ -45,8 +45,8 @@ TEST_P(BadOperand, Rank) {
       // A norm's x gives the rank that the others must have.
       if (any_rank && wrong >= 1 && wrong <= 5) continue;
       // The recurrent operation takes slots of both ranks.
-      if (o.name == "state_indices" && scenario_->name() != "chunk_pool" &&
-          (wrong == 1 || wrong == 2)) {
+      const bool chunk = scenario_->name().starts_with("chunk");
+      if (o.name == "state_indices" && !chunk && (wrong == 1 || wrong == 2)) {
         continue;
       }
       o.shape.resize(8, 1);
@@ -120,7 +120,8 @@ TEST_P(BadOperand, Shape) {
       const bool slots = d == 0 && o.array.shape()[0] == 8;
       const bool state_length = o.name == "conv_state" && d == 2;
       const bool width = o.name == "weight" && d == 1;
-      const bool slots_per_token = o.name == "state_indices" && d == 1;
+      const bool slots_per_token =
+          (o.name == "state_indices" || o.name == "checkpoint_indices") && d == 1;
       // Extents that no other operand has.
       const std::string &name = scenario_->name();
       const bool stage_of_k = name == "kkt" || name == "w_u" || name == "fwd_h";

@@ -63,7 +63,7 @@ TEST(BadValue, Slots) {
     refusals.expect_valid([&] { indices.assign(Contents(out_of_pool.size(), -1)); });
   };
   check(chunk_pool_scenario().get(), {1, 8, 2}, {5, 1, 5}, "5", "below 8");
-  check(decode_scenario().get(), {0, 1, 2147483647}, {3, 3, -1}, "3", "below 8");
+  check(recurrent_pool_scenario().get(), {0, 1, 2147483647}, {3, 3, -1}, "3", "below 8");
   check(conv_fwd_scenario().get(), {0, 1, 8}, {7, 7, 7}, "7", "below 8");
   check(conv_update_scenario().get(), {8, 1, 0}, {0, -1, 0}, "0", "below 8");
   // Entries of tokens that sequence 2 does not have are not looked at.
@@ -160,7 +160,7 @@ TEST(BadValue, States) {
     (*s)["final_state"].header.byte_offset = (*s)["initial_state"].header.byte_offset;
   });
 
-  auto pool = decode_scenario();
+  auto pool = recurrent_pool_scenario();
   Refusals pool_refusals(pool.get());
   pool_refusals.expect({"initial_state is NULL", "pool"},
                        [&] { pool->args.initial_state = nullptr; });
@@ -186,6 +186,94 @@ TEST(BadValue, Checkpoints) {
   refusals.expect({"checkpoint_every is 64, expected 0", "NULL"},
                   [&] { s->args.checkpoints = nullptr; });
   refusals.expect({"checkpoints has 1 rows, expected 0"}, [&] { s->args.checkpoint_every = 128; });
+}
+
+TEST(BadValue, SlotsToReadAndToWrite) {
+  auto s = chunk_cache_scenario();
+  Refusals refusals(s.get());
+  const auto with = [&](const char *name, Contents values) {
+    return [&s, name, values] { (*s)[name].array.assign(values); };
+  };
+  const char *out = "output_state_indices";
+  refusals.expect({"state_indices[1] is 8, expected a slot below 8"},
+                  with("state_indices", {6, 8, 2}));
+  refusals.expect({"output_state_indices[2] is 99, expected a slot below 8"},
+                  with(out, {1, 1, 99}));
+  refusals.expect({"output_state_indices names slot 3 twice"}, with(out, {99, 3, 3}));
+  refusals.expect({"output_state_indices and checkpoint_indices name slot 0 twice"},
+                  with(out, {99, 3, 0}));
+  refusals.expect({"state_indices names slot 2 for sequence 2", "sequence 1 writes it", out},
+                  with(out, {99, 2, 3}));
+  refusals.expect({"state_indices names slot 2 for sequence 2", "writes it", "checkpoint_indices"},
+                  with("checkpoint_indices", {99, 99, 0, 2, 99, 99}));
+  refusals.expect({"checkpoint_indices[1, 1] is 8, expected a slot below 8"},
+                  with("checkpoint_indices", {99, 99, 0, 8, 99, 99}));
+  // Sequence 1 starts from zeros: what it would read may be written by another.
+  refusals.expect_valid(with(out, {99, 4, 5}));
+  // Slots that are only read may be shared; states may go nowhere; a skipped row holds anything.
+  refusals.expect_valid([&] {
+    (*s)["state_indices"].array.assign(Contents{-9, 2, 2});
+    (*s)["has_initial_state"].array.assign(Contents{0, 1, 1});
+    (*s)[out].array.assign(Contents{7, 6, -1});
+    (*s)["checkpoint_indices"].array.assign(Contents{0, 0, 6, 0, 2, 99});
+    (*s)["positions"].array.assign(Contents{-77, 60, 0});
+  });
+  // The checkpoint at the end of a sequence is its last state.
+  refusals.expect_valid([&] {
+    (*s)["positions"].array.assign(Contents{0, 58, 0});
+    (*s)["checkpoint_indices"].array.assign(Contents{0, 0, 6, 4, 0, 0});
+  });
+  refusals.expect({"output_state_indices and checkpoint_indices name slot 4 twice"}, [&] {
+    (*s)["positions"].array.assign(Contents{0, 59, 0});
+    (*s)["checkpoint_indices"].array.assign(Contents{0, 0, 6, 4, 0, 0});
+  });
+  refusals.expect({"output_state_indices is given, expected NULL without state_indices"}, [&] {
+    s->args.state_indices = nullptr;
+    s->args.checkpoint_indices = nullptr;
+    s->args.checkpoint_every = 0;
+  });
+}
+
+TEST(BadValue, PositionsAndCheckpointSlots) {
+  auto s = chunk_cache_scenario();
+  Refusals refusals(s.get());
+  refusals.expect({"positions[2] is -64, expected 0 or more"}, [&] {
+    (*s)["positions"].array.assign(Contents{-1, 0, -64});
+  });
+  refusals.expect({"checkpoint_indices has K = 1 columns", "sequence 1 has 2 checkpoints"},
+                  [&] { (*s)["checkpoint_indices"].shape[1] = 1; });
+  refusals.expect({"checkpoints is given, expected NULL with checkpoint_indices"},
+                  [&] { s->args.checkpoints = s->args.initial_state; });
+  refusals.expect({"checkpoint_every is 0", "multiple of 64"},
+                  [&] { s->args.checkpoint_every = 0; });
+  refusals.expect({"checkpoint_every is 64, expected 0 when checkpoints and checkpoint_indices"},
+                  [&] { s->args.checkpoint_indices = nullptr; });
+  refusals.expect({"cu_seqlens ends at 131, expected at most T = 130"}, [&] {
+    (*s)["cu_seqlens"].array.assign(Contents{0, 0, 70, 131});
+  });
+  refusals.expect({"cu_seqlens ends at 120, expected T = 130"},
+                  [&] { s->args.flags &= ~static_cast<uint32_t>(GDN_PADDED); });
+  // Without its flag the null slot is a slot like others, and sequence 0 is not skipped.
+  refusals.expect({"output_state_indices[0] is 99"},
+                  [&] { s->args.flags &= ~static_cast<uint32_t>(GDN_HAS_NULL_SLOT); });
+
+  auto plain = chunk_scenario();
+  Refusals plain_refusals(plain.get());
+  plain_refusals.expect({"checkpoint_indices is given, expected NULL without state_indices"}, [&] {
+    plain->args.checkpoint_indices = plain->args.cu_seqlens;
+    plain->args.checkpoints = nullptr;
+  });
+  plain_refusals.expect({"has_initial_state is given, expected NULL without initial_state"}, [&] {
+    plain->args.has_initial_state = plain->args.cu_seqlens;
+    plain->args.initial_state = nullptr;
+  });
+  auto recurrent = recurrent_pool_scenario();
+  Refusals recurrent_refusals(recurrent.get());
+  recurrent_refusals.expect({"positions is given, expected NULL for the recurrent operation"},
+                            [&] { recurrent->args.positions = recurrent->args.state_indices; });
+  recurrent_refusals.expect({"checkpoint_indices is given"}, [&] {
+    recurrent->args.checkpoint_indices = recurrent->args.state_indices;
+  });
 }
 
 TEST(BadValue, Heads) {
@@ -238,15 +326,17 @@ TEST(BadValue, ScalarsOfTheDeltaRule) {
   gated_refusals.expect({"A_log is given, expected NULL without GDN_USE_GATE"},
                         [&] { gated->args.flags = 0; });
 
-  auto decode = decode_scenario();
-  Refusals decode_refusals(decode.get());
-  decode_refusals.expect({"chunk_size is 64, expected 0"}, [&] { decode->args.chunk_size = 64; });
-  decode_refusals.expect({"checkpoint_every is 64, expected 0"},
-                         [&] { decode->args.checkpoint_every = 64; });
-  decode_refusals.expect({"checkpoints is given"},
-                         [&] { decode->args.checkpoints = decode->args.initial_state; });
-  decode_refusals.expect({"num_accepted_tokens is given", "[N, M]"},
-                         [&] { decode->args.num_accepted_tokens = decode->args.state_indices; });
+  auto recurrent = recurrent_pool_scenario();
+  Refusals recurrent_refusals(recurrent.get());
+  recurrent_refusals.expect({"chunk_size is 64, expected 0"},
+                            [&] { recurrent->args.chunk_size = 64; });
+  recurrent_refusals.expect({"checkpoint_every is 64, expected 0"},
+                            [&] { recurrent->args.checkpoint_every = 64; });
+  recurrent_refusals.expect({"checkpoints is given"},
+                            [&] { recurrent->args.checkpoints = recurrent->args.initial_state; });
+  recurrent_refusals.expect({"num_accepted_tokens is given", "[N, M]"}, [&] {
+    recurrent->args.num_accepted_tokens = recurrent->args.state_indices;
+  });
 }
 
 TEST(BadValue, Convolution) {
@@ -270,6 +360,63 @@ TEST(BadValue, Convolution) {
   Refusals update_refusals(update.get());
   update_refusals.expect({"conv_state has shape [8, 12, 3]", "at least 4", "num_accepted_tokens"},
                          [&] { (*update)["conv_state"].shape[2] = 3; });
+}
+
+TEST(BadValue, PackedConvolutionUpdate) {
+  auto s = conv_verify_scenario();
+  Refusals refusals(s.get());
+  Array &cu = (*s)["cu_seqlens"].array;
+  Array &slots = (*s)["state_indices"].array;
+  Array &accepted = (*s)["num_accepted_tokens"].array;
+  const auto with = [](Array *array, Contents values) { return [=] { array->assign(values); }; };
+  refusals.expect({"cu_seqlens[0] is 1, expected 0"}, with(&cu, {1, 3, 3, 5}));
+  refusals.expect({"cu_seqlens[2] is 2", "3 before it"}, with(&cu, {0, 3, 2, 5}));
+  refusals.expect({"cu_seqlens ends at 9, expected at most T = 8"}, with(&cu, {0, 3, 3, 9}));
+  refusals.expect({"cu_seqlens gives sequence 0 4 tokens, expected at most 3"},
+                  with(&cu, {0, 4, 4, 5}));
+  refusals.expect({"cu_seqlens ends at 5, expected T = 8"},
+                  [&] { s->args.flags &= ~static_cast<uint32_t>(GDN_PADDED); });
+  refusals.expect({"num_accepted_tokens[0] is 0, expected 1 to 3"}, with(&accepted, {0, 1, 1}));
+  refusals.expect({"num_accepted_tokens[0] is 4, expected 1 to 3"}, with(&accepted, {4, 1, 1}));
+  refusals.expect({"state_indices[1] is 8, expected a slot below 8"}, with(&slots, {3, 8, 99}));
+  refusals.expect({"state_indices names slot 3 twice"}, with(&slots, {3, 99, 3}));
+  refusals.expect({"state_indices[2] is 99"},
+                  [&] { s->args.flags &= ~static_cast<uint32_t>(GDN_HAS_NULL_SLOT); });
+  refusals.expect({"x has batch B = 2, expected B = 1 with cu_seqlens"}, [&] {
+    for (const char *name : {"x", "y"}) {
+      (*s)[name].shape[0] = 2;
+      (*s)[name].shape[2] = 4;
+    }
+  });
+  refusals.expect({"conv_state has shape [8, 12, 2]", "at least 3", "W - 1"},
+                  [&] { (*s)["conv_state"].shape[2] = 2; });
+  refusals.expect({"conv_state has 2 slots, expected at least N = 3", "cu_seqlens"}, [&] {
+    (*s)["conv_state"].shape[0] = 2;
+    s->args.state_indices = nullptr;
+  });
+  // What is said of skipped rows and of those without tokens is not looked at.
+  refusals.expect_valid(with(&accepted, {3, -1, 77}));
+  refusals.expect_valid(with(&slots, {99, -3, 99}));
+  refusals.expect_valid([&] {
+    slots.assign(Contents{-1, 4, 2});
+    cu.assign(Contents{0, 4, 4, 7});
+    accepted.assign(Contents{0, 9, 1});
+  });
+  refusals.expect_valid(with(&cu, {0, 0, 0, 0}));
+}
+
+TEST(BadValue, PaddedWithoutCuSeqlens) {
+  const auto check = [](Scenario *s, auto *flags) {
+    Refusals refusals(s);
+    refusals.expect({"cu_seqlens is NULL", "GDN_PADDED"}, [&] {
+      *flags |= GDN_PADDED;
+      if (s->has("cu_seqlens")) *(*s)["cu_seqlens"].slot = nullptr;
+    });
+  };
+  auto fwd = conv_fwd_scenario();
+  check(fwd.get(), &fwd->args.flags);
+  auto update = conv_update_scenario();
+  check(update.get(), &update->args.flags);
 }
 
 TEST(BadValue, Eps) {

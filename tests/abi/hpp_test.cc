@@ -186,6 +186,54 @@ TEST(Hpp, ConvolutionInPieces) {
   EXPECT_LT(relative_error(pieces, y), 1e-6);
 }
 
+// Three rows of a padded verify step: two sequences, and one that the null slot skips.
+TEST(Hpp, ConvolutionOfPackedSteps) {
+  constexpr int64_t kChannels = 6, kWidth = 4;
+  const Data x = random({1, kChannels, 8}, -1, 1), weight = random({kChannels, kWidth}, -1, 1);
+  Data y({1, kChannels, 8}), pool = random({4, kChannels, 5}, -1, 1);
+  const std::vector<float> before = pool.values;
+  const std::vector<int32_t> cu = {0, 2, 3, 6}, slots = {3, 2, 1};
+  const std::vector<int64_t> accepted = {2, 1, 0};
+  gdn::causal_conv1d_update({.x = x.in(),
+                             .weight = weight.in(),
+                             .conv_state = pool.out(),
+                             .state_indices = {slots.data(), {3}},
+                             .num_accepted_tokens = {accepted.data(), {3}},
+                             .y = y.out(),
+                             .cu_seqlens = {cu.data(), {4}},
+                             .padded = true,
+                             .null_slot = 1});
+  Data wanted({1, kChannels, 8});
+  for (int64_t c = 0; c < kChannels; ++c) {
+    const auto output = [&](int64_t slot, int64_t first, int64_t begin, int64_t t) {
+      double sum = 0;
+      for (int64_t w = 0; w < kWidth; ++w) {
+        const int64_t i = t + w - (kWidth - 1);
+        const double in =
+            i < 0 ? before[static_cast<size_t>((slot * kChannels + c) * 5 + first + i + 3)]
+                  : x.values[static_cast<size_t>(c * 8 + begin + i)];
+        sum += weight.values[static_cast<size_t>(c * kWidth + w)] * in;
+      }
+      wanted.values[static_cast<size_t>(c * 8 + begin + t)] = static_cast<float>(sum);
+    };
+    output(3, 1, 0, 0);
+    output(3, 1, 0, 1);
+    output(2, 0, 2, 0);
+  }
+  EXPECT_LT(relative_error(y, wanted), 1e-6);
+  // Slot 3: the two inputs before x, which follow its accepted token, and x.
+  for (int64_t c = 0; c < kChannels; ++c) {
+    const auto row = static_cast<size_t>((3 * kChannels + c) * 5);
+    const auto at = static_cast<size_t>(c * 8);
+    EXPECT_EQ(std::vector<float>(&pool.values[row], &pool.values[row] + 5),
+              (std::vector<float>{before[row + 2], before[row + 3], x.values[at], x.values[at + 1],
+                                  before[row + 4]}));
+  }
+  const auto size = static_cast<std::ptrdiff_t>(2 * kChannels * 5);
+  EXPECT_EQ(std::vector<float>(pool.values.begin(), pool.values.begin() + size),
+            std::vector<float>(before.begin(), before.begin() + size));
+}
+
 TEST(Hpp, RmsNormGated) {
   const Data x = random({3, 64}, -1, 1), z = random({3, 64}, -1, 1), weight = random({64}, 0, 2);
   Data y(x.shape), wanted(x.shape);

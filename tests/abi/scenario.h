@@ -156,12 +156,17 @@ using DeltaRuleScenario = TypedScenario<gdn_gated_delta_rule_args>;
 std::unique_ptr<DeltaRuleScenario> chunk_scenario();
 /// The same on a pool, without checkpoints, with gates and logits computed in the kernel.
 std::unique_ptr<DeltaRuleScenario> chunk_pool_scenario();
-/// Decode of one token for each of three sequences on a pool.
-std::unique_ptr<DeltaRuleScenario> decode_scenario();
+/// A pool with slots to read, to write and for checkpoints, in a padded buffer.
+std::unique_ptr<DeltaRuleScenario> chunk_cache_scenario();
+/// The recurrent operation over one token for each of three sequences on a pool.
+std::unique_ptr<DeltaRuleScenario> recurrent_pool_scenario();
 /// Speculative verify: a slot for each token.
 std::unique_ptr<DeltaRuleScenario> verify_scenario();
 std::unique_ptr<TypedScenario<gdn_causal_conv1d_fwd_args>> conv_fwd_scenario();
 std::unique_ptr<TypedScenario<gdn_causal_conv1d_update_args>> conv_update_scenario();
+/// Steps of 3, 0 and 2 tokens packed in a buffer of 8, after rejected drafts; the last one's slot
+/// is the null slot.
+std::unique_ptr<TypedScenario<gdn_causal_conv1d_update_args>> conv_verify_scenario();
 
 /// A maker of every scenario, the stages' and the norms' too, by name.
 struct ScenarioMaker {

@@ -189,9 +189,10 @@ std::unique_ptr<DeltaRuleScenario> chunk_pool_scenario() {
   return s;
 }
 
-std::unique_ptr<DeltaRuleScenario> decode_scenario() {
-  auto s = std::make_unique<DeltaRuleScenario>("decode", "gdn_fused_recurrent_gated_delta_rule",
-                                               gdn_fused_recurrent_gated_delta_rule);
+std::unique_ptr<DeltaRuleScenario> recurrent_pool_scenario() {
+  auto s =
+      std::make_unique<DeltaRuleScenario>("recurrent_pool", "gdn_fused_recurrent_gated_delta_rule",
+                                          gdn_fused_recurrent_gated_delta_rule);
   add_tokens(s.get(), kN);
   s->add(&Args::cu_seqlens, "cu_seqlens", Element::i32, {kN + 1}, kIndex).fill({0, 1, 2, 3});
   add_pool(s.get(), Element::f32, {7, 0, -3}, {kN});
@@ -209,6 +210,28 @@ std::unique_ptr<DeltaRuleScenario> verify_scenario() {
   s->add(&Args::num_accepted_tokens, "num_accepted_tokens", Element::i64, {kN}, kIndex)
       .fill({3, 2, 2});
   s->finish();
+  return s;
+}
+
+std::unique_ptr<DeltaRuleScenario> chunk_cache_scenario() {
+  auto s = std::make_unique<DeltaRuleScenario>("chunk_cache", "gdn_chunk_gated_delta_rule",
+                                               gdn_chunk_gated_delta_rule);
+  add_tokens(s.get(), kT);
+  s->valid().flags = GDN_HAS_NULL_SLOT | GDN_PADDED;
+  s->valid().null_slot = 6;
+  s->valid().checkpoint_every = 64;
+  s->add(&Args::cu_seqlens, "cu_seqlens", Element::i32, {kN + 1}, kIndex | kRequired)
+      .fill({0, 0, 70, 120});
+  // Sequence 0 is skipped, sequence 1 passes two checkpoints, of which one is not wanted.
+  add_pool(s.get(), Element::f16, {6, 5, 2}, {kN});
+  s->add(&Args::output_state_indices, "output_state_indices", Element::i64, {kN}, kIndex)
+      .fill({99, 4, 2});
+  s->add(&Args::has_initial_state, "has_initial_state", Element::boolean, {kN}, kIndex)
+      .fill({1, 0, 1});
+  s->add(&Args::checkpoint_indices, "checkpoint_indices", Element::i32, {kN, 2}, kIndex)
+      .fill({99, 99, 0, -1, 99, 99});
+  s->add(&Args::positions, "positions", Element::i32, {kN}, kIndex).fill({-1, 60, 64});
+  s->finish(gdn_chunk_gated_delta_rule_workspace_size);
   return s;
 }
 
@@ -246,12 +269,32 @@ std::unique_ptr<TypedScenario<gdn_causal_conv1d_update_args>> conv_update_scenar
   return s;
 }
 
+std::unique_ptr<TypedScenario<gdn_causal_conv1d_update_args>> conv_verify_scenario() {
+  using A = gdn_causal_conv1d_update_args;
+  auto s = std::make_unique<TypedScenario<A>>("conv_verify", "gdn_causal_conv1d_update",
+                                              gdn_causal_conv1d_update);
+  s->valid().flags = GDN_SILU | GDN_HAS_NULL_SLOT | GDN_PADDED;
+  s->valid().null_slot = 99;
+  s->add(&A::x, "x", Element::f16, {1, 12, 8}, kRequired);
+  s->add(&A::weight, "weight", Element::f16, {12, 4}, kRequired);
+  s->add(&A::conv_state, "conv_state", Element::bf16, {kSlots, 12, 5}, kRequired | kInOut);
+  s->add(&A::state_indices, "state_indices", Element::i32, {kN}, kIndex).fill({3, 0, 99});
+  s->add(&A::num_accepted_tokens, "num_accepted_tokens", Element::i64, {kN}, kIndex)
+      .fill({2, 0, 0});
+  s->add(&A::y, "y", Element::f16, {1, 12, 8}, kRequired | kOutput);
+  s->add(&A::cu_seqlens, "cu_seqlens", Element::i64, {kN + 1}, kIndex | kRequired)
+      .fill({0, 3, 3, 5});
+  s->finish();
+  return s;
+}
+
 const std::vector<ScenarioMaker> &scenario_makers() {
   static const std::vector<ScenarioMaker> makers = {
       {"chunk", chunk_scenario},
       {"chunk_pool", chunk_pool_scenario},
+      {"chunk_cache", chunk_cache_scenario},
       {"recurrent", recurrent_scenario},
-      {"decode", decode_scenario},
+      {"recurrent_pool", recurrent_pool_scenario},
       {"verify", verify_scenario},
       {"cumsum", cumsum_scenario},
       {"kkt", kkt_scenario},
@@ -261,6 +304,7 @@ const std::vector<ScenarioMaker> &scenario_makers() {
       {"fwd_o", fwd_o_scenario},
       {"conv_fwd", conv_fwd_scenario},
       {"conv_update", conv_update_scenario},
+      {"conv_verify", conv_verify_scenario},
       {"gating", gating_scenario},
       {"l2norm", l2norm_scenario},
       {"rms_norm", rms_norm_scenario},

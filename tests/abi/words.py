@@ -16,18 +16,27 @@ WORDS = {
     "fused_gdn_gating": r"(?<!fused)(?<!fused_)gdn_?gating",
     "causal_conv1d_fwd": r"causal_?conv1d_?fn",
     "chunk": r"\b(fwd|prefill|fused)_test|(--op[ =,\"]+|Operation::)(fwd|prefill|fused)\b",
-    "recurrent": r"\bdecode_test|(--op[ =,\"]+|Operation::)decode\b",
+    "recurrent": r"\b(kDecode\b|decode_(test|scenario|refusals))|(--op[ =,\"]+|Operation::)decode\b"
+    r"|\"decode\"|--case decode\b|(semantics|hard), decode\b",
     "src/core": r"\bsrc/problem\b",
     "cases": r"\btests/cases\b",
 }
-# Files in which another spelling is meant: the name that users of another library expect.
+# Files in which another spelling is meant: the name that users of another library expect, or a
+# use (decode, one token for each sequence) and not the operation that serves it.
 ALIASES = {
     "causal_conv1d_fwd": {
         "docs/api/python.md",
         "docs/conventions.md",
+        "docs/start/engine.md",
         "python/gdn/_layer.py",
+        "tests/python/test_conv_forms.py",
         "tests/python/test_layer.py",
         "tests/python/test_package.py",
+    },
+    "recurrent": {
+        "bench/decode_vs_peers.py",
+        "bench/gpu/prefill_vs_peer.py",
+        "bench/plot.py",
     },
 }
 FOLDERS = (

@@ -25,26 +25,35 @@ void delta_rule(Draw *d, bool recurrent) {
   a.q = d->q_like();
   a.k = d->q_like();
   a.v = d->v_like(false);
-  a.g = d->gate(d->operands.f32_or(d->type));
-  a.beta = d->gate(d->operands.f32_or(d->type));
-  if (gate) a.A_log = d->operands.tensor(kF32, {d->HV}, false);
-  if (gate) a.dt_bias = d->operands.optional(d->type, {d->HV}, false);
+  a.g = d->gate(d->any_float());
+  a.beta = d->gate(d->any_float());
+  if (gate) a.A_log = d->operands.tensor(d->any_float(), {d->HV}, false);
+  if (gate) a.dt_bias = d->operands.optional(d->any_float(), {d->HV}, false);
   a.cu_seqlens = d->cu_seqlens();
-  const DLDataType state = d->in.pick({kF32, kBf16});
+  const DLDataType state = d->any_float();
+  a.flags |= (d->in.rarely() ? GDN_HAS_NULL_SLOT : 0U) | (d->padded ? GDN_PADDED : 0U);
+  a.null_slot = d->in.rarely() ? d->in.odd_number() : 0;
+  if (d->in.rarely()) a.has_initial_state = d->sequence_flags();
+  if (!recurrent && d->in.rarely()) a.positions = d->positions();
   if (d->in.often()) {
     a.initial_state = d->maybe_state(state, d->N, false);
-    a.final_state = d->maybe_state(kF32, d->N, true);
+    a.final_state = d->maybe_state(d->any_float(), d->N, true);
   } else {
     const int64_t slots = d->N * 4 + 1;
     const int64_t columns = recurrent && d->in.often() ? 1 + d->in.below(9) : 1;
     a.initial_state = d->state(state, slots, true);
     a.state_indices = d->slots(slots, columns);
     if (columns > 1 && d->in.often()) a.num_accepted_tokens = d->accepted(columns);
+    if (d->in.rarely()) a.output_state_indices = d->slots(slots, d->in.often() ? columns : 1);
     if (d->in.rarely()) a.final_state = a.initial_state;
+    if (!recurrent && d->in.rarely()) {
+      a.checkpoint_every = 64;
+      a.checkpoint_indices = d->slots(slots, 1 + d->in.below(7));
+    }
   }
   if (!recurrent && d->in.rarely()) {
     a.checkpoint_every = d->in.rarely() ? d->in.odd_number() : 64;
-    a.checkpoints = d->state(d->in.pick({kF32, kBf16}), d->parts(64, false), true);
+    a.checkpoints = d->state(d->any_float(), d->parts(64, false), true);
   }
   a.o = d->v_like(true);
   if (recurrent) {
@@ -58,7 +67,7 @@ void delta_rule(Draw *d, bool recurrent) {
 template <class Args>
 Args stage(Draw *d) {
   Args a{};
-  a.flags = d->flags;
+  a.flags = d->flags | (d->padded ? GDN_PADDED : 0U);
   a.chunk_size = d->chunk_size;
   if constexpr (requires { a.head_map; }) a.head_map = d->head_map;
   if constexpr (requires { a.reserved; }) a.reserved = d->reserved;
@@ -75,7 +84,7 @@ void stages(Draw *d, int64_t which) {
   } else if (which == 1) {
     auto a = stage<gdn_chunk_scaled_dot_kkt_args>(d);
     a.k = d->q_like();
-    a.beta = d->operands.tensor(d->operands.f32_or(d->type), {d->B, d->T, d->HV}, false);
+    a.beta = d->operands.tensor(d->any_float(), {d->B, d->T, d->HV}, false);
     a.g_cumsum = d->gate(kF32);
     a.A = d->triangle(kF32, true);
     run(d, gdn_chunk_scaled_dot_kkt, a);
@@ -88,7 +97,7 @@ void stages(Draw *d, int64_t which) {
     auto a = stage<gdn_recompute_w_u_args>(d);
     a.k = d->q_like();
     a.v = d->v_like(false);
-    a.beta = d->operands.tensor(kF32, {d->B, d->T, d->HV}, false);
+    a.beta = d->operands.tensor(d->any_float(), {d->B, d->T, d->HV}, false);
     a.g_cumsum = d->gate(kF32);
     a.T = d->triangle(d->operands.f32_or(d->type), false);
     a.w = d->operands.tensor(d->type, {d->B, d->T, d->HV, d->DK}, true);
@@ -101,10 +110,10 @@ void stages(Draw *d, int64_t which) {
     a.w = d->operands.tensor(d->type, {d->B, d->T, d->HV, d->DK}, false);
     a.u = d->v_like(false);
     a.g_cumsum = d->gate(kF32);
-    a.initial_state = d->maybe_state(d->in.pick({kF32, kBf16}), d->N, false);
-    a.h = d->state(d->operands.f32_or(d->type), d->parts(d->C, true), true);
+    a.initial_state = d->maybe_state(d->any_float(), d->N, false);
+    a.h = d->state(d->operands.f32_or(d->type), d->chunks(), true);
     a.v_new = d->v_like(true);
-    a.final_state = d->maybe_state(kF32, d->N, true);
+    a.final_state = d->maybe_state(d->any_float(), d->N, true);
     run(d, gdn_chunk_fwd_h, a);
   } else {
     auto a = stage<gdn_chunk_fwd_o_args>(d);
@@ -113,7 +122,7 @@ void stages(Draw *d, int64_t which) {
     a.q = d->q_like();
     a.k = d->q_like();
     a.v_new = d->v_like(false);
-    a.h = d->state(d->operands.f32_or(d->type), d->parts(d->C, true), false);
+    a.h = d->state(d->operands.f32_or(d->type), d->chunks(), false);
     a.g_cumsum = d->gate(kF32);
     a.o = d->v_like(true);
     run(d, gdn_chunk_fwd_o, a);
@@ -124,21 +133,29 @@ void convolution(Draw *d, bool update) {
   const int64_t C = 1 + d->in.below(40);
   const int64_t W = 2 + d->in.below(3);
   const int64_t slots = d->N + d->in.below(4);
-  const uint32_t flags = d->flags | (d->in.often() ? GDN_SILU : 0U);
+  const uint32_t flags = d->flags | (d->in.often() ? GDN_SILU : 0U) |
+                         (d->in.rarely() ? GDN_HAS_NULL_SLOT : 0U) |
+                         (d->padded || d->in.rarely() ? GDN_PADDED : 0U);
+  const int64_t null_slot = d->in.rarely() ? d->in.odd_number() : d->in.below(slots + 2) - 1;
+  const DLDataType state = d->in.rarely() ? d->in.pick<DLDataType>({kF32, kBf16, kF16}) : d->type;
   if (update) {
     gdn_causal_conv1d_update_args a{};
-    const int64_t T = d->in.below(5);
+    const bool packed = d->packed && d->in.often();
+    const int64_t B = packed ? 1 : d->N;
+    const int64_t T = packed ? d->T : d->in.below(5);
     const bool verify = d->in.rarely();
     const int64_t L = (verify ? W - 2 + T : W - 1) + d->in.below(3);
     a.flags = flags;
     a.reserved = d->reserved;
-    a.x = d->operands.tensor(d->type, {d->N, C, T}, false);
+    a.x = d->operands.tensor(d->type, {B, C, T}, false);
     a.weight = d->operands.tensor(d->operands.f32_or(d->type), {C, W}, false);
     a.bias = d->operands.optional(d->operands.f32_or(d->type), {C}, false);
-    a.conv_state = d->operands.tensor(d->type, {slots, C, L}, true);
+    a.conv_state = d->operands.tensor(state, {slots, C, L}, true);
     if (d->in.often()) a.state_indices = d->slots(slots > 0 ? slots : 1, 1);
     if (verify) a.num_accepted_tokens = d->accepted(T);
-    a.y = d->operands.tensor(d->type, {d->N, C, T}, true);
+    a.y = d->operands.tensor(d->type, {B, C, T}, true);
+    if (packed) a.cu_seqlens = d->cu_seqlens();
+    a.null_slot = null_slot;
     run(d, gdn_causal_conv1d_update, a);
     return;
   }
@@ -149,12 +166,13 @@ void convolution(Draw *d, bool update) {
   a.weight = d->operands.tensor(d->operands.f32_or(d->type), {C, W}, false);
   a.bias = d->operands.optional(d->operands.f32_or(d->type), {C}, false);
   a.cu_seqlens = d->cu_seqlens();
-  a.conv_state = d->operands.optional(d->type, {slots, C, W - 1 + d->in.below(3)}, true);
+  a.conv_state = d->operands.optional(state, {slots, C, W - 1 + d->in.below(3)}, true);
   if (a.conv_state != nullptr && d->in.often()) {
     a.state_indices = d->slots(slots > 0 ? slots : 1, 1);
     a.has_initial_state = d->operands.optional(kU8, {d->N}, false);
   }
   a.y = d->operands.tensor(d->type, {d->B, C, d->T}, true);
+  a.null_slot = null_slot;
   run(d, gdn_causal_conv1d_fwd, a);
 }
 

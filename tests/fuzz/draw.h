@@ -22,10 +22,12 @@ struct Draw {
       T += in.rarely() ? in.below(300) : in.below(9);
       ends.push_back(T);
     }
+    padded = packed && in.rarely();
+    if (padded) T += in.below(20);
     HK = 1 + in.below(2);
     HV = HK * (1 + in.below(3));
-    DK = 8 * (1 + in.below(4));
-    DV = 8 * (1 + in.below(4));
+    DK = in.often() ? 8 * (1 + in.below(4)) : 1 + in.below(40);
+    DV = in.often() ? 8 * (1 + in.below(4)) : 1 + in.below(40);
     chunk_size = in.pick<int32_t>({0, 64, 16, 32, 128});
     C = chunk_size == 0 ? 64 : chunk_size;
     v_first = in.rarely();
@@ -72,6 +74,25 @@ struct Draw {
     return operands.integers(in.pick({kI32, kI64}), {N}, values);
   }
 
+  /// Rows of h.
+  int64_t chunks() { return padded ? (T + C - 1) / C + N : parts(C, true); }
+
+  const DLTensor *positions() {
+    std::vector<int64_t> values;
+    for (int64_t i = 0; i < N; ++i) {
+      values.push_back(in.rarely() ? in.odd_number() : in.below(200));
+    }
+    return operands.integers(in.pick({kI32, kI64}), {N}, values);
+  }
+
+  const DLTensor *sequence_flags() {
+    std::vector<int64_t> values;
+    for (int64_t i = 0; i < N; ++i) values.push_back(in.below(3));
+    return operands.integers(in.pick({kU8, kI32}), {N}, values);
+  }
+
+  DLDataType any_float() { return in.pick<DLDataType>({kF32, kBf16, kF16}); }
+
   const DLTensor *q_like(bool written = false) {
     return operands.tensor(type, {B, T, HK, DK}, written);
   }
@@ -95,7 +116,7 @@ struct Draw {
   Bytes &in;
   Operands operands;
   DLDataType type;
-  bool packed, v_first;
+  bool packed, padded, v_first;
   int64_t B, N, T, HK, HV, DK, DV, C;
   int32_t chunk_size, head_map, reserved;
   uint32_t flags;

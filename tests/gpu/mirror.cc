@@ -250,7 +250,7 @@ GDN_MIRROR(chunk_fwd_o, &A::q, &A::k, &A::v_new, &A::h, &A::g_cumsum, &A::cu_seq
 GDN_MIRROR(causal_conv1d_fwd, &A::x, &A::weight, &A::bias, &A::cu_seqlens, &A::conv_state,
            &A::state_indices, &A::has_initial_state, &A::y)
 GDN_MIRROR(causal_conv1d_update, &A::x, &A::weight, &A::bias, &A::conv_state, &A::state_indices,
-           &A::num_accepted_tokens, &A::y)
+           &A::num_accepted_tokens, &A::y, &A::cu_seqlens)
 GDN_MIRROR(fused_gdn_gating, &A::A_log, &A::a, &A::b, &A::dt_bias, &A::g, &A::beta)
 GDN_MIRROR(l2norm, &A::x, &A::y)
 GDN_MIRROR(rms_norm_gated, &A::x, &A::z, &A::weight, &A::y)

@@ -181,6 +181,15 @@ class Builder {
       a.conv_state = kept->tensor(), a.y = y->tensor();
       add("causal_conv1d_fwd", gdn_causal_conv1d_fwd, a, {x, weight}, {y, kept});
     }
+    {
+      const auto [x, y] = make({1, channels, t_}, {t_ * channels, 1, channels});
+      const Tensor kept = state();
+      gdn_causal_conv1d_update_args a = {};
+      a.flags = GDN_SILU;
+      a.x = x->tensor(), a.weight = weight->tensor(), a.cu_seqlens = cu_->tensor();
+      a.conv_state = kept->tensor(), a.y = y->tensor();
+      add("causal_conv1d_update, packed", gdn_causal_conv1d_update, a, {x, weight}, {y, kept});
+    }
     if (t_ < sequences()) return;
     const auto [x, y] = make({sequences(), channels, 1}, {channels, 1, 1});
     const Tensor kept = state();

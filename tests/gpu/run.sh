@@ -69,7 +69,7 @@ run gpu_test_async_error "$gpu_test" --gtest_filter='AsynchronousError.*' --gtes
 report gpu_test gpu_test_GDN_CHECK gpu_test_async_error
 
 # The CPU tests' programs side by side: what they wait for is the reference on the host.
-mirrored=('layer_test *' 'recurrent_test *')
+mirrored=('layer_test *' 'conv_pool_test *' 'recurrent_test *')
 for suite in small quick $([ "$mode" = full ] && echo full); do
   mirrored+=("chunk_test $suite.*" "stage_test $suite.*")
 done

@@ -56,7 +56,7 @@ done
 fla_path="PYTHONPATH=${PYTHONPATH:-}${FLA_PATH:+:$FLA_PATH}"
 suites=(operations errors transformers gpu)
 suite operations 6 GDN_TEST_DEVICE=cuda -- "${operations[@]}" &
-suite errors 2 GDN_TEST_DEVICE=cuda GDN_CHECK=1 -- tests/python/test_errors.py &
+suite errors 2 GDN_TEST_DEVICE=cuda GDN_CHECK=1 -- tests/python/test_errors.py tests/python/test_conv_forms.py &
 suite transformers 3 GDN_TEST_DEVICE=cuda -- tests/python/integrations &
 suite gpu 5 -- tests/python/gpu --ignore tests/python/gpu/test_gpu_fla.py &
 if env "$fla_path" "$python" -c 'import fla' 2>/dev/null; then

@@ -38,6 +38,10 @@ def _activation(tests):
     return ("activation_test", ":".join(f"*ActivationTest.{test}/*" for test in tests.split()))
 
 
+def _extremes(tests):
+    return ("extremes_test", ":".join(f"*ExtremesTest.{test}/*" for test in tests.split()))
+
+
 def _environment(tests):
     return ("abi/float_environment_test", tests)
 
@@ -60,22 +64,22 @@ MUTATIONS = (
     Mutation(
         "missing scale",
         KERNELS + "chunk_operands.h",
-        "p.scale * l2norm_factor(q_row, key_dim) : p.scale;",
-        "p.scale * l2norm_factor(q_row, key_dim) : 1.0F;",
+        "p.scale * normalise_packed(q_row, key_dim) : p.scale;",
+        "p.scale * normalise_packed(q_row, key_dim) : 1.0F;",
         _chunk("heads_1_1 scale"),
     ),
     Mutation(
         "the state of the sequence before leaks into the next",
         KERNELS + "state_panels.h",
-        "for (int64_t i = 0; i < key_dim * kTileColumns; i += kWidth) store(panel + i, zero());",
-        "",
+        "const int64_t filled = t.present() ? key_dim : 0;",
+        "const int64_t filled = key_dim;",
         _chunk("no_initial_state empty_and_single_no_state"),
     ),
     Mutation(
         "the tail of a sequence reads the next one",
         KERNELS + "chunk_gated_delta_rule.cc",
-        "return span.length - t < kStep ? span.length - t : kStep;",
-        "return kStep;",
+        "return span.length - t < whole ? span.length - t : whole;",
+        "return whole;",
         ("invariance_test", "*NeighboursHoldNan*"),
     ),
     Mutation(
@@ -108,23 +112,23 @@ MUTATIONS = (
     ),
     Mutation(
         "checkpoints one too late",
-        KERNELS + "chunk_gated_delta_rule.cc",
-        "p_.checkpoint_every > 0 && done % p_.checkpoint_every == 0",
-        "p_.checkpoint_every > 0 && t > 0 && t % p_.checkpoint_every == 0",
+        KERNELS + "checkpoint_walk.h",
+        "if (left_ > 0) return false;",
+        "if (left_ >= 0) return false;",
         _chunk("checkpoints_64 checkpoints_128_bf16"),
     ),
     Mutation(
-        "wrong accepted slot",
-        KERNELS + "fused_recurrent_gated_delta_rule.cc",
-        "p.num_accepted_tokens.present ? p.num_accepted_tokens.at(n) - 1 : 0",
-        "0",
-        _recurrent("verify_slots_accepted decode_sequence"),
+        "wrong accepted slot, for the reference too",
+        "src/core/delta_rule.h",
+        "column = accepted - 1;",
+        "column = 0;",
+        _recurrent("decode_sequence"),
     ),
     Mutation(
         "verified tokens all go to the first slot",
         KERNELS + "fused_recurrent_gated_delta_rule.cc",
-        "const int64_t to = p_.state_indices.at(item_.sequence, t);",
-        "const int64_t to = p_.state_indices.at(item_.sequence, 0);",
+        "p_.token_slot(item_.sequence, t)",
+        "p_.token_slot(item_.sequence, 0)",
         _recurrent("verify_slots verify_slots_accepted"),
     ),
     Mutation(
@@ -136,9 +140,9 @@ MUTATIONS = (
     ),
     Mutation(
         "l2norm without epsilon",
-        KERNELS + "gates.h",
-        "sum_of_squares(x, n) + 1e-6F",
-        "sum_of_squares(x, n)",
+        KERNELS + "row_norm.h",
+        "kL2NormEps = 1e-6F",
+        "kL2NormEps = 0.0F",
         _chunk("zero_rows"),
     ),
     Mutation(
@@ -151,9 +155,30 @@ MUTATIONS = (
     Mutation(
         "rejected drafts stay in the convolution state",
         KERNELS + "causal_conv1d_update.cc",
-        "append(state, entries, kept, true, x, tokens, count);",
-        "append(state, entries, entries, true, x, tokens, count);",
+        "append(state, kept.after, kept.before, true, x, tokens, count);",
+        "append(state, kept.after, p.conv_state.shape[2], true, x, tokens, count);",
         ("layer_test", "*ConvUpdateAfterRejectedDrafts/*"),
+    ),
+    Mutation(
+        "a packed step keeps the first token of the last one, for the reference too",
+        "src/core/layer.h",
+        "return {within(accepted, entries - others) + others,",
+        "return {1 + others,",
+        ("conv_pool_test", "*VerifyInStepsOfChangingLengths/*"),
+    ),
+    Mutation(
+        "the null slot is a slot",
+        "src/core/tensor.h",
+        "|| (has_null && index == null) ?",
+        "?",
+        ("conv_pool_test", "*NullSlot/*"),
+    ),
+    Mutation(
+        "a wider convolution state is rounded to the type of x",
+        KERNELS + "conv1d.h",
+        "f.template operator()<E, float, W>();",
+        "f.template operator()<E, E, W>();",
+        ("conv_pool_test", "*StatesOfAnotherType/*"),
     ),
     Mutation(
         "the last row of a block is not solved",
@@ -181,8 +206,8 @@ MUTATIONS = (
     Mutation(
         "sum instead of mean of squares",
         KERNELS + "rms_norm_gated.cc",
-        "sum_of_squares(x, width) / static_cast<float>(width)",
-        "sum_of_squares(x, width)",
+        "row_norm(x, width, width, p.eps)",
+        "row_norm(x, width, 1, p.eps)",
         ("layer_test", "*RmsNormGated/*"),
     ),
     Mutation(
@@ -263,10 +288,73 @@ MUTATIONS = (
         _activation("Gating SigmoidInTheKernel SiluOfAConvolution SiluOfANorm"),
     ),
     Mutation(
+        "squares of long rows overflow",
+        KERNELS + "row_norm.h",
+        "kOrdinaryHigh = 0x1p40F",
+        "kOrdinaryHigh = 0x1p127F",
+        _extremes("KeysOfAnyLength"),
+    ),
+    Mutation(
+        "a shrunk row forgets its power of two",
+        KERNELS + "row_norm.h",
+        "1.0 / (s * __builtin_sqrt",
+        "1.0 / (__builtin_sqrt",
+        _extremes("Norms"),
+    ),
+    Mutation(
+        "the gate multiplies infinity by zero",
+        KERNELS + "gate_rate.h",
+        "kOrdinaryRate = 16.0F",
+        "kOrdinaryRate = 1e9F",
+        _extremes("Gating"),
+    ),
+    Mutation(
+        "decode skips the keys after the last whole tile",
+        KERNELS + "recurrent_steps.h",
+        "for (; d < key_dim; ++d) f(Band<1>(), d);",
+        "",
+        _recurrent("decode_dims_37x7_strided"),
+    ),
+    Mutation(
+        "a panel keeps what lies past DK",
+        KERNELS + "state_panels.h",
+        "for (int64_t i = filled * kTileColumns; i < panel_rows(key_dim) * kTileColumns;",
+        "for (int64_t i = filled * kTileColumns; i < key_dim * kTileColumns;",
+        _chunk("dims_13x27 dims_37x61_v_first"),
+    ),
+    Mutation(
+        "has_initial_state does not count",
+        KERNELS + "chunk_gated_delta_rule.cc",
+        "p_.reads_state(n) ? p_.initial_state : absent",
+        "p_.initial_state",
+        _chunk("has_initial_state"),
+    ),
+    Mutation(
+        "states go back to where they came from",
+        KERNELS + "chunk_gated_delta_rule.cc",
+        "store_states(p_.final_state, p_.final_slot(n));",
+        "store_states(p_.final_state, slot);",
+        _chunk("output_slots"),
+    ),
+    Mutation(
+        "decode writes where it reads",
+        KERNELS + "fused_recurrent_gated_delta_rule.cc",
+        "rows<S>(p_.final_state, p_.final_slot(item_.sequence), item_.head,",
+        "rows<S>(p_.final_state, slot, item_.head,",
+        _recurrent("decode_output_slots"),
+    ),
+    Mutation(
+        "steps count from the call",
+        KERNELS + "chunk_gated_delta_rule.cc",
+        "phase_ = p_.phase(n, kStep);",
+        "phase_ = 0;",
+        _chunk("checkpoints_positions"),
+    ),
+    Mutation(
         "another epsilon of keys",
-        KERNELS + "gates.h",
-        "+ 1e-6F",
-        "+ 1e-5F",
+        KERNELS + "row_norm.h",
+        "kL2NormEps = 1e-6F",
+        "kL2NormEps = 1e-5F",
         _activation("EpsilonOfShortKeys"),
     ),
     Mutation(

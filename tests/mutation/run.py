@@ -45,14 +45,25 @@ class Copy:
     def __init__(self, folder):
         self.source = folder / "source"
         self.build = folder / "build"
-        shutil.rmtree(self.source, ignore_errors=True)
-        self.source.mkdir(parents=True)
+        self.update()
+
+    def update(self):
+        """Makes the sources those of the tree. A file that differs, such as one that an earlier run
+        left with a bug in it, becomes newer than what was built from it; no other file does."""
+        wanted = set()
         for name in COPIED:
             item = ROOT / name
-            if item.is_dir():
-                shutil.copytree(item, self.source / name)
-            else:
-                shutil.copy2(item, self.source)
+            for file in [item] if item.is_file() else item.rglob("*"):
+                if not file.is_file():
+                    continue
+                copy = self.source / file.relative_to(ROOT)
+                wanted.add(copy)
+                if not copy.exists() or copy.read_bytes() != file.read_bytes():
+                    copy.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(file, copy)
+        for copy in self.source.rglob("*"):
+            if copy.is_file() and copy not in wanted:
+                copy.unlink()
 
     def configure(self, every_isa):
         """Configures a build without the parts that no mutation needs."""
@@ -65,9 +76,9 @@ class Copy:
         if done.returncode != 0:
             fail("cmake failed", done.stdout)
 
-    def make(self):
-        """Builds the programs that mutations name."""
-        programs = sorted({pathlib.Path(m.test[0]).name for m in MUTATIONS})
+    def make(self, mutations):
+        """Builds the programs that these mutations name."""
+        programs = sorted({pathlib.Path(m.test[0]).name for m in mutations})
         return run(["cmake", "--build", self.build, "--target", *programs])
 
     def test(self, program, pattern):
@@ -90,7 +101,7 @@ def check(copy, mutation):
     """Returns whether the bug was caught, and in which words to say so."""
     path, before = copy.apply(mutation)
     try:
-        built = copy.make()
+        built = copy.make([mutation])
         if built.returncode != 0:
             fail(f"{mutation.name}: the mutated source does not compile", built.stdout)
         try:
@@ -126,7 +137,7 @@ def main():
     start = time.monotonic()
     copy = Copy(arguments.build)
     copy.configure(arguments.every_isa)
-    built = copy.make()
+    built = copy.make(chosen)
     if built.returncode != 0:
         fail("the sources do not compile", built.stdout)
     for test in sorted({m.test for m in chosen}):

@@ -68,9 +68,11 @@ def test_verify():
 
 
 def test_verify_of_a_group():
-    decode = ("--op", "recurrent", "--case", "decode", "--isa", "generic", "--dtype", "f32")
-    found = json.loads(run("verify", *decode, "--json"))
-    assert found["failed"] == 0 and found["passed"] > 1
+    group = ("--op", "recurrent", "--case", "recurrent", "--isa", "generic", "--dtype", "f32")
+    found = json.loads(run("verify", *group, "--json"))
+    assert found["failed"] == 0
+    # In it by its tag and by its name.
+    assert {"verify_4", "recurrent_mixed"} <= {r["case"] for r in found["results"]}
 
 
 def test_bench():
@@ -79,6 +81,22 @@ def test_bench():
     assert {row["operation"] for row in found["rows"]} >= {"chunk", "recurrent"}
     assert all(0 < row["best_ms"] <= row["median_ms"] for row in found["rows"])
     assert found["peak"]["copy_gbps"] > 0
+
+
+def test_bench_takes_the_peak_of_the_code_path():
+    """The products of the chosen set: those of bf16 for chunk, where it has them."""
+    shape = ["--tokens", "64", "--batch", "1", "--heads", "1/1", "--seconds", "0.001"]
+    cpu = next(b for b in json.loads(run("info", "--json"))["backends"] if b["name"] == "cpu")
+    isas = [isa["name"] for isa in cpu["isas"] if isa["supported"]]
+    for isa in isas:
+        found = json.loads(
+            run("bench", *shape, "--isa", isa, "--op", "chunk", "recurrent", "--json")
+        )
+        below = isas[: isas.index(isa) + 1]
+        products = [p for p in found["peak"]["products"] if p["isa"] in below]
+        peaks = {row["operation"]: row["peak_gflops"] for row in found["rows"]}
+        assert peaks["chunk"] == products[-1]["gflops"]
+        assert peaks["recurrent"] == [p for p in products if p["type"] == "f32"][-1]["gflops"]
 
 
 def test_run_gives_what_the_function_gives(inputs, tmp_path):
@@ -125,6 +143,17 @@ def test_errors(inputs, tmp_path):
     assert "--nonesuch" in run("verify", "--nonesuch", code=2)
     assert "subcommand" in run(code=2)
     assert '"nonesuch"; it has info, verify, bench, run' in run("nonesuch", code=2)
+
+
+@pytest.mark.parametrize("option", ["--backend", "--isa"])
+def test_one_mistake_has_one_sentence(inputs, tmp_path, option):
+    messages = {
+        run("verify", option, "nonesuch", code=1),
+        run("bench", option, "nonesuch", code=1),
+        run("run", inputs[0], tmp_path / "out", option, "nonesuch", code=1),
+    }
+    assert len(messages) == 1
+    assert messages.pop().startswith(f'gdn: {option} is "nonesuch", expected one of: ')
 
 
 @pytest.mark.parametrize(

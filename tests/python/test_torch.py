@@ -292,14 +292,23 @@ def ops():
             ops.fused_recurrent_gated_delta_rule_,
             (q, k, v, g, beta, None, None, None, pool[:1].clone(), None, None, *plain, None),
         ),
-        "conv_fwd": (ops.causal_conv1d_fwd, (x, weight, None, None, None, None, "silu")),
+        "conv_fwd": (
+            ops.causal_conv1d_fwd, (x, weight, None, None, None, None, "silu", None, False),
+        ),
         "conv_fwd_": (
             ops.causal_conv1d_fwd_,
-            (x, weight, None, state, None, None, None, "silu"),
+            (x, weight, None, state, None, None, None, "silu", 5, False),
         ),
         "conv_update_": (
             ops.causal_conv1d_update_,
-            (x[..., 0], state, weight, None, None, None, None),
+            (x[..., 0], state, weight, None, None, None, None, None, None, False),
+        ),
+        "conv_update_ packed": (
+            ops.causal_conv1d_update_,
+            (
+                x[0].T, torch.randn(5, 16, 4), weight, None, torch.tensor([3, 0, 2]),
+                torch.tensor([1, 0, 2]), torch.tensor([0, 2, 18, 20]), "silu", 0, True,
+            ),
         ),
         "gating": (ops.fused_gdn_gating, (A_log, a, b, None, False, "float32")),
         "l2norm": (ops.l2norm, (rows, 1e-6)),

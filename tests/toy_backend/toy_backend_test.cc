@@ -10,6 +10,7 @@
 #include <numeric>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -94,8 +95,21 @@ TEST(ToyBackend, IsChosen) {
   ASSERT_EQ(gdn_select(&exec, &selection), GDN_OK) << gdn_last_error();
   EXPECT_STREQ(selection.backend, "toy");
   EXPECT_STREQ(selection.isa, "plain");
+  EXPECT_STREQ(selection.reason, "There is one code path.");
   ASSERT_EQ(gdn_select(nullptr, &selection), GDN_OK) << gdn_last_error();
   EXPECT_STREQ(selection.backend, toy_by_environment() ? "toy" : "reference");
+}
+
+// No backend words it for itself.
+TEST(ToyBackend, IsChosenWithOneSentenceForACodePathThatIsNamed) {
+  for (const auto &[backend, isa] : {std::pair("toy", "plain"), std::pair("reference", "f64")}) {
+    gdn_selection selection;
+    gdn_exec exec = exec_of(backend);
+    exec.isa = isa;
+    ASSERT_EQ(gdn_select(&exec, &selection), GDN_OK) << gdn_last_error();
+    EXPECT_STREQ(selection.isa, isa);
+    EXPECT_STREQ(selection.reason, "The instruction set was asked for by name.");
+  }
 }
 
 TEST(ToyBackend, ServesAnOperation) {
@@ -178,7 +192,7 @@ TEST(ToyBackend, RefusesForItself) {
   exec.workspace = workspace;
   exec.workspace_size = sizeof workspace;
   EXPECT_EQ(gdn_chunk_gated_delta_rule(&call.args, &exec), GDN_UNSUPPORTED);
-  expect_message("gdn_chunk_gated_delta_rule: the toy backend has neither states nor activations");
+  expect_message("gdn_chunk_gated_delta_rule: the toy backend has neither pools nor activations");
 }
 
 TEST(ToyBackend, LacksTheOthers) {

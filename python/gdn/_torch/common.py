@@ -52,6 +52,13 @@ def piece_count(q: Tensor, cu_seqlens: Tensor | None, step: int, round_up: bool)
     return torch.library.get_ctx().new_dynamic_size()
 
 
+def chunk_count(q: Tensor, cu_seqlens: Tensor | None, chunk_size: int, padded: bool) -> int:
+    """Rows of h: the chunks of all sequences, or in a padded buffer as many as there can be."""
+    if padded and cu_seqlens is not None:
+        return (q.shape[1] + chunk_size - 1) // chunk_size + cu_seqlens.shape[0] - 1
+    return piece_count(q, cu_seqlens, chunk_size, True)
+
+
 def fill(out: Tensor | None, result: Tensor) -> Tensor:
     """Return the result, through `out` where the caller gave one."""
     if out is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from gdn import _checks
-from gdn._torch.common import check_rank, piece_count, sequence_count, state_shape
+from gdn._torch.common import DTYPES, check_rank, piece_count, sequence_count, state_shape
 from gdn._torch.operation import Op, route
 
 __all__ = ["chunk_gated_delta_rule", "fused_recurrent_gated_delta_rule"]
@@ -16,12 +16,26 @@ _ARGUMENTS = (
     "float? scale, str head_map, bool use_qk_l2norm_in_kernel, bool use_gate_in_kernel, "
     "bool use_beta_sigmoid_in_kernel, bool allow_neg_eigval, bool state_v_first, "
     "bool output_final_state, bool inplace_final_state, "
-    "int? chunk_size, int? checkpoint_every, Tensor? num_accepted_tokens"
+    "int? chunk_size, int? checkpoint_every, Tensor? checkpoint_indices, Tensor? positions, "
+    "Tensor? num_accepted_tokens, Tensor? output_state_indices, Tensor? has_initial_state, "
+    "int? null_slot, bool padded, str? state_dtype"
 )
-_FRESH = {"out": None, "state_indices": None, "inplace_final_state": False}
+_FRESH = {
+    "out": None,
+    "state_indices": None,
+    "output_state_indices": None,
+    "checkpoint_indices": None,
+    "null_slot": None,
+    "inplace_final_state": False,
+}
 _UPDATED = {"out": None, "output_final_state": False, "inplace_final_state": True}
 _CHUNK = {"num_accepted_tokens": None}
-_RECURRENT = {"chunk_size": None, "checkpoint_every": None}
+_RECURRENT = {
+    "chunk_size": None,
+    "checkpoint_every": None,
+    "checkpoint_indices": None,
+    "positions": None,
+}
 
 
 def _fake(a):
@@ -31,13 +45,17 @@ def _fake(a):
     if a.cu_seqlens is not None:
         check_rank("cu_seqlens", a.cu_seqlens, 1)
     state = state_shape(a.q, a.v, a.state_v_first)
+    dtype = DTYPES[a.state_dtype or "float32"]
     final_state = checkpoints = None
     if a.output_final_state:
         count = sequence_count(a.q, a.cu_seqlens)
-        final_state = a.q.new_empty((count, *state), dtype=torch.float32)
-    if a.checkpoint_every is not None:
-        count = piece_count(a.q, a.cu_seqlens, a.checkpoint_every, False)
-        checkpoints = a.q.new_empty((count, *state), dtype=torch.float32)
+        final_state = a.q.new_empty((count, *state), dtype=dtype)
+    if a.checkpoint_every is not None and a.checkpoint_indices is None:
+        if a.positions is None:
+            count = piece_count(a.q, a.cu_seqlens, a.checkpoint_every, False)
+        else:
+            count = torch.library.get_ctx().new_dynamic_size()
+        checkpoints = a.q.new_empty((count, *state), dtype=dtype)
     return (a.v.new_empty(a.v.shape), final_state, checkpoints)
 
 
@@ -48,6 +66,9 @@ def _fake_recurrent(a):
 def _check(given):
     _checks.check_sigmoid(given["allow_neg_eigval"], given["use_beta_sigmoid_in_kernel"])
     _checks.check_pool(given["initial_state"], given["state_indices"], given["inplace_final_state"])
+    if given["state_indices"] is None:
+        for name in ("output_state_indices", "checkpoint_indices"):
+            _checks.refuse(name, given[name], "needs state_indices, which is None here")
 
 
 def _wants_update(given):

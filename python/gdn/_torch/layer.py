@@ -17,6 +17,8 @@ __all__ = [
 ]
 
 _NO_OUT = {"out": None}
+# The caller's names of arguments are for the messages of eager calls.
+_NO_CONV = {**_NO_OUT, "names": None}
 
 
 def _like_activations(x: Tensor) -> Tensor:
@@ -50,24 +52,26 @@ def _fake_norm(a):
 
 _CONV_FWD = (
     "Tensor x, Tensor weight, Tensor? bias, Tensor? conv_state, Tensor? state_indices, "
-    "Tensor? has_initial_state, Tensor? cu_seqlens, Tensor? out, str? activation"
+    "Tensor? has_initial_state, Tensor? cu_seqlens, Tensor? out, str? activation, "
+    "int? null_slot, bool padded, str[]? names"
 )
 causal_conv1d_fwd = route(
     _CONV_FWD,
-    Op("causal_conv1d_fwd", _CONV_FWD, _fake_conv, fixed={**_NO_OUT, "conv_state": None}),
-    Op("causal_conv1d_fwd", _CONV_FWD, _fake_conv, fixed=_NO_OUT, updates="conv_state"),
+    Op("causal_conv1d_fwd", _CONV_FWD, _fake_conv, fixed={**_NO_CONV, "conv_state": None}),
+    Op("causal_conv1d_fwd", _CONV_FWD, _fake_conv, fixed=_NO_CONV, updates="conv_state"),
     wants_update=lambda given: given["conv_state"] is not None,
 )
 
 _CONV_UPDATE = (
     "Tensor x, Tensor conv_state, Tensor weight, Tensor? bias, Tensor? state_indices, "
-    "Tensor? num_accepted_tokens, Tensor? out, str? activation"
+    "Tensor? num_accepted_tokens, Tensor? cu_seqlens, Tensor? out, str? activation, "
+    "int? null_slot, bool padded, str[]? names"
 )
 causal_conv1d_update = route(
     _CONV_UPDATE,
     None,
     Op(
-        "causal_conv1d_update", _CONV_UPDATE, _fake_conv_update, fixed=_NO_OUT,
+        "causal_conv1d_update", _CONV_UPDATE, _fake_conv_update, fixed=_NO_CONV,
         updates="conv_state",
     ),
 )  # fmt: skip

@@ -2,7 +2,7 @@
 //
 // For each step of 64 tokens, with c the cumulative log decay inside it:
 //
-//     key head     K^T, K K^T, Q K^T                                                   keys.h
+//     key head     K^T, K K^T, Q K^T, |k| and |q|                             keys.h, norms.h
 //     value head   c, row scales; A, P, and T = (I + A)^-1 of both halves          gates.h, solve.h
 //     32 columns   V' = T diag(beta) (V - diag(exp c) K S), half by half
 //                  O  = scale (diag(exp c) Q S + P V')
@@ -17,10 +17,12 @@
 #include "cpu/amx/gates.h"
 #include "cpu/amx/keys.h"
 #include "cpu/amx/layout.h"
+#include "cpu/amx/norms.h"
 #include "cpu/amx/panel.h"
 #include "cpu/amx/plan.h"
 #include "cpu/amx/solve.h"
 #include "cpu/amx/state.h"
+#include "cpu/kernels/checkpoint_walk.h"
 #include "cpu/kernels/kernels.h"
 
 namespace gdn::cpu::avx512::kernel {
@@ -51,26 +53,22 @@ class ItemRun {
         w_(w),
         states_(states),
         span_(p.sequences.span(item.sequence)),
+        phase_(p.phase(item.sequence, kStep)),
         key_blocks_(plan.widths.key_blocks),
         state_rows_(plan.widths.state_rows()) {}
 
   void run() const {
-    int64_t slot = item_.sequence;
-    if (p_.state_indices.present) {
-      slot = p_.state_indices.at(item_.sequence);
-      if (slot < 0) return clear_output();
-    }
+    const int64_t slot = p_.initial_slot(item_.sequence);
+    if (slot < 0) return clear_output();
     load_states(slot);
-    for (int64_t t = 0; t < span_.length; t += kStep) {
-      const int64_t left = span_.length - t;
-      const int count = static_cast<int>(left < kStep ? left : kStep);
+    CheckpointWalk checkpoints(p_, item_.sequence);
+    for (int64_t t = 0; t < span_.length;) {
+      const int count = step_tokens(t);
       step(span_.begin + t, count);
-      if (p_.checkpoint_every > 0 && count == kStep && (t + kStep) % p_.checkpoint_every == 0) {
-        const int64_t first = p_.checkpoint_offsets[item_.sequence];
-        store_states(p_.checkpoints, first + (t + kStep) / p_.checkpoint_every - 1);
-      }
+      if (checkpoints.passes(count)) store_states(checkpoints.target(), checkpoints.next());
+      t += count;
     }
-    if (p_.final_state.present()) store_states(p_.final_state, slot);
+    store_states(p_.final_state, p_.final_slot(item_.sequence));
   }
 
  private:
@@ -88,13 +86,24 @@ class ItemRun {
     }
   }
 
+  /// Tokens of the step at t, 0 past the end: steps lie on a grid that starts with the sequence,
+  /// not with the call.
+  int step_tokens(int64_t t) const {
+    const int64_t whole = kStep - (phase_ + t) % kStep;
+    return static_cast<int>(span_.length - t < whole ? span_.length - t : whole);
+  }
+
   void load_states(int64_t slot) const {
+    const Tensor absent;
+    const Tensor &initial = p_.reads_state(item_.sequence) ? p_.initial_state : absent;
     for_states([&](int64_t head, int64_t column, StateRow *state) {
-      load_state(p_.initial_state, slot, head, column, state_rows_, state);
+      load_state(initial, slot, head, column, state_rows_, state);
     });
   }
 
+  /// Nothing if `slot` is negative.
   void store_states(const Tensor &out, int64_t slot) const {
+    if (slot < 0) return;
     for_states([&](int64_t head, int64_t column, StateRow *state) {
       store_state(out, slot, head, column, state);
     });
@@ -118,13 +127,9 @@ class ItemRun {
                         key_blocks_, key.q_copy);
       key.k = left_rows(p_.k.at<uint16_t>(span_.batch, token, k), p_.k.stride[1], p_.key_dim, count,
                         key_blocks_, key.k_copy);
-      for (int b = 0; b < blocks; ++b) load_block(key, b, key_blocks_);
-      if (blocks == 2) {
-        multiply_blocks(key.k, key, key_blocks_, key.kk->across);
-        multiply_blocks(key.q, key, key_blocks_, key.qk->across);
-      }
-      load_norms(key, p_, blocks, key_blocks_);
-      Fetch fetch(p_, place_after(token, k));
+      load_products(key, blocks, key_blocks_);
+      load_norms(&key, p_, count, blocks, key_blocks_);
+      Fetch fetch(p_, place_after(token, count, k));
       for (int64_t i = item_.group_begin; i < item_.group_end; ++i) {
         const int64_t head = p_.heads.value_head(k, i);
         const float decay = load_step_gates(p_, span_.batch, token, count, head, key, w_.gate);
@@ -144,11 +149,12 @@ class ItemRun {
     }
   }
 
-  /// What follows a key head of the step at `token`: the next key head, or the next step's first.
-  StepPlace place_after(int64_t token, int64_t key_head) const {
+  /// What follows a key head of the step of `count` tokens at `token`: the next key head, or the
+  /// next step's first.
+  StepPlace place_after(int64_t token, int count, int64_t key_head) const {
     StepPlace next = {span_.batch,
                       token,
-                      0,
+                      count,
                       key_head + 1,
                       item_.group_begin,
                       item_.group_end,
@@ -157,10 +163,9 @@ class ItemRun {
     if (next.column_end > p_.value_dim) next.column_end = p_.value_dim;
     if (next.key_head == item_.key_end) {
       next.key_head = item_.key_begin;
-      next.token += kStep;
+      next.token += count;
+      next.count = step_tokens(next.token - span_.begin);
     }
-    const int64_t left = span_.begin + span_.length - next.token;
-    next.count = static_cast<int>(left < kStep ? left : kStep);
     return next;
   }
 
@@ -270,6 +275,7 @@ class ItemRun {
   const Workspace &w_;
   StateRow *states_;
   SequenceSpan span_;
+  int64_t phase_;  ///< Tokens of the first step that came before the call.
   int key_blocks_;
   int64_t state_rows_;
 };

@@ -7,6 +7,7 @@
 #include "cpu/amx/layout.h"
 #include "cpu/tiles/tile_avx512bf16.h"
 
+#include "cpu/kernels/gate_rate.h"
 #include "cpu/kernels/gates.h"
 
 namespace gdn::cpu::amx {

@@ -105,57 +105,12 @@ namespace {
   store_grid(out);
 }
 
-/// Sums over the lanes of each of 16 vectors, as the lanes of one.
-[[gnu::always_inline]] inline Vec sum_lanes(Vec (&x)[kHalf]) {
-#pragma GCC unroll 8
-  for (int i = 0; i < 8; ++i) {
-    x[i] = _mm512_unpacklo_ps(x[2 * i], x[2 * i + 1]) + _mm512_unpackhi_ps(x[2 * i], x[2 * i + 1]);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    const __m512d a = _mm512_castps_pd(x[2 * i]);
-    const __m512d b = _mm512_castps_pd(x[2 * i + 1]);
-    x[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b)) + _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
-  }
-  // Each quarter of x[i] now holds parts of the sums 4 i .. 4 i + 3.
-#pragma GCC unroll 2
-  for (int i = 0; i < 2; ++i) {
-    x[i] = _mm512_shuffle_f32x4(x[2 * i], x[2 * i + 1], 0x88) +
-           _mm512_shuffle_f32x4(x[2 * i], x[2 * i + 1], 0xDD);
-  }
-  return _mm512_shuffle_f32x4(x[0], x[1], 0x88) + _mm512_shuffle_f32x4(x[0], x[1], 0xDD);
-}
-
-/// Row scales: 1 and scale, or with l2norm those divided by the norms. |k|^2 is the diagonal of
-/// K K^T; |q|^2 is summed from the rows.
-inline void load_norms(const KeyBlock &key, const DeltaRule &p, int blocks, int key_blocks) {
-  const Vec eps = set1(1e-6F);
-  const __m512i diagonal =
-      _mm512_mullo_epi32(_mm512_set1_epi32(kHalf + 1),
-                         _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-  for (int h = 0; h < kStep / kHalf; ++h) {
-    float *k_norm = key.k_norm + h * kHalf;
-    float *q_norm = key.q_norm + h * kHalf;
-    if (!p.qk_l2norm || h >= 2 * blocks) {
-      store(k_norm, set1(1.0F));
-      store(q_norm, set1(p.scale));
-      continue;
-    }
-    const FloatTile &kk = key.kk->block[h / 2].diagonal[h % 2];
-    store(k_norm, rsqrt(_mm512_i32gather_ps(diagonal, kk.row[0], 4) + eps));
-    const uint8_t *q = key.q.tile(0, h);
-    Vec sums[kHalf];
-#pragma GCC unroll 16
-    for (int i = 0; i < kHalf; ++i) {
-      sums[i] = zero();
-      for (int b = 0; b < key_blocks; ++b) {
-        const __m512i x = _mm512_load_si512(q + i * key.q.stride + b * 64);
-        sums[i] = fma(first_of_pairs(x), first_of_pairs(x), sums[i]);
-        sums[i] = fma(second_of_pairs(x), second_of_pairs(x), sums[i]);
-      }
-    }
-    store(q_norm, set1(p.scale) / _mm512_sqrt_ps(sum_lanes(sums) + eps));
-  }
+/// K transposed and all products of a step's tokens with each other.
+inline void load_products(const KeyBlock &key, int blocks, int key_blocks) {
+  for (int b = 0; b < blocks; ++b) load_block(key, b, key_blocks);
+  if (blocks < 2) return;
+  multiply_blocks(key.k, key, key_blocks, key.kk->across);
+  multiply_blocks(key.q, key, key_blocks, key.qk->across);
 }
 
 }  // namespace

@@ -32,7 +32,8 @@ struct Plan {
     const int64_t state = static_cast<int64_t>(widths.panel_bytes()) * widths.panels;
     heads_per_item = clamp(kStateBudget / (state * group), 1, key_heads);
     group_per_item = group;
-    panels_per_item = widths.panels;
+    panels_per_item =
+        clamp(kStateBudget / static_cast<int64_t>(widths.panel_bytes()), 1, widths.panels);
     const int64_t count = sequences > 0 ? sequences : 1;
     const int64_t wanted = ceil_div(threads > 0 ? threads : 1, count);
     if (ceil_div(key_heads, heads_per_item) < wanted) {
@@ -45,7 +46,7 @@ struct Plan {
     group_blocks = ceil_div(group, group_per_item);
     if (head_blocks * group_blocks < wanted) {
       const int64_t parts = ceil_div(wanted, head_blocks * group_blocks);
-      panels_per_item = clamp(widths.panels / parts, 1, widths.panels);
+      panels_per_item = clamp(widths.panels / parts, 1, panels_per_item);
     }
     panel_blocks = ceil_div(widths.panels, panels_per_item);
   }

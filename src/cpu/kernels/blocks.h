@@ -24,6 +24,7 @@ inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 /// numbers from floor(begin_n / size) + n to that of n + 1, which is at least one and enough for
 /// all of its blocks, so a number is found by binary search and nothing has to be tabulated.
 inline int64_t block_count(const Sequences &s, int64_t size) {
+  if (s.count == 0) return 0;  // A padded buffer may have tokens all the same.
   if (s.packed()) return s.tokens / size + s.count;
   const int64_t per_row = s.tokens > 0 ? divide_up(s.tokens, size) : 1;
   return s.count * per_row;

@@ -22,9 +22,9 @@ constexpr int64_t kBlockTokens = 256;
 static_assert(kBlockTokens >= kMaxWidth);
 
 /// Outputs [begin, end) of `count` channels, tokens along the lanes.
-template <class E, int W>
+template <int W, class E, class H>
 void convolve_along(const Taps &taps, Lines<const E> x, Lines<E> y,
-                    const E (*history)[kConvChannels], int64_t begin, int64_t end, int64_t count,
+                    const H (*history)[kConvChannels], int64_t begin, int64_t end, int64_t count,
                     bool use_silu) {
   for (int64_t c = 0; c < count; ++c) {
     const E *in = x.data + c * x.channel_stride;
@@ -33,11 +33,11 @@ void convolve_along(const Taps &taps, Lines<const E> x, Lines<E> y,
       const int64_t lanes = end - t < kWidth ? end - t : int64_t{kWidth};
       // The first vector of a sequence reads from history too: lay out its line.
       const bool staged = t < W - 1;
-      E line[kWidth + kMaxWidth - 1] = {};
+      H line[kWidth + kMaxWidth - 1] = {};
       if (staged) {
         for (int64_t i = 0; i < lanes + W - 1; ++i) {
           const int64_t from = t + i - (W - 1);
-          line[i] = from < 0 ? history[from + W - 1][c] : in[from * x.token_stride];
+          line[i] = from < 0 ? history[from + W - 1][c] : convert(in[from * x.token_stride], H{});
         }
       }
       Vec sum = set1(taps.bias[c]);
@@ -53,11 +53,10 @@ void convolve_along(const Taps &taps, Lines<const E> x, Lines<E> y,
   }
 }
 
-template <class E, int W>
+template <class E, class H, int W>
 void run_block(const CausalConv1dFwd &p, const Block &block, int64_t channel, int64_t count) {
   const SequenceSpan span = p.sequences.span(block.sequence);
-  const int64_t slot =
-      p.state_indices.present ? p.state_indices.at(block.sequence) : block.sequence;
+  const int64_t slot = p.slot(block.sequence);
   const Lines<const E> x = {p.x.at<const E>(span.batch, channel, span.begin), p.x.stride[1],
                             p.x.stride[2]};
   const Lines<E> y = {p.y.at<E>(span.batch, channel, span.begin), p.y.stride[1], p.y.stride[2]};
@@ -68,29 +67,35 @@ void run_block(const CausalConv1dFwd &p, const Block &block, int64_t channel, in
   const bool stateful = block.first && p.conv_state.present();
   const bool valid = stateful && p.has_initial_state.at(block.sequence);
   const int64_t entries = p.conv_state.shape[2];
-  Lines<E> state = {nullptr, p.conv_state.stride[1], p.conv_state.stride[2]};
-  if (stateful) state.data = p.conv_state.at<E>(slot, channel);
+  const auto with_lines = [&](auto f) {
+    with_state<E, H>(p.conv_state, [&]<class S>(S) {
+      f(Lines<S>{p.conv_state.at<S>(slot, channel), p.conv_state.stride[1],
+                 p.conv_state.stride[2]});
+    });
+  };
 
   if (block.length > 0) {
     Taps taps;
     load_taps(p.weight, p.bias, channel, count, &taps);
-    E history[kMaxWidth - 1][kConvChannels];
+    H history[kMaxWidth - 1][kConvChannels];
     if (valid) {
-      split(state.data + (entries - (W - 1)) * state.token_stride, state.channel_stride,
-            state.token_stride, W - 1, count, &history[0][0], kConvChannels);
+      with_lines([&](auto state) {
+        split(state.data + (entries - (W - 1)) * state.token_stride, state.channel_stride,
+              state.token_stride, W - 1, count, &history[0][0], kConvChannels);
+      });
     } else if (block.first) {
       std::memset(history, 0, sizeof history);
     }
     const bool channels_last = x.channel_stride == 1 && y.channel_stride == 1;
-    channels_last ? convolve<E, W>(taps, x, y, history, begin, end, count, p.silu)
-                  : convolve_along<E, W>(taps, x, y, history, begin, end, count, p.silu);
+    channels_last ? convolve<W>(taps, x, y, history, begin, end, count, p.silu)
+                  : convolve_along<W>(taps, x, y, history, begin, end, count, p.silu);
   }
   if (!stateful) return;
   // Of a long sequence the last L inputs alone matter.
   const int64_t tail = span.length < entries ? span.length : entries;
   const Lines<const E> end_of_x = {x.data + (span.length - tail) * x.token_stride, x.channel_stride,
                                    x.token_stride};
-  append(state, entries, entries, valid, end_of_x, tail, count);
+  with_lines([&](auto state) { append(state, entries, entries, valid, end_of_x, tail, count); });
 }
 
 int64_t channel_blocks(const CausalConv1dFwd &p) { return divide_up(p.x.shape[1], kConvChannels); }
@@ -106,10 +111,8 @@ void run(const CausalConv1dFwd &p, int32_t, int64_t first, int64_t last, void *)
     const int64_t channel = i % blocks * kConvChannels;
     const int64_t rest = p.x.shape[1] - channel;
     const int64_t count = rest < kConvChannels ? rest : kConvChannels;
-    with_element(p.x.dtype, [&](auto element) {
-      using E = decltype(element);
-      with_width(p.weight.shape[1], [&]<int W>() { run_block<E, W>(p, block, channel, count); });
-    });
+    with_types(p.x, p.conv_state, p.weight.shape[1],
+               [&]<class E, class H, int W>() { run_block<E, H, W>(p, block, channel, count); });
   }
 }
 

@@ -1,4 +1,4 @@
-// The causal convolution of T new tokens (decode: one, speculative verify: a few) of each of N
+// The causal convolution of new tokens (decode: one, speculative verify: a few) of each of N
 // sequences, their last L inputs kept in a pool.
 //
 // Operations: as causal_conv1d_fwd; memory: x, y, the slot read and written, and the weights, which
@@ -16,56 +16,69 @@
 namespace gdn::cpu::GDN_ISA {
 namespace {
 
-template <class E, int W>
-void run_block(const CausalConv1dUpdate &p, const Taps &taps, int64_t n, int64_t channel,
-               int64_t count) {
-  const int64_t tokens = p.x.shape[2];
-  const int64_t slot = p.state_indices.present ? p.state_indices.at(n) : n;
-  const Lines<const E> x = {p.x.at<const E>(n, channel), p.x.stride[1], p.x.stride[2]};
-  const Lines<E> y = {p.y.at<E>(n, channel), p.y.stride[1], p.y.stride[2]};
-  if (slot < 0) return fill_zero(y, 0, tokens, count);
-
-  const Lines<E> state = {p.conv_state.at<E>(slot, channel), p.conv_state.stride[1],
-                          p.conv_state.stride[2]};
-  const int64_t entries = p.conv_state.shape[2];
-  const int64_t rejected = p.num_accepted_tokens.present ? tokens - p.num_accepted_tokens.at(n) : 0;
-  const int64_t kept = entries - rejected;
-
-  E history[kMaxWidth - 1][kConvChannels];
-  split(state.data + (kept - (W - 1)) * state.token_stride, state.channel_stride,
-        state.token_stride, W - 1, count, &history[0][0], kConvChannels);
-  convolve<E, W>(taps, x, y, history, 0, tokens, count, p.silu);
-
-  if (tokens == 1 && x.channel_stride == 1 && entries <= W) {
-    // The usual decode step: the new state is the end of the window that is at hand.
+/// Stores the last `entries` rows of the window of one token, the newest of which is x. False if
+/// another type is stored than the window has.
+template <int W, class S, class E, class H>
+bool store_window(Lines<S> state, int64_t entries, const H (*history)[kConvChannels],
+                  Lines<const E> x, int64_t count) {
+  if constexpr (std::is_same_v<S, E> && std::is_same_v<H, E>) {
     const E *rows[W];
     for (int i = 0; i < W - 1; ++i) rows[i] = history[i];
     rows[W - 1] = x.data;
     merge(rows + (W - entries), entries, count, state.data, state.channel_stride,
           state.token_stride);
-  } else {
-    append(state, entries, kept, true, x, tokens, count);
+    return true;
   }
+  return false;
+}
+
+template <class E, class H, int W>
+void run_block(const CausalConv1dUpdate &p, const Taps &taps, int64_t n, int64_t channel,
+               int64_t count) {
+  const SequenceSpan span = p.sequences.span(n);
+  const int64_t tokens = span.length;
+  const int64_t slot = p.slot(n);
+  const Lines<const E> x = {p.x.at<const E>(span.batch, channel, span.begin), p.x.stride[1],
+                            p.x.stride[2]};
+  const Lines<E> y = {p.y.at<E>(span.batch, channel, span.begin), p.y.stride[1], p.y.stride[2]};
+  if (slot < 0) return fill_zero(y, 0, tokens, count);
+
+  const CausalConv1dUpdate::Kept kept = p.kept(n, tokens);
+  with_state<E, H>(p.conv_state, [&]<class S>(S) {
+    const Lines<S> state = {p.conv_state.at<S>(slot, channel), p.conv_state.stride[1],
+                            p.conv_state.stride[2]};
+    H history[kMaxWidth - 1][kConvChannels];
+    split(state.data + (kept.before - (W - 1)) * state.token_stride, state.channel_stride,
+          state.token_stride, W - 1, count, &history[0][0], kConvChannels);
+    convolve<W>(taps, x, y, history, 0, tokens, count, p.silu);
+
+    // The usual decode step: the new state is the end of the window that is at hand.
+    if (tokens == 1 && x.channel_stride == 1 && kept.after <= W &&
+        store_window<W>(state, kept.after, history, x, count)) {
+      return;
+    }
+    append(state, kept.after, kept.before, true, x, tokens, count);
+  });
 }
 
 int64_t channel_blocks(const CausalConv1dUpdate &p) {
   return divide_up(p.x.shape[1], kConvChannels);
 }
 
-int64_t items(const CausalConv1dUpdate &p, int32_t) { return p.x.shape[0] * channel_blocks(p); }
+int64_t items(const CausalConv1dUpdate &p, int32_t) {
+  return p.sequences.count * channel_blocks(p);
+}
 
 void run(const CausalConv1dUpdate &p, int32_t, int64_t first, int64_t last, void *) {
-  const int64_t sequences = p.x.shape[0];
+  const int64_t sequences = p.sequences.count;
   Taps taps;
   for (int64_t i = first; i < last; ++i) {
     const int64_t channel = i / sequences * kConvChannels;
     const int64_t rest = p.x.shape[1] - channel;
     const int64_t count = rest < kConvChannels ? rest : kConvChannels;
     if (i == first || i % sequences == 0) load_taps(p.weight, p.bias, channel, count, &taps);
-    with_element(p.x.dtype, [&](auto element) {
-      using E = decltype(element);
-      with_width(p.weight.shape[1],
-                 [&]<int W>() { run_block<E, W>(p, taps, i % sequences, channel, count); });
+    with_types(p.x, p.conv_state, p.weight.shape[1], [&]<class E, class H, int W>() {
+      run_block<E, H, W>(p, taps, i % sequences, channel, count);
     });
   }
 }

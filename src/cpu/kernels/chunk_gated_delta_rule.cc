@@ -4,9 +4,12 @@
 
 #include GDN_TILE
 
+#include "cpu/kernels/checkpoint_walk.h"
 #include "cpu/kernels/chunk_cut.h"
 #include "cpu/kernels/fetch_ahead.h"
+#include "cpu/kernels/gate_rate.h"
 #include "cpu/kernels/gates.h"
+#include "cpu/kernels/row_norm.h"
 #include "cpu/kernels/scratch.h"
 #include "cpu/kernels/state_panels.h"
 
@@ -32,7 +35,7 @@ class ChunkedDeltaRule {
         arena_(scratch),
         shared_(arena_, p.key_dim),
         decays_(arena_),
-        panel_size_(p.key_dim * kTileColumns) {
+        panel_size_(panel_rows(p.key_dim) * kTileColumns) {
     v_ = arena_.take<float>(kStep * kTileColumns);
     write_ = arena_.take<Element>(kStep * kTileColumns);
     write_low_ = kPack == 2 ? arena_.take<Element>(kStep * kTileColumns) : nullptr;
@@ -47,25 +50,27 @@ class ChunkedDeltaRule {
     item_ = cut_.item(i);
     const int64_t n = item_.sequence;
     const SequenceSpan span = p_.sequences.span(n);
-    const int64_t slot = p_.state_indices.present ? p_.state_indices.at(n) : n;
+    const int64_t slot = p_.initial_slot(n);
     if (slot < 0) return clear_output<E>(span);
+    phase_ = p_.phase(n, kStep);
 
+    const Tensor absent;
+    const Tensor &initial = p_.reads_state(n) ? p_.initial_state : absent;
     for_each_unit([&](int64_t key_head, int64_t u) {
       float *panel_state = state(key_head, u);
-      load_panel(p_.initial_state, slot, head(key_head, u), column(u), p_.key_dim, panel_state);
+      load_panel(initial, slot, head(key_head, u), column(u), p_.key_dim, panel_state);
       panel(key_head, u).convert_state();
     });
-    for (int64_t t = 0; t < span.length; t += kStep) {
+    CheckpointWalk checkpoints(p_, n);
+    for (int64_t t = 0; t < span.length; t += step_tokens(span, t)) {
       for (int64_t key_head = item_.key_first; key_head < item_.key_last; ++key_head) {
         step<E>(span, t, key_head);
       }
-      const int64_t done = t + kStep;
-      if (p_.checkpoint_every > 0 && done % p_.checkpoint_every == 0 && done <= span.length) {
-        const int64_t index = p_.checkpoint_offsets[n] + done / p_.checkpoint_every - 1;
-        store_states(p_.checkpoints, index);
+      if (checkpoints.passes(step_tokens(span, t))) {
+        store_states(checkpoints.target(), checkpoints.next());
       }
     }
-    store_states(p_.final_state, slot);
+    store_states(p_.final_state, p_.final_slot(n));
   }
 
  private:
@@ -102,17 +107,22 @@ class ChunkedDeltaRule {
     } else {
       operand = states_ + offset;
     }
-    return {shared_, decays_, states_ + offset, operand, v_, write_, write_low_, FetchAhead()};
+    return {shared_,    decays_,     panel_rows(p_.key_dim), states_ + offset, operand, v_, write_,
+            write_low_, FetchAhead()};
   }
 
+  /// Nothing if `slot` is negative.
   void store_states(const Tensor &t, int64_t slot) const {
+    if (slot < 0) return;
     for_each_unit([&](int64_t key_head, int64_t u) {
       store_panel(t, slot, head(key_head, u), column(u), state(key_head, u));
     });
   }
 
-  static int64_t step_tokens(const SequenceSpan &span, int64_t t) {
-    return span.length - t < kStep ? span.length - t : kStep;
+  /// Tokens of the step at t: steps lie on a grid that starts with the sequence, not with the call.
+  int64_t step_tokens(const SequenceSpan &span, int64_t t) const {
+    const int64_t whole = kStep - (phase_ + t) % kStep;
+    return span.length - t < whole ? span.length - t : whole;
   }
 
   /// The tokens that the item will read or write after this key head's step at t: the next key
@@ -122,7 +132,7 @@ class ChunkedDeltaRule {
     FetchAhead ahead;
     const bool last = key_head + 1 == item_.key_last;
     const int64_t next_head = last ? item_.key_first : key_head + 1;
-    const int64_t next_t = last ? t + kStep : t;
+    const int64_t next_t = last ? t + step_tokens(span, t) : t;
     if (next_t >= span.length) return ahead;
     const int64_t token = span.begin + next_t;
     const int64_t rows = step_tokens(span, next_t);
@@ -177,6 +187,7 @@ class ChunkedDeltaRule {
   ChunkDecays decays_;
   int64_t panel_size_;
   ChunkItem item_ = {};
+  int64_t phase_ = 0;  ///< Tokens of the first step that came before the call.
   float *v_;
   Element *write_;
   Element *write_low_;

@@ -2,7 +2,7 @@
 #define GDN_CPU_KERNELS_CHUNK_OPERANDS_H_
 
 // What the value heads of a key head share in one step: q and k packed as matrix operands, k
-// transposed, and the triangles of K K^T and Q K^T. Include GDN_TILE first.
+// transposed, and the triangles of K K^T and Q K^T. Include GDN_TILE and row_norm.h first.
 
 #include "cpu/kernels/scratch.h"
 
@@ -26,12 +26,30 @@ struct OperandOf<Bf16, true> {
   using type = Bf16Operand;
 };
 
+/// y = x for n elements, then zeros up to `padded`, a multiple of kWidth.
 template <class E>
-inline void pack_row(const E *x, int64_t n, float *y) {
-  convert_row(x, n, y);
+inline void pack_row(const E *x, int64_t n, int64_t padded, float *y) {
+  int64_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) store(y + i, load(x + i));
+  for (; i < padded; i += kWidth) store(y + i, i < n ? load_n(x + i, n - i) : zero());
 }
-inline void pack_row(const Bf16 *x, int64_t n, Bf16 *y) {
+inline void pack_row(const Bf16 *x, int64_t n, int64_t padded, Bf16 *y) {
   std::memcpy(y, x, static_cast<size_t>(n) * sizeof *y);
+  if (padded > n) {
+    std::memset(static_cast<void *>(y + n), 0, static_cast<size_t>(padded - n) * sizeof *y);
+  }
+}
+
+/// The factor that normalises a packed row, which is shrunk first if it is an extreme one.
+template <class E>
+inline float normalise_packed(E *x, int64_t n) {
+  const int64_t whole = (n + kWidth - 1) / kWidth * kWidth;
+  const RowNorm norm = l2norm_of(x, whole);
+  if (norm.shrink != 1.0F) {
+    const Vec shrink = set1(norm.shrink);
+    for (int64_t i = 0; i < whole; i += kWidth) store(x + i, shrink * load(x + i));
+  }
+  return norm.factor;
 }
 
 template <class Operand>
@@ -40,6 +58,7 @@ struct ChunkOperands {
   static constexpr int64_t kPack = Operand::kPack;
 
   int64_t key_dim;
+  int64_t depth;      ///< Of a product over keys: DK up to whole groups of kPack.
   int64_t row;        ///< Elements of a row of q and k.
   Element *q;         ///< [kStep][row].
   Element *k;         ///< [kStep][row].
@@ -50,7 +69,10 @@ struct ChunkOperands {
   float *q_norm;      ///< [kStep], factor of each row of q: l2norm and scale.
   float *k_norm;      ///< [kStep], factor of each row of k: l2norm.
 
-  ChunkOperands(Arena &arena, int64_t key_dim_) : key_dim(key_dim_), row(padded_key_dim(key_dim_)) {
+  ChunkOperands(Arena &arena, int64_t key_dim_)
+      : key_dim(key_dim_),
+        depth((key_dim_ + kPack - 1) / kPack * kPack),
+        row(padded_key_dim(key_dim_)) {
     q = arena.take<Element>(kStep * row);
     k = arena.take<Element>(kStep * row);
     k_panel = arena.take<Element>(kStep * row);
@@ -73,15 +95,10 @@ struct ChunkOperands {
         q_norm[i] = k_norm[i] = 0.0F;
         continue;
       }
-      const size_t tail = static_cast<size_t>(row - key_dim) * sizeof(Element);
-      pack_row(p.q.at<E>(batch, token + i, head), key_dim, q_row);
-      pack_row(p.k.at<E>(batch, token + i, head), key_dim, k_row);
-      if (tail > 0) {
-        std::memset(static_cast<void *>(q_row + key_dim), 0, tail);
-        std::memset(static_cast<void *>(k_row + key_dim), 0, tail);
-      }
-      q_norm[i] = p.qk_l2norm ? p.scale * l2norm_factor(q_row, key_dim) : p.scale;
-      k_norm[i] = p.qk_l2norm ? l2norm_factor(k_row, key_dim) : 1.0F;
+      pack_row(p.q.at<E>(batch, token + i, head), key_dim, row, q_row);
+      pack_row(p.k.at<E>(batch, token + i, head), key_dim, row, k_row);
+      q_norm[i] = p.qk_l2norm ? p.scale * normalise_packed(q_row, key_dim) : p.scale;
+      k_norm[i] = p.qk_l2norm ? normalise_packed(k_row, key_dim) : 1.0F;
     }
     for (int64_t i = 0; i < kStep; i += kWidth) {
       for (int64_t d = 0; d < row; d += kWidth * kPack) {
@@ -109,7 +126,7 @@ struct ChunkOperands {
   void whole_tile(const Element *a, float *target, int64_t i, int64_t j) {
     Tile<kTileRows> c;
     clear(c);
-    mma<Operand>(c, a + i * row, row, k_panel + j * kPack, kStep * kPack, key_dim);
+    mma<Operand>(c, a + i * row, row, k_panel + j * kPack, kStep * kPack, depth);
     store_tile(c, target + i * kStep + j, kStep);
   }
 
@@ -117,8 +134,7 @@ struct ChunkOperands {
   void half_tiles(int64_t i, int64_t j) {
     Tile<kTileRows> c;
     clear(c);
-    mma_twin<Operand>(c, k + i * row, q + i * row, row, k_panel + j * kPack, kStep * kPack,
-                      key_dim);
+    mma_twin<Operand>(c, k + i * row, q + i * row, row, k_panel + j * kPack, kStep * kPack, depth);
     for (int m = 0; m < kTileRows; ++m) {
       store(kk + (i + m) * kStep + j, c.v[m][0]);
       store(qk + (i + m) * kStep + j, c.v[m][1]);

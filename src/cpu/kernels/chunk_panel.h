@@ -19,10 +19,12 @@ struct ChunkPanel {
 
   const ChunkOperands<Operand> &shared;
   const ChunkDecays &decays;
-  float *state;      ///< [DK][kTileColumns].
-  Element *operand;  ///< [DK / kPack][kTileColumns][kPack], the state as B; with kPack 1 the state.
-  float *v;          ///< [kStep][kTileColumns], V'.
-  Element *write;    ///< [kStep / kPack][kTileColumns][kPack], diag(write) V' as B.
+  int64_t state_rows;  ///< panel_rows(DK).
+  float *state;        ///< [state_rows][kTileColumns].
+  Element *operand;    ///< The state as B, [state_rows / kPack][kTileColumns][kPack]; with kPack 1
+                       ///< the state.
+  float *v;            ///< [kStep][kTileColumns], V'.
+  Element *write;      ///< [kStep / kPack][kTileColumns][kPack], diag(write) V' as B.
   Element *write_low;  ///< What rounding `write` left, with kSplit.
 
   FetchAhead ahead = {};
@@ -33,8 +35,8 @@ struct ChunkPanel {
   /// c = rows of q or k times the state.
   [[gnu::always_inline]] void times_state(Tile<kTileRows> &c, const Element *rows) {
     clear(c);
-    for (int64_t d = 0; d < shared.key_dim; d += kFetchDepth) {
-      const int64_t left = shared.key_dim - d;
+    for (int64_t d = 0; d < shared.depth; d += kFetchDepth) {
+      const int64_t left = shared.depth - d;
       mma<Operand>(c, rows + d, shared.row, operand + d * kTileColumns, kTileColumns * kPack,
                    left < kFetchDepth ? left : kFetchDepth);
       ahead.step();
@@ -62,7 +64,7 @@ struct ChunkPanel {
   /// Refreshes `operand` from `state`.
   void convert_state() {
     if constexpr (kPack == 2) {
-      for (int64_t d = 0; d < shared.key_dim; d += kTileRows) {
+      for (int64_t d = 0; d < state_rows; d += kTileRows) {
         Tile<kTileRows> s;
         load_tile(s, state + d * kTileColumns, kTileColumns);
         store_operand(s, operand + d * kTileColumns, nullptr);
@@ -125,10 +127,10 @@ struct ChunkPanel {
     }
   }
 
-  /// S <- exp(c_last) S + K^T diag(write) V', over the first `rows` tokens (whole tiles).
-  void update_state(int64_t rows) {
+  /// S <- exp(c_last) S + K^T diag(write) V', over the first `tokens` tokens (whole tiles).
+  void update_state(int64_t tokens) {
     const Vec decay = set1(decays.state_decay);
-    for (int64_t d = 0; d < shared.key_dim; d += kTileRows) {
+    for (int64_t d = 0; d < state_rows; d += kTileRows) {
       Tile<kTileRows> s;
       load_tile(s, state + d * kTileColumns, kTileColumns);
 #pragma GCC unroll 16
@@ -137,8 +139,8 @@ struct ChunkPanel {
         s.v[m][1] = s.v[m][1] * decay;
       }
       const Element *k = shared.k_turned + d * kStep;
-      mma<Operand>(s, k, kStep, write, kTileColumns * kPack, rows);
-      if constexpr (kSplit) mma<Operand>(s, k, kStep, write_low, kTileColumns * kPack, rows);
+      mma<Operand>(s, k, kStep, write, kTileColumns * kPack, tokens);
+      if constexpr (kSplit) mma<Operand>(s, k, kStep, write_low, kTileColumns * kPack, tokens);
       ahead.step();
       store_tile(s, state + d * kTileColumns, kTileColumns);
       if constexpr (kPack == 2) store_operand(s, operand + d * kTileColumns, nullptr);
@@ -151,8 +153,8 @@ struct ChunkPanel {
   void run(int64_t n, int64_t columns, const E *source, int64_t source_stride, E *target,
            int64_t target_stride) {
     const int64_t tiles = (n + kTileRows - 1) / kTileRows;
-    const int64_t depths = (shared.key_dim + kFetchDepth - 1) / kFetchDepth;
-    ahead.spread_over(tiles * 2 * depths + shared.key_dim / kTileRows);
+    const int64_t depths = (shared.depth + kFetchDepth - 1) / kFetchDepth;
+    ahead.spread_over(tiles * 2 * depths + state_rows / kTileRows);
     for (int64_t tile = 0; tile < tiles; ++tile) {
       const int64_t i = tile * kTileRows;
       if (columns >= kTileColumns && i + kTileRows <= n) {
@@ -171,18 +173,15 @@ struct ChunkPanel {
   template <class E>
   [[gnu::noinline]] void edge_rows(int64_t i, int64_t n, int64_t columns, const E *source,
                                    int64_t source_stride, E *target, int64_t target_stride) {
-    alignas(64) E block[kTileRows * kTileColumns];
-    const int64_t rows = n < kTileRows ? n : kTileRows;
-    const int64_t width = columns < kTileColumns ? columns : kTileColumns;
-    const size_t bytes = static_cast<size_t>(width) * sizeof(E);
-    std::memset(static_cast<void *>(block), 0, sizeof block);
-    for (int64_t m = 0; m < rows; ++m) {
-      std::memcpy(block + m * kTileColumns, source + m * source_stride, bytes);
+    alignas(64) float block[kTileRows * kTileColumns];
+    for (int64_t m = 0; m < kTileRows; ++m) {
+      pack_row(source + m * source_stride, m < n ? columns : 0, kTileColumns,
+               block + m * kTileColumns);
     }
     solve_rows(i, block, kTileColumns);
     output_rows(i, block, kTileColumns);
-    for (int64_t m = 0; m < rows; ++m) {
-      std::memcpy(target + m * target_stride, block + m * kTileColumns, bytes);
+    for (int64_t m = 0; m < kTileRows && m < n; ++m) {
+      convert_row(block + m * kTileColumns, columns, target + m * target_stride);
     }
   }
 };

@@ -7,6 +7,8 @@
 // One output is fma(w[W-1], x[t], .. fma(w[0], x[t-W+1], bias)), then silu, in f32 and rounded
 // once, whichever way the lanes run: bits do not depend on strides.
 
+#include <type_traits>
+
 #include "core/layer.h"
 
 namespace gdn::cpu::GDN_ISA {
@@ -16,11 +18,14 @@ constexpr int64_t kConvChannels = 1024;  ///< Channels of a block.
 constexpr int kConvTokens = 4;           ///< Outputs that share one pass over the weights.
 constexpr int kMaxWidth = 4;
 
-inline float convert(float x, float) { return x; }
-inline float convert(Bf16 x, float) { return to_f32(x); }
-inline float convert(F16 x, float) { return to_f32(x); }
-inline Bf16 convert(Bf16 x, Bf16) { return x; }
-inline F16 convert(F16 x, F16) { return x; }
+template <class From, class To>
+inline To convert(From x, To) {
+  if constexpr (std::is_same_v<From, To>) {
+    return x;
+  } else {
+    return round_to(to_f32(x), To{});
+  }
+}
 
 /// rows[i][c] = p[c * kStride + i]; with constants the compiler makes shuffles of it.
 template <int kStride, int kEntries, class From, class To>
@@ -131,8 +136,8 @@ struct Lines {
 };
 
 /// kTokens outputs of `lanes` channels from c on; rows and y as for convolve_tile.
-template <class E, int W, int kTokens, bool kWhole>
-[[gnu::always_inline]] inline void convolve_vec(const Taps &taps, const E *const *rows, E *const *y,
+template <class H, class E, int W, int kTokens, bool kWhole>
+[[gnu::always_inline]] inline void convolve_vec(const Taps &taps, const H *const *rows, E *const *y,
                                                 int64_t c, int64_t lanes, bool use_silu) {
   Vec x[kTokens + W - 1];
 #pragma GCC unroll 8
@@ -164,46 +169,50 @@ template <class E, int W, int kTokens, bool kWhole>
 
 /// kTokens outputs of all channels. rows[i] are the inputs of token i - (W - 1), channels side by
 /// side; y[i] likewise.
-template <class E, int W, int kTokens>
-void convolve_tile(const Taps &taps, const E *const *rows, E *const *y, int64_t count,
+template <class H, class E, int W, int kTokens>
+void convolve_tile(const Taps &taps, const H *const *rows, E *const *y, int64_t count,
                    bool use_silu) {
   int64_t c = 0;
   for (; c + kWidth <= count; c += kWidth) {
-    convolve_vec<E, W, kTokens, true>(taps, rows, y, c, kWidth, use_silu);
+    convolve_vec<H, E, W, kTokens, true>(taps, rows, y, c, kWidth, use_silu);
   }
-  if (c < count) convolve_vec<E, W, kTokens, false>(taps, rows, y, c, count - c, use_silu);
+  if (c < count) convolve_vec<H, E, W, kTokens, false>(taps, rows, y, c, count - c, use_silu);
 }
 
 /// Rows of inputs and outputs for convolve_tile: the tensors' own where channels lie side by side,
-/// copies where they do not.
-template <class E>
+/// copies where they do not or where the inputs are of another type than H.
+template <class H, class E>
 struct Staging {
-  E x[kConvTokens + kMaxWidth - 1][kConvChannels];
+  H x[kConvTokens + kMaxWidth - 1][kConvChannels];
   E y[kConvTokens][kConvChannels];
 };
 
 /// Outputs [begin, begin + kTokens).
-template <class E, int W, int kTokens>
+template <class H, class E, int W, int kTokens>
 void convolve_tokens(const Taps &taps, Lines<const E> x, Lines<E> y,
-                     const E (*history)[kConvChannels], int64_t begin, int64_t count, bool use_silu,
-                     Staging<E> *staging) {
-  const E *rows[kTokens + W - 1];
+                     const H (*history)[kConvChannels], int64_t begin, int64_t count, bool use_silu,
+                     Staging<H, E> *staging) {
+  const H *rows[kTokens + W - 1];
   E *out[kTokens];
   for (int i = 0; i < kTokens + W - 1; ++i) {
     const int64_t t = begin + i - (W - 1);
     if (t < 0) {
       rows[i] = history[t + W - 1];
-    } else if (x.channel_stride == 1) {
-      rows[i] = x.data + t * x.token_stride;
-    } else {
-      split(x.data + t * x.token_stride, x.channel_stride, 0, 1, count, staging->x[i], 0);
-      rows[i] = staging->x[i];
+      continue;
     }
+    if constexpr (std::is_same_v<H, E>) {
+      if (x.channel_stride == 1) {
+        rows[i] = x.data + t * x.token_stride;
+        continue;
+      }
+    }
+    split(x.data + t * x.token_stride, x.channel_stride, 0, 1, count, staging->x[i], 0);
+    rows[i] = staging->x[i];
   }
   for (int i = 0; i < kTokens; ++i) {
     out[i] = y.channel_stride == 1 ? y.data + (begin + i) * y.token_stride : staging->y[i];
   }
-  convolve_tile<E, W, kTokens>(taps, rows, out, count, use_silu);
+  convolve_tile<H, E, W, kTokens>(taps, rows, out, count, use_silu);
   if (y.channel_stride == 1) return;
   for (int i = 0; i < kTokens; ++i) {
     const E *row = out[i];
@@ -211,46 +220,28 @@ void convolve_tokens(const Taps &taps, Lines<const E> x, Lines<E> y,
   }
 }
 
-/// Outputs [begin, end) of `count` channels. history[i] is the input of token i - (W - 1); it is
-/// read only if begin < W - 1.
-template <class E, int W>
-void convolve(const Taps &taps, Lines<const E> x, Lines<E> y, const E (*history)[kConvChannels],
+/// Outputs [begin, end) of `count` channels. history[i] is the input of token i - (W - 1), in the
+/// type of x or, where the state is of another one, in float; it is read only if begin < W - 1.
+template <int W, class E, class H>
+void convolve(const Taps &taps, Lines<const E> x, Lines<E> y, const H (*history)[kConvChannels],
               int64_t begin, int64_t end, int64_t count, bool use_silu) {
-  Staging<E> staging;
   int64_t t = begin;
-  for (; t + kConvTokens <= end; t += kConvTokens) {
-    convolve_tokens<E, W, kConvTokens>(taps, x, y, history, t, count, use_silu, &staging);
-  }
-  for (; t < end; ++t) {
-    convolve_tokens<E, W, 1>(taps, x, y, history, t, count, use_silu, &staging);
-  }
-}
-
-/// The state of `count` channels becomes the newest L entries of: its first `kept` entries (zeros
-/// if not `valid`), then tokens [0, tokens) of x. L - kept <= tokens.
-template <class E>
-void append(Lines<E> state, int64_t entries, int64_t kept, bool valid, Lines<const E> x,
-            int64_t tokens, int64_t count) {
-  // Entry i takes entry i + shift of the longer line, so going upwards overwrites nothing needed.
-  const int64_t shift = kept + tokens - entries;
-  for (int64_t i = 0; i < entries; ++i) {
-    E *to = state.data + i * state.token_stride;
-    if (i + shift < kept) {
-      const E *from = state.data + (i + shift) * state.token_stride;
-      for (int64_t c = 0; c < count; ++c) {
-        to[c * state.channel_stride] = valid ? from[c * state.channel_stride] : E{};
-      }
-    } else {
-      const E *from = x.data + (i + shift - kept) * x.token_stride;
-      for (int64_t c = 0; c < count; ++c) to[c * state.channel_stride] = from[c * x.channel_stride];
+  if constexpr (!std::is_same_v<H, E>) {
+    const int64_t mixed = end < W - 1 ? end : W - 1;
+    Staging<H, E> staging;
+    for (; t < mixed; ++t) {
+      convolve_tokens<H, E, W, 1>(taps, x, y, history, t, count, use_silu, &staging);
     }
-  }
-}
-
-template <class E>
-void fill_zero(Lines<E> y, int64_t begin, int64_t end, int64_t count) {
-  for (int64_t t = begin; t < end; ++t) {
-    for (int64_t c = 0; c < count; ++c) y.data[t * y.token_stride + c * y.channel_stride] = E{};
+    const E(*const none)[kConvChannels] = nullptr;
+    if (t < end) convolve<W>(taps, x, y, none, t, end, count, use_silu);
+  } else {
+    Staging<E, E> staging;
+    for (; t + kConvTokens <= end; t += kConvTokens) {
+      convolve_tokens<E, E, W, kConvTokens>(taps, x, y, history, t, count, use_silu, &staging);
+    }
+    for (; t < end; ++t) {
+      convolve_tokens<E, E, W, 1>(taps, x, y, history, t, count, use_silu, &staging);
+    }
   }
 }
 
@@ -266,6 +257,60 @@ void with_width(int64_t width, F &&f) {
       return f.template operator()<4>();
     default:
       return;
+  }
+}
+
+/// Calls f(S{}) for the element type S of the state, where x has type E and history H.
+template <class E, class H, class F>
+void with_state(const Tensor &state, F &&f) {
+  if constexpr (std::is_same_v<E, H> && !std::is_same_v<E, float>) {
+    f(E{});
+  } else {
+    with_element(state.dtype, f);
+  }
+}
+
+/// Calls f.operator()<E, H, W>() for the type E of x and a width W. H is that of history: E, or
+/// float for a state of another type.
+template <class F>
+void with_types(const Tensor &x, const Tensor &state, int64_t width, F &&f) {
+  const bool same = !state.present() || state.dtype == x.dtype;
+  with_element(x.dtype, [&](auto element) {
+    using E = decltype(element);
+    with_width(width, [&]<int W>() {
+      same ? f.template operator()<E, E, W>() : f.template operator()<E, float, W>();
+    });
+  });
+}
+
+/// The first `entries` entries of the state of `count` channels become the newest ones of: its
+/// first `kept` entries (zeros if not `valid`), then tokens [0, tokens) of x. entries - kept <=
+/// tokens.
+template <class S, class E>
+void append(Lines<S> state, int64_t entries, int64_t kept, bool valid, Lines<const E> x,
+            int64_t tokens, int64_t count) {
+  // Entry i takes entry i + shift of the longer line, so going upwards overwrites nothing needed.
+  const int64_t shift = kept + tokens - entries;
+  for (int64_t i = 0; i < entries; ++i) {
+    S *to = state.data + i * state.token_stride;
+    if (i + shift < kept) {
+      const S *from = state.data + (i + shift) * state.token_stride;
+      for (int64_t c = 0; c < count; ++c) {
+        to[c * state.channel_stride] = valid ? from[c * state.channel_stride] : S{};
+      }
+    } else {
+      const E *from = x.data + (i + shift - kept) * x.token_stride;
+      for (int64_t c = 0; c < count; ++c) {
+        to[c * state.channel_stride] = convert(from[c * x.channel_stride], S{});
+      }
+    }
+  }
+}
+
+template <class E>
+void fill_zero(Lines<E> y, int64_t begin, int64_t end, int64_t count) {
+  for (int64_t t = begin; t < end; ++t) {
+    for (int64_t c = 0; c < count; ++c) y.data[t * y.token_stride + c * y.channel_stride] = E{};
   }
 }
 

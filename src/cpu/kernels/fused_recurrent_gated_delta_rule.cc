@@ -4,7 +4,9 @@
 
 #include GDN_TILE
 
+#include "cpu/kernels/gate_rate.h"
 #include "cpu/kernels/gates.h"
+#include "cpu/kernels/row_norm.h"
 
 #include "cpu/kernels/recurrent_steps.h"
 
@@ -23,16 +25,9 @@ struct Cut {
 Cut cut(const DeltaRule &p, int32_t threads) {
   const int64_t blocks = (p.value_dim + kTileColumns - 1) / kTileColumns;
   const int64_t heads = p.sequences.count * p.heads.value_heads;
-  int64_t slices = 1;
+  int64_t slices = (p.value_dim + kMaxColumns - 1) / kMaxColumns;
   while (slices < blocks && heads * slices < 2 * static_cast<int64_t>(threads)) slices *= 2;
   return {blocks, slices < blocks ? slices : blocks};
-}
-
-/// Slot of the state before sequence n; negative: the sequence is skipped.
-int64_t initial_slot(const DeltaRule &p, int64_t n) {
-  if (!p.state_indices.present) return n;
-  if (!p.slot_per_token()) return p.state_indices.at(n);
-  return p.state_indices.at(n, p.num_accepted_tokens.present ? p.num_accepted_tokens.at(n) - 1 : 0);
 }
 
 struct Item {
@@ -57,10 +52,10 @@ class Recurrence {
   Recurrence(const DeltaRule &p, const Item &item)
       : p_(p), item_(item), span_(p.sequences.span(item.sequence)) {}
 
-  /// True when each state element is read and written once, from and to a tensor of type S.
-  static bool direct(const DeltaRule &p, const SequenceSpan &span) {
-    return span.length == 1 && !p.slot_per_token() && p.initial_state.present() &&
-           p.final_state.present() && p.initial_state.dtype == p.final_state.dtype;
+  /// True when each state element is read and written once, from and to a tensor of one type.
+  bool direct() const {
+    return span_.length == 1 && !p_.slot_per_token() && p_.reads_state(item_.sequence) &&
+           p_.final_slot(item_.sequence) >= 0 && p_.initial_state.dtype == p_.final_state.dtype;
   }
 
   void clear_output() const {
@@ -71,7 +66,7 @@ class Recurrence {
     }
   }
 
-  /// One token, straight from initial_state to final_state.
+  /// One token, straight from initial_state's entry `slot` to final_state.
   template <class S>
   void run_direct(int64_t slot, const S *ahead) const {
     RecurrentToken token;
@@ -81,19 +76,21 @@ class Recurrence {
     prepare(0, g[0], beta[0], &token);
     step(token, 0, item_.first, item_.last - item_.first,
          Layout::template rows<S>(p_.initial_state, slot, item_.head, item_.first),
-         Layout::template rows<S>(p_.final_state, slot, item_.head, item_.first), ahead);
+         Layout::template rows<S>(p_.final_state, p_.final_slot(item_.sequence), item_.head,
+                                  item_.first),
+         ahead);
   }
 
   /// Any number of tokens, each block of columns in f32 on the stack.
   void run_blocks(int64_t slot) const {
-    alignas(64) float block[kMaxHeadDim * Layout::kBlockColumns];
+    alignas(64) float block[kMaxKeyDim * Layout::kBlockColumns];
     constexpr bool kKeyRows = Layout::kBlockColumns == kTileColumns;
-    const Rows<float> rows{block, kKeyRows ? Layout::kBlockColumns : kMaxHeadDim};
+    const Rows<float> rows{block, kKeyRows ? Layout::kBlockColumns : kMaxKeyDim};
     for (int64_t c = item_.first; c < item_.last; c += Layout::kBlockColumns) {
       const int64_t left = item_.last - c;
       const int64_t columns = left < Layout::kBlockColumns ? left : Layout::kBlockColumns;
       std::memset(block, 0, sizeof block);
-      if (p_.initial_state.present()) move_in(p_.initial_state, slot, c, columns, rows);
+      if (p_.reads_state(item_.sequence)) move_in(slot, c, columns, rows);
       float g[kGateTokens];
       float beta[kGateTokens];
       for (int64_t t = 0; t < span_.length; ++t) {
@@ -106,12 +103,9 @@ class Recurrence {
         RecurrentToken token;
         prepare(t, g[at], beta[at], &token);
         step<float>(token, t, c, columns, rows, rows, nullptr);
-        if (p_.slot_per_token() && p_.state_indices.at(item_.sequence, t) >= 0) {
-          const int64_t to = p_.state_indices.at(item_.sequence, t);
-          move_out(p_.initial_state, to, c, columns, rows);
-        }
+        if (p_.slot_per_token()) move_out(p_.token_slot(item_.sequence, t), c, columns, rows);
       }
-      if (!p_.slot_per_token()) move_out(p_.final_state, slot, c, columns, rows);
+      if (!p_.slot_per_token()) move_out(p_.final_slot(item_.sequence), c, columns, rows);
     }
   }
 
@@ -120,11 +114,17 @@ class Recurrence {
     const int64_t key_head = p_.heads.key_head(item_.head);
     const E *q = p_.q.at<E>(span_.batch, span_.begin + t, key_head);
     const E *k = p_.k.at<E>(span_.batch, span_.begin + t, key_head);
-    const Vec q_factor = set1(p_.qk_l2norm ? p_.scale * l2norm_factor(q, p_.key_dim) : p_.scale);
-    const Vec k_factor = set1(p_.qk_l2norm ? l2norm_factor(k, p_.key_dim) : 1.0F);
+    RowNorm q_norm = {1.0F, 1.0F};
+    RowNorm k_norm = {1.0F, 1.0F};
+    if (p_.qk_l2norm) {
+      q_norm = l2norm_of(q, p_.key_dim);
+      k_norm = l2norm_of(k, p_.key_dim);
+    }
+    const Vec q_factor = set1(p_.scale * q_norm.factor);
+    const Vec k_factor = set1(k_norm.factor);
     for_each_vec(p_.key_dim, [&](int64_t d, int64_t lanes) {
-      store(token->q + d, q_factor * load_n(q + d, lanes));
-      store(token->k + d, k_factor * load_n(k + d, lanes));
+      store(token->q + d, q_factor * (set1(q_norm.shrink) * load_n(q + d, lanes)));
+      store(token->k + d, k_factor * (set1(k_norm.shrink) * load_n(k + d, lanes)));
     });
     token->decay = decay_of(g);
     token->beta = beta;
@@ -133,8 +133,8 @@ class Recurrence {
   template <class S>
   void step(const RecurrentToken &token, int64_t t, int64_t column, int64_t columns, Rows<S> source,
             Rows<S> target, const S *ahead) const {
-    alignas(64) float v[kMaxHeadDim];
-    alignas(64) float o[kMaxHeadDim];
+    alignas(64) float v[kMaxColumns];
+    alignas(64) float o[kMaxColumns];
     const int64_t at = span_.begin + t;
     const E *v_row = p_.v.at<E>(span_.batch, at, item_.head, column);
     for_each_vec(columns,
@@ -143,15 +143,20 @@ class Recurrence {
     convert_row(o, columns, p_.o.at<E>(span_.batch, at, item_.head, column));
   }
 
-  void move_in(const Tensor &t, int64_t slot, int64_t c, int64_t columns, Rows<float> rows) const {
-    with_element(t.dtype, [&](auto element) {
-      const auto from = Layout::template rows<decltype(element)>(t, slot, item_.head, c);
+  void move_in(int64_t slot, int64_t c, int64_t columns, Rows<float> rows) const {
+    with_element(p_.initial_state.dtype, [&](auto element) {
+      using S = decltype(element);
+      const auto from = Layout::template rows<S>(p_.initial_state, slot, item_.head, c);
       Layout::copy(from, rows, p_.key_dim, columns);
     });
   }
-  void move_out(const Tensor &t, int64_t slot, int64_t c, int64_t columns, Rows<float> rows) const {
-    with_element(t.dtype, [&](auto element) {
-      const auto to = Layout::template rows<decltype(element)>(t, slot, item_.head, c);
+
+  /// Nothing if `slot` is negative.
+  void move_out(int64_t slot, int64_t c, int64_t columns, Rows<float> rows) const {
+    if (slot < 0) return;
+    with_element(p_.final_state.dtype, [&](auto element) {
+      using S = decltype(element);
+      const auto to = Layout::template rows<S>(p_.final_state, slot, item_.head, c);
       Layout::copy(rows, to, p_.key_dim, columns);
     });
   }
@@ -164,9 +169,9 @@ class Recurrence {
 /// Where the item after this one will read its state: worth fetching while this one computes.
 template <class Layout, class S>
 const S *state_ahead(const DeltaRule &p, const Item &item) {
-  const int64_t slot = initial_slot(p, item.sequence);
-  return slot < 0 ? nullptr
-                  : Layout::template rows<S>(p.initial_state, slot, item.head, item.first).data;
+  const int64_t slot = p.initial_slot(item.sequence);
+  if (slot < 0 || !p.reads_state(item.sequence)) return nullptr;
+  return Layout::template rows<S>(p.initial_state, slot, item.head, item.first).data;
 }
 
 template <class Layout, class E>
@@ -174,10 +179,10 @@ void run_items(const DeltaRule &p, const Cut &c, int64_t first, int64_t last) {
   for (int64_t i = first; i < last; ++i) {
     const Item item = item_at(p, c, i);
     const Recurrence<Layout, E> recurrence(p, item);
-    const int64_t slot = initial_slot(p, item.sequence);
+    const int64_t slot = p.initial_slot(item.sequence);
     if (slot < 0) {
       recurrence.clear_output();
-    } else if (recurrence.direct(p, p.sequences.span(item.sequence))) {
+    } else if (recurrence.direct()) {
       with_element(p.initial_state.dtype, [&](auto element) {
         using S = decltype(element);
         const S *ahead = i + 1 < last ? state_ahead<Layout, S>(p, item_at(p, c, i + 1)) : nullptr;

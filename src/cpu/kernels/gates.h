@@ -2,7 +2,7 @@
 #define GDN_CPU_KERNELS_GATES_H_
 
 // Decays and betas of one value head, with the in-kernel gate and sigmoid applied. Include GDN_TILE
-// first.
+// and gate_rate.h first.
 
 namespace gdn::cpu::GDN_ISA {
 namespace {
@@ -29,11 +29,14 @@ inline void load_gates(const DeltaRule &p, int64_t batch, int64_t token, int64_t
   if (p.g.present()) {
     gather_tokens(p.g, batch, token, head, n, g);
     if (p.gate) {
-      const Vec rate = zero() - exp(set1(load_scalar(p.A_log, p.A_log.offset(head))));
+      const float a_log = load_scalar(p.A_log, p.A_log.offset(head));
+      const bool extreme = a_log > kOrdinaryRate || a_log < -kOrdinaryRate;
+      const Vec rate = zero() - exp(set1(a_log));
       const bool biased = p.dt_bias.present();
       const Vec bias = set1(biased ? load_scalar(p.dt_bias, p.dt_bias.offset(head)) : 0.0F);
       for (int64_t i = 0; i < n; i += kWidth) {
-        store(g + i, rate * softplus(load(g + i) + bias));
+        const Vec x = load(g + i) + bias;
+        store(g + i, extreme ? zero() - extreme_rate(set1(a_log), x) : rate * softplus(x));
       }
     }
     // Below -745 a decay is 0 in double precision already; the bound keeps sums and differences of
@@ -73,12 +76,6 @@ inline Decay decay_of(float g) {
   // Where a product is rounded before it is added, half an ulp of it would be lost again.
   if (!kFused) return {whole, 1.0F, static_cast<float>(x * p)};
   return {whole, whole, static_cast<float>(x * p - (static_cast<double>(whole) - 1.0))};
-}
-
-/// Factor that l2norm multiplies a row of q or k by.
-template <class E>
-inline float l2norm_factor(const E *x, int64_t n) {
-  return 1.0F / __builtin_sqrtf(sum_of_squares(x, n) + 1e-6F);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include GDN_TILE
 
 #include "cpu/kernels/kernels.h"
+#include "cpu/kernels/row_norm.h"
 #include "cpu/kernels/rows.h"
 
 namespace gdn::cpu::GDN_ISA {
@@ -14,12 +15,14 @@ namespace {
 
 template <class E>
 void normalise_row(const E *x, E *y, int64_t width, float eps) {
-  const Vec factor = set1(1.0F / __builtin_sqrtf(sum_of_squares(x, width) + eps));
+  const RowNorm norm = row_norm(x, width, 1, eps);
+  const Vec shrink = set1(norm.shrink);
+  const Vec factor = set1(norm.factor);
   for_each_vec(width, [&](int64_t i, int64_t lanes) {
     if (lanes == kWidth) {
-      store(y + i, load(x + i) * factor);
+      store(y + i, (load(x + i) * shrink) * factor);
     } else {
-      store_n(y + i, load_n(x + i, lanes) * factor, lanes);
+      store_n(y + i, (load_n(x + i, lanes) * shrink) * factor, lanes);
     }
   });
 }

@@ -11,13 +11,49 @@
 namespace gdn::cpu::GDN_ISA {
 namespace {
 
-/// Upper bound of DK and DV.
-constexpr int64_t kMaxHeadDim = 256;
+/// How a vector of a row is loaded and stored: whole,
+struct WholeLanes {
+  template <class S>
+  Vec load(const S *p) const {
+    return GDN_ISA::load(p);
+  }
+  template <class S>
+  void store(S *p, Vec v) const {
+    GDN_ISA::store(p, v);
+  }
+};
+
+/// or its first lanes.
+struct FirstLanes {
+  int64_t count;
+
+  template <class S>
+  Vec load(const S *p) const {
+    return load_n(p, count);
+  }
+  template <class S>
+  void store(S *p, Vec v) const {
+    store_n(p, v, count);
+  }
+};
+
+/// Calls f(offset, WholeLanes or FirstLanes) for vectors that cover n elements.
+template <class F>
+inline void for_each_lanes(int64_t n, F &&f) {
+  int64_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) f(i, WholeLanes());
+  if (i < n) f(i, FirstLanes{n - i});
+}
+
+/// Upper bound of DK.
+constexpr int64_t kMaxKeyDim = 256;
+/// Value columns of a step at most: what the second pass finds in the cache is bounded by it.
+constexpr int64_t kMaxColumns = 256;
 
 /// A token as f32, l2norm and scale applied; q and k are 0 from DK up to a whole Vec.
 struct RecurrentToken {
-  alignas(64) float q[kMaxHeadDim];
-  alignas(64) float k[kMaxHeadDim];
+  alignas(64) float q[kMaxKeyDim];
+  alignas(64) float k[kMaxKeyDim];
   Decay decay;
   float beta;
 };
@@ -27,6 +63,8 @@ template <class S>
 struct Rows {
   S *data;
   int64_t stride;
+
+  Rows from(int64_t i) const { return {data + i * stride, stride}; }
 };
 
 /// State rows are keys: [DK][DV].
@@ -51,60 +89,82 @@ struct KeyFirst {
   template <class S>
   static void step(const RecurrentToken &token, int64_t key_dim, int64_t columns, Rows<S> source,
                    Rows<S> target, const S *ahead, const float *v, float *o) {
-    alignas(64) float w[kMaxHeadDim];
+    alignas(64) float w[kMaxColumns];
     const Vec decay = set1(token.decay.whole);
-    const Vec kept = set1(token.decay.kept);
-    const Vec rest = set1(token.decay.rest);
     const Vec beta = set1(token.beta);
     for (int64_t j = 0; j < columns; j += kWidth) store(w + j, zero());
-    for (int64_t d = 0; d < key_dim; d += kTileRows) {
-      const S *row = source.data + d * source.stride;
-      for_each_vec(columns, [&](int64_t j, int64_t lanes) {
-        Vec sum = load(w + j);
-        if (lanes == kWidth) {
-#pragma GCC unroll 8
-          for (int i = 0; i < kTileRows; ++i) {
-            sum = fma(set1(token.k[d + i]), load(row + i * source.stride + j), sum);
-          }
-        } else {
-          for (int i = 0; i < kTileRows; ++i) {
-            sum = fma(set1(token.k[d + i]), load_n(row + i * source.stride + j, lanes), sum);
-          }
-        }
-        store(w + j, sum);
-      });
-    }
+    for_each_band(key_dim, [&]<int kRows>(Band<kRows>, int64_t d) {
+      read_rows<kRows>(token.k + d, columns, source.from(d), w);
+    });
     for (int64_t j = 0; j < columns; j += kWidth) {
       store(w + j, beta * fnma(decay, load(w + j), load(v + j)));
       store(o + j, zero());
     }
-    for (int64_t d = 0; d < key_dim; d += kTileRows) {
-      const S *row = source.data + d * source.stride;
-      S *out = target.data + d * target.stride;
-      const S *next = ahead != nullptr ? ahead + d * source.stride : row;
-      for_each_vec(columns, [&](int64_t j, int64_t lanes) {
-        const Vec x = load(w + j);
-        Vec sum = load(o + j);
-        if (lanes == kWidth) {
-#pragma GCC unroll 8
-          for (int i = 0; i < kTileRows; ++i) {
-            prefetch(next + i * source.stride + j);
-            const Vec s = load(row + i * source.stride + j);
-            const Vec y = fma(set1(token.k[d + i]), x, fma(kept, s, rest * s));
-            store(out + i * target.stride + j, y);
-            sum = fma(set1(token.q[d + i]), y, sum);
-          }
-        } else {
-          for (int i = 0; i < kTileRows; ++i) {
-            const Vec s = load_n(row + i * source.stride + j, lanes);
-            const Vec y = fma(set1(token.k[d + i]), x, fma(kept, s, rest * s));
-            store_n(out + i * target.stride + j, y, lanes);
-            sum = fma(set1(token.q[d + i]), y, sum);
-          }
-        }
-        store(o + j, sum);
-      });
+    for_each_band(key_dim, [&]<int kRows>(Band<kRows>, int64_t d) {
+      const S *next = (ahead != nullptr ? ahead : source.data) + d * source.stride;
+      write_rows<kRows>(token, d, columns, source.from(d), target.from(d), next, w, o);
+    });
+  }
+
+ private:
+  template <int kRows>
+  struct Band {};
+
+  /// Calls f(Band<rows>, first row) for bands that cover all keys: whole tiles, then what is left.
+  template <class F>
+  static void for_each_band(int64_t key_dim, F &&f) {
+    int64_t d = 0;
+    for (; d + kTileRows <= key_dim; d += kTileRows) f(Band<kTileRows>(), d);
+    if constexpr (kTileRows > 4) {
+      for (; d + 4 <= key_dim; d += 4) f(Band<4>(), d);
     }
+    for (; d < key_dim; ++d) f(Band<1>(), d);
+  }
+
+  /// sums += k^T S over a band of rows.
+  template <int kRows, class S>
+  [[gnu::always_inline]] static void read_rows(const float *k, int64_t columns, Rows<S> source,
+                                               float *sums) {
+    Vec factor[kRows];
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) factor[i] = set1(k[i]);
+    for_each_lanes(columns, [&](int64_t j, auto lanes) {
+      Vec sum = load(sums + j);
+#pragma GCC unroll 8
+      for (int i = 0; i < kRows; ++i) {
+        sum = fma(factor[i], lanes.load(source.data + i * source.stride + j), sum);
+      }
+      store(sums + j, sum);
+    });
+  }
+
+  /// S <- decay S + k w^T over a band of rows from d on; sums += q^T S.
+  template <int kRows, class S>
+  [[gnu::always_inline]] static void write_rows(const RecurrentToken &token, int64_t d,
+                                                int64_t columns, Rows<S> source, Rows<S> target,
+                                                const S *next, const float *w, float *sums) {
+    const Vec kept = set1(token.decay.kept);
+    const Vec rest = set1(token.decay.rest);
+    Vec k[kRows];
+    Vec q[kRows];
+#pragma GCC unroll 8
+    for (int i = 0; i < kRows; ++i) {
+      k[i] = set1(token.k[d + i]);
+      q[i] = set1(token.q[d + i]);
+    }
+    for_each_lanes(columns, [&](int64_t j, auto lanes) {
+      const Vec x = load(w + j);
+      Vec sum = load(sums + j);
+#pragma GCC unroll 8
+      for (int i = 0; i < kRows; ++i) {
+        prefetch(next + i * source.stride + j);
+        const Vec s = lanes.load(source.data + i * source.stride + j);
+        const Vec y = fma(k[i], x, fma(kept, s, rest * s));
+        lanes.store(target.data + i * target.stride + j, y);
+        sum = fma(q[i], y, sum);
+      }
+      store(sums + j, sum);
+    });
   }
 };
 
@@ -137,7 +197,7 @@ struct ValueFirst {
   }
 
  private:
-  /// Rows that share the loads of k and q; DV is a multiple.
+  /// Rows that share the loads of k and q.
   static constexpr int kTogether = 4;
 
   /// Sum over the lanes of each of kWidth vectors, as the lanes of one.
@@ -156,51 +216,70 @@ struct ValueFirst {
     alignas(64) float sums[kWidth * kWidth];
     alignas(64) float w[kWidth];
     const Vec decay = set1(token.decay.whole);
-    const Vec kept = set1(token.decay.kept);
-    const Vec rest = set1(token.decay.rest);
     for (int i = 0; i < kWidth; ++i) store(sums + i * kWidth, zero());
-    for (int64_t r = 0; r < rows; r += kTogether) {
-      const S *row = source.data + r * source.stride;
-      Vec sum[kTogether];
-      for (Vec &s : sum) s = zero();
-      for_each_vec(key_dim, [&](int64_t d, int64_t lanes) {
-        const Vec k = load(token.k + d);
-#pragma GCC unroll 4
-        for (int i = 0; i < kTogether; ++i) {
-          const S *p = row + i * source.stride + d;
-          sum[i] = fma(lanes == kWidth ? load(p) : load_n(p, lanes), k, sum[i]);
-        }
-      });
-      for (int i = 0; i < kTogether; ++i) store(sums + (r + i) * kWidth, sum[i]);
+    for (int64_t r = 0; r < rows;) {
+      if (rows - r >= kTogether) {
+        read_rows<kTogether>(token, key_dim, source.from(r), sums + r * kWidth);
+        r += kTogether;
+      } else {
+        read_rows<1>(token, key_dim, source.from(r), sums + r * kWidth);
+        ++r;
+      }
     }
     const Vec values = load_n(v, rows);
     store(w, set1(token.beta) * fnma(decay, reduce_rows(sums), values));
-    for (int64_t r = 0; r < rows; r += kTogether) {
-      const S *row = source.data + r * source.stride;
+    for (int64_t r = 0; r < rows;) {
       const S *next = ahead + r * source.stride;
-      S *out = target.data + r * target.stride;
-      Vec sum[kTogether];
-      for (Vec &s : sum) s = zero();
-      for_each_vec(key_dim, [&](int64_t d, int64_t lanes) {
-        const Vec k = load(token.k + d);
-        const Vec q = load(token.q + d);
-#pragma GCC unroll 4
-        for (int i = 0; i < kTogether; ++i) {
-          const S *p = row + i * source.stride + d;
-          prefetch(next + i * source.stride + d);
-          const Vec s = lanes == kWidth ? load(p) : load_n(p, lanes);
-          const Vec y = fma(k, set1(w[r + i]), fma(kept, s, rest * s));
-          if (lanes == kWidth) {
-            store(out + i * target.stride + d, y);
-          } else {
-            store_n(out + i * target.stride + d, y, lanes);
-          }
-          sum[i] = fma(q, y, sum[i]);
-        }
-      });
-      for (int i = 0; i < kTogether; ++i) store(sums + (r + i) * kWidth, sum[i]);
+      float *to = sums + r * kWidth;
+      if (rows - r >= kTogether) {
+        write_rows<kTogether>(token, key_dim, source.from(r), target.from(r), next, w + r, to);
+        r += kTogether;
+      } else {
+        write_rows<1>(token, key_dim, source.from(r), target.from(r), next, w + r, to);
+        ++r;
+      }
     }
     store_n(o, reduce_rows(sums), rows);
+  }
+
+  /// Lane sums of S k for kRows rows.
+  template <int kRows, class S>
+  [[gnu::always_inline]] static void read_rows(const RecurrentToken &token, int64_t key_dim,
+                                               Rows<const S> source, float *sums) {
+    Vec sum[kRows];
+    for (Vec &s : sum) s = zero();
+    for_each_lanes(key_dim, [&](int64_t d, auto lanes) {
+      const Vec k = load(token.k + d);
+#pragma GCC unroll 4
+      for (int i = 0; i < kRows; ++i) {
+        sum[i] = fma(lanes.load(source.data + i * source.stride + d), k, sum[i]);
+      }
+    });
+    for (int i = 0; i < kRows; ++i) store(sums + i * kWidth, sum[i]);
+  }
+
+  /// S <- decay S + w k^T for kRows rows; lane sums of S q.
+  template <int kRows, class S>
+  [[gnu::always_inline]] static void write_rows(const RecurrentToken &token, int64_t key_dim,
+                                                Rows<const S> source, Rows<S> target, const S *next,
+                                                const float *w, float *sums) {
+    const Vec kept = set1(token.decay.kept);
+    const Vec rest = set1(token.decay.rest);
+    Vec sum[kRows];
+    for (Vec &s : sum) s = zero();
+    for_each_lanes(key_dim, [&](int64_t d, auto lanes) {
+      const Vec k = load(token.k + d);
+      const Vec q = load(token.q + d);
+#pragma GCC unroll 4
+      for (int i = 0; i < kRows; ++i) {
+        prefetch(next + i * source.stride + d);
+        const Vec s = lanes.load(source.data + i * source.stride + d);
+        const Vec y = fma(k, set1(w[i]), fma(kept, s, rest * s));
+        lanes.store(target.data + i * target.stride + d, y);
+        sum[i] = fma(q, y, sum[i]);
+      }
+    });
+    for (int i = 0; i < kRows; ++i) store(sums + i * kWidth, sum[i]);
   }
 };
 

@@ -7,6 +7,7 @@
 #include GDN_TILE
 
 #include "cpu/kernels/kernels.h"
+#include "cpu/kernels/row_norm.h"
 #include "cpu/kernels/rows.h"
 #include "cpu/kernels/strided.h"
 
@@ -16,10 +17,11 @@ namespace {
 template <class E, class W, bool kWeighted, bool kGated>
 void normalise_row(const RmsNormGated &p, const E *x, const E *z, const W *weight, E *y) {
   const int64_t width = p.x.shape[4];
-  const float mean = sum_of_squares(x, width) / static_cast<float>(width);
-  const Vec factor = set1(1.0F / __builtin_sqrtf(mean + p.eps));
+  const RowNorm norm = row_norm(x, width, width, p.eps);
+  const Vec shrink = set1(norm.shrink);
+  const Vec factor = set1(norm.factor);
   for_each_vec(width, [&](int64_t i, int64_t lanes) {
-    Vec v = load_strided(x + i, 1, lanes) * factor;
+    Vec v = (load_strided(x + i, 1, lanes) * shrink) * factor;
     if constexpr (kWeighted) {
       v = v * load_strided(weight + i * p.weight.stride[0], p.weight.stride[0], lanes);
     }

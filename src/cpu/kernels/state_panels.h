@@ -1,13 +1,18 @@
 #ifndef GDN_CPU_KERNELS_STATE_PANELS_H_
 #define GDN_CPU_KERNELS_STATE_PANELS_H_
 
-// A panel is kTileColumns value columns of one head's state, [DK][kTileColumns] f32, contiguous:
-// what stays in the first-level cache while a chunk passes over it. Columns past DV are 0. These
-// functions move panels from and to state tensors of either layout and type. Include GDN_TILE
-// first.
+// A panel is kTileColumns value columns of one head's state, [panel_rows(DK)][kTileColumns] f32,
+// contiguous: what stays in the first-level cache while a chunk passes over it. Rows past DK and
+// columns past DV are 0. These functions move panels from and to state tensors of either layout and
+// type. Include GDN_TILE first.
 
 namespace gdn::cpu::GDN_ISA {
 namespace {
+
+/// DK up to whole tiles.
+inline int64_t panel_rows(int64_t key_dim) {
+  return (key_dim + kTileRows - 1) / kTileRows * kTileRows;
+}
 
 /// One head's state in a tensor [.., HV, DK, DV]; for a V-first state the DK stride is 1.
 template <class E>
@@ -95,9 +100,9 @@ inline void store_panel(const StateView<E> &s, int64_t column, const float *pane
 /// Reads a panel of t[slot, head], whichever its type; zeros if t is absent.
 inline void load_panel(const Tensor &t, int64_t slot, int64_t head, int64_t column, int64_t key_dim,
                        float *panel) {
-  if (!t.present()) {
-    for (int64_t i = 0; i < key_dim * kTileColumns; i += kWidth) store(panel + i, zero());
-    return;
+  const int64_t filled = t.present() ? key_dim : 0;
+  for (int64_t i = filled * kTileColumns; i < panel_rows(key_dim) * kTileColumns; i += kWidth) {
+    store(panel + i, zero());
   }
   with_element(t.dtype, [&](auto element) {
     load_panel(state_view<decltype(element)>(t, slot, head), column, panel);

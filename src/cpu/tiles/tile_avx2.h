@@ -64,17 +64,53 @@ inline __m256i lane_mask(int64_t n) {
 inline Vec load_n(const float *p, int64_t n) { return _mm256_maskload_ps(p, lane_mask(n)); }
 inline void store_n(float *p, Vec v, int64_t n) { _mm256_maskstore_ps(p, lane_mask(n), v); }
 
+/// The first n of 8 elements of 16 bits, 4, 2 and 1 of them as the bits of n say, in registers:
+/// what is written in parts and then read whole waits for the parts to reach the cache.
+inline __m128i load_16_bits(const void *p, int64_t n) {
+  const auto *x = static_cast<const char *>(p);
+  int64_t low = 0;
+  if ((n & 4) != 0) {
+    std::memcpy(&low, x, 8);
+    x += 8;
+  }
+  uint64_t rest = 0;
+  if ((n & 2) != 0) {
+    uint32_t two;
+    std::memcpy(&two, x, 4);
+    rest = two;
+    x += 4;
+  }
+  if ((n & 1) != 0) {
+    uint16_t one;
+    std::memcpy(&one, x, 2);
+    rest |= static_cast<uint64_t>(one) << (16 * (n & 2));
+  }
+  const auto other = static_cast<int64_t>(rest);
+  return (n & 4) != 0 ? _mm_set_epi64x(other, low) : _mm_set_epi64x(0, other);
+}
+inline void store_16_bits(void *p, __m128i v, int64_t n) {
+  auto *x = static_cast<char *>(p);
+  auto rest = static_cast<uint64_t>(_mm_cvtsi128_si64(v));
+  if ((n & 4) != 0) {
+    std::memcpy(x, &rest, 8);
+    rest = static_cast<uint64_t>(_mm_extract_epi64(v, 1));
+    x += 8;
+  }
+  if ((n & 2) != 0) {
+    std::memcpy(x, &rest, 4);
+    rest >>= 32;
+    x += 4;
+  }
+  if ((n & 1) != 0) std::memcpy(x, &rest, 2);
+}
 template <class E>
 inline Vec load_n(const E *p, int64_t n) {
-  E buffer[8] = {};
-  for (int i = 0; i < 8 && i < n; ++i) buffer[i] = p[i];
-  return load(buffer);
+  return n >= kWidth ? load(p) : widen(E{}, load_16_bits(p, n));
 }
 template <class E>
 inline void store_n(E *p, Vec v, int64_t n) {
-  E buffer[8];
-  store(buffer, v);
-  for (int i = 0; i < 8 && i < n; ++i) p[i] = buffer[i];
+  if (n >= kWidth) return store(p, v);
+  store_16_bits(p, narrow(E{}, v), n);
 }
 
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }

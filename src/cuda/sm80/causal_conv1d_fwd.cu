@@ -50,12 +50,6 @@ __device__ int64_t sequence_of(const Sequences &s, int64_t b, int64_t t) {
   return low < s.count && clamped_span(s, low).begin <= t ? low : -1;
 }
 
-__device__ __forceinline__ int64_t slot_of(const CausalConv1dFwd &p, int64_t n) {
-  const int64_t slot = p.state_indices.present ? p.state_indices.at(n) : n;
-  if (!p.conv_state.present()) return slot < 0 ? -1 : slot;
-  return checked_slot(slot, p.conv_state.shape[0]);
-}
-
 /// What a thread takes of a token: 16 bytes of neighbouring elements, or one where they are not
 /// aligned or not all there. Kept as it lies in memory until it is used.
 template <bool kWhole, class E>
@@ -156,7 +150,7 @@ __device__ __forceinline__ void run_tile(const CausalConv1dFwd &p, bool aligned_
     }
     const SequenceSpan span = clamped_span(p.sequences, n);
     const int64_t end = min(last, span.begin + span.length);
-    if (slot_of(p, n) < 0) {
+    if (p.slot(n) < 0) {
       const float zeros[kCount] = {};
 #pragma unroll 1
       for (; first < end; ++first) Group<kWhole, E>::store(y + first * p.y.stride[2], zeros);
@@ -172,7 +166,7 @@ __device__ __forceinline__ void run_tile(const CausalConv1dFwd &p, bool aligned_
 __device__ __forceinline__ bool lies_inside(const CausalConv1dFwd &p, int64_t b, int64_t first,
                                             int64_t last, int width) {
   const int64_t n = first < p.sequences.tokens ? sequence_of(p.sequences, b, first) : -1;
-  if (n < 0 || slot_of(p, n) < 0) return false;
+  if (n < 0 || p.slot(n) < 0) return false;
   const SequenceSpan span = clamped_span(p.sequences, n);
   return first - span.begin >= width - 1 && last <= span.begin + span.length;
 }
@@ -190,7 +184,7 @@ __device__ void run_tokens(const CausalConv1dFwd &p, const Taps<kWidth> &taps, c
       span = clamped_span(p.sequences, n);
     }
     float out = 0.0F;
-    if (slot_of(p, n) >= 0) {
+    if (p.slot(n) >= 0) {
       if (t - span.begin < kWidth - 1) continue;
       float window[kWidth];
 #pragma unroll
@@ -248,7 +242,7 @@ __device__ __forceinline__ void run_lines(const CausalConv1dFwd &p, const ConvPl
 template <int kWidth>
 __device__ void run_edge(const CausalConv1dFwd &p, bool aligned_weight, int64_t n, int64_t c) {
   const SequenceSpan span = clamped_span(p.sequences, n);
-  const int64_t slot = slot_of(p, n);
+  const int64_t slot = p.slot(n);
   if (slot < 0) return;
   const bool has_state = p.conv_state.present();
   const bool initial = has_state && p.has_initial_state.at(n);

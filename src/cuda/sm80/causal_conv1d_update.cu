@@ -15,19 +15,18 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t item = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   const int64_t channels = p.x.shape[1];
   const int64_t n = item / channels, c = item - n * channels;
-  if (n >= p.x.shape[0]) return;
-  const int64_t tokens = p.x.shape[2], width = p.weight.shape[1], kept = p.conv_state.shape[2];
-  const int64_t slot =
-      checked_slot(p.state_indices.present ? p.state_indices.at(n) : n, p.conv_state.shape[0]);
+  if (n >= p.sequences.count) return;
+  const int64_t width = p.weight.shape[1];
+  const SequenceSpan span = clamped_span(p.sequences, n);
+  const int64_t tokens = span.length, slot = p.slot(n);
   if (slot < 0) {
-    for (int64_t t = 0; t < tokens; ++t) store_any(p.y, p.y.offset(n, c, t), 0.0F);
+    for (int64_t t = 0; t < tokens; ++t) {
+      store_any(p.y, p.y.offset(span.batch, c, span.begin + t), 0.0F);
+    }
     return;
   }
-  int64_t rejected = 0;
-  if (p.num_accepted_tokens.present)
-    rejected = tokens - clamp64(p.num_accepted_tokens.at(n), 1, tokens);
-  // The line is the state without its `rejected` newest entries, then x.
-  const int64_t before = kept - rejected;
+  // The line is the first `before` entries of the state, then x.
+  const auto [before, after] = p.kept(n, tokens);
   float weight[kMaxWidth], window[kMaxWidth] = {};
 #pragma unroll
   for (int i = 0; i < kMaxWidth; ++i) {
@@ -42,21 +41,22 @@ __global__ void __launch_bounds__(kThreads)
   for (int64_t t = 0; t < tokens; ++t) {
 #pragma unroll
     for (int i = 0; i + 1 < kMaxWidth; ++i) window[i] = window[i + 1];
-    window[kMaxWidth - 1] = load_any(p.x, p.x.offset(n, c, t));
+    window[kMaxWidth - 1] = load_any(p.x, p.x.offset(span.batch, c, span.begin + t));
     float sum = bias;
 #pragma unroll
     for (int i = 0; i < kMaxWidth; ++i) {
       if (i >= kMaxWidth - width) sum = fmaf(weight[i], window[i], sum);
     }
-    store_any(p.y, p.y.offset(n, c, t), p.silu ? silu(sum) : sum);
+    store_any(p.y, p.y.offset(span.batch, c, span.begin + t), p.silu ? silu(sum) : sum);
   }
-  // Entry i of the new state is entry i + tokens - rejected of the line; ascending, so that old
-  // entries are read before they are overwritten.
-  const int64_t shift = tokens - rejected;
-  for (int64_t i = 0; i < kept; ++i) {
+  // The new state is the end of the line; ascending, so that old entries are read before they are
+  // overwritten.
+  const int64_t shift = before + tokens - after;
+  for (int64_t i = 0; i < after; ++i) {
     const int64_t at = i + shift;
-    const float x = at < before ? load_any(p.conv_state, p.conv_state.offset(slot, c, at))
-                                : load_any(p.x, p.x.offset(n, c, at - before));
+    const float x = at < before
+                        ? load_any(p.conv_state, p.conv_state.offset(slot, c, at))
+                        : load_any(p.x, p.x.offset(span.batch, c, span.begin + at - before));
     store_any(p.conv_state, p.conv_state.offset(slot, c, i), x);
   }
 }
@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 Status causal_conv1d_update(const CausalConv1dUpdate &p, const Launch &l) {
-  const int64_t items = p.x.shape[0] * p.x.shape[1];
+  const int64_t items = p.sequences.count * p.x.shape[1];
   return launch<conv1d_update_kernel>("causal_conv1d_update", l, (items + kThreads - 1) / kThreads,
                                       kThreads, 0, p);
 }

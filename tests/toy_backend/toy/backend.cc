@@ -37,10 +37,14 @@ float gate(const Tensor &t, int64_t b, int64_t token, int64_t head, float absent
   return t.present() ? *t.at<float>(b, token, head) : absent;
 }
 
-/// One head of one sequence; `state` is [DK][DV] and starts at zero.
-void run_head(const DeltaRule &p, const SequenceSpan &span, int64_t head, float *state) {
+/// One head of sequence n; `state` is room for [DK][DV].
+void run_head(const DeltaRule &p, int64_t n, int64_t head, float *state) {
+  const SequenceSpan span = p.sequences.span(n);
   const int64_t key_head = p.heads.key_head(head);
-  std::fill_n(state, p.key_dim * p.value_dim, 0.0F);
+  for (int64_t i = 0; i < p.key_dim * p.value_dim; ++i) {
+    const Tensor &s = p.initial_state;
+    state[i] = s.present() ? *s.at<float>(n, head, i / p.value_dim, i % p.value_dim) : 0.0F;
+  }
   for (int64_t t = span.begin; t < span.begin + span.length; ++t) {
     const float *q = p.q.at<float>(span.batch, t, key_head);
     const float *k = p.k.at<float>(span.batch, t, key_head);
@@ -61,18 +65,22 @@ void run_head(const DeltaRule &p, const SequenceSpan &span, int64_t head, float 
       }
     }
   }
+  if (!p.final_state.present()) return;
+  for (int64_t i = 0; i < p.key_dim * p.value_dim; ++i) {
+    *p.final_state.at<float>(n, head, i / p.value_dim, i % p.value_dim) = state[i];
+  }
 }
 
 Status chunk(const DeltaRule &p, const Exec &exec) {
   Status status = only_f32(p.q);
   if (!status.ok()) return status;
-  if (p.initial_state.present() || p.final_state.present() || p.qk_l2norm || p.gate ||
+  if (p.state_indices.present || p.initial_state.dtype == DType::bf16 || p.qk_l2norm || p.gate ||
       p.beta_sigmoid || p.checkpoint_every > 0) {
-    return {Code::unsupported, "the toy backend has neither states nor activations."};
+    return {Code::unsupported, "the toy backend has neither pools nor activations."};
   }
   for (int64_t n = 0; n < p.sequences.count; ++n) {
     for (int64_t h = 0; h < p.heads.value_heads; ++h) {
-      run_head(p, p.sequences.span(n), h, static_cast<float *>(exec.workspace));
+      run_head(p, n, h, static_cast<float *>(exec.workspace));
     }
   }
   return {};
