@@ -351,6 +351,13 @@ MUTATIONS = (
         _chunk("checkpoints_positions"),
     ),
     Mutation(
+        "a padded buffer without sequences has blocks",
+        KERNELS + "blocks.h",
+        "if (s.count == 0) return 0;",
+        "",
+        ("padding_test", "*PaddingTest.*"),
+    ),
+    Mutation(
         "another epsilon of keys",
         KERNELS + "row_norm.h",
         "kL2NormEps = 1e-6F",
