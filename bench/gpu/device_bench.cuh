@@ -112,6 +112,7 @@ class Tensor {
 struct Options {
   std::string json, isa, only;
   int repeat = 20;
+  int64_t dk = 128, dv = 128;  ///< Head widths.
 };
 
 struct Times {

@@ -1,7 +1,9 @@
 // How long the operations take on a GPU, beside what its memory allows.
 //
 //   gdn_gpu_bench [--json FILE] [--isa NAME] [--only chunk|stages|recurrent|layer|host] [--repeat
-//   N]
+//   N] [--dk N] [--dv N]
+//
+// --dk and --dv: head widths of chunk, stages and recurrent, 128 by default.
 //
 // Prefill and stages: device time of one call, CUDA events around each of N calls, median, least
 // and largest. Decode: a CUDA graph of 20 calls, time of a replay over 20. Inputs are those of the
@@ -38,9 +40,9 @@ void chunk(const Options &o, Report &report, const std::string &shape, std::vect
   std::vector<int32_t> cu = {0};
   for (const int32_t n : lengths) cu.push_back(cu.back() + n);
   const int64_t tokens = cu.back(), n = static_cast<int64_t>(lengths.size());
-  Tensor q(kBf16, {1, tokens, hk, 128}), k(kBf16, {1, tokens, hk, 128}),
-      v(kBf16, {1, tokens, hv, 128}), out(kBf16, {1, tokens, hv, 128}), g(kF32, {1, tokens, hv}),
-      beta(kF32, {1, tokens, hv}), state(kF32, {n, hv, 128, 128}), offsets(kI32, {n + 1});
+  Tensor q(kBf16, {1, tokens, hk, o.dk}), k(kBf16, {1, tokens, hk, o.dk}),
+      v(kBf16, {1, tokens, hv, o.dv}), out(kBf16, {1, tokens, hv, o.dv}), g(kF32, {1, tokens, hv}),
+      beta(kF32, {1, tokens, hv}), state(kF32, {n, hv, o.dk, o.dv}), offsets(kI32, {n + 1});
   q.rows(1, true);
   k.rows(2, true);
   v.rows(3, false);
@@ -62,12 +64,12 @@ void chunk(const Options &o, Report &report, const std::string &shape, std::vect
 
 void stages(const Options &o, Report &report, int sequences, int length, int hk, int hv) {
   const int64_t tokens = static_cast<int64_t>(sequences) * length, nt = tokens / 64;
-  Tensor q(kBf16, {1, tokens, hk, 128}), k(kBf16, {1, tokens, hk, 128}),
-      v(kBf16, {1, tokens, hv, 128}), out(kBf16, {1, tokens, hv, 128}),
-      w(kBf16, {1, tokens, hv, 128}), u(kBf16, {1, tokens, hv, 128}),
-      v_new(kBf16, {1, tokens, hv, 128}), g(kF32, {1, tokens, hv}), c(kF32, {1, tokens, hv}),
+  Tensor q(kBf16, {1, tokens, hk, o.dk}), k(kBf16, {1, tokens, hk, o.dk}),
+      v(kBf16, {1, tokens, hv, o.dv}), out(kBf16, {1, tokens, hv, o.dv}),
+      w(kBf16, {1, tokens, hv, o.dk}), u(kBf16, {1, tokens, hv, o.dv}),
+      v_new(kBf16, {1, tokens, hv, o.dv}), g(kF32, {1, tokens, hv}), c(kF32, {1, tokens, hv}),
       beta(kF32, {1, tokens, hv}), A(kF32, {1, tokens, hv, 64}), T(kBf16, {1, tokens, hv, 64}),
-      h(kBf16, {nt, hv, 128, 128}), state(kF32, {sequences, hv, 128, 128}),
+      h(kBf16, {nt, hv, o.dk, o.dv}), state(kF32, {sequences, hv, o.dk, o.dv}),
       offsets(kI32, {sequences + 1});
   q.rows(1, true);
   k.rows(2, true);
@@ -127,11 +129,11 @@ void recurrent(const Options &o, Report &report, int batch, int hk, int hv,
                const DecodeForm &form) {
   const int64_t rows = form.packed ? 1 : batch,
                 length = form.packed ? batch * form.tokens : form.tokens;
-  Tensor q(kBf16, {rows, length, hk, 128}), k(kBf16, {rows, length, hk, 128}),
-      v(kBf16, {rows, length, hv, 128}), out(kBf16, {rows, length, hv, 128}),
+  Tensor q(kBf16, {rows, length, hk, o.dk}), k(kBf16, {rows, length, hk, o.dk}),
+      v(kBf16, {rows, length, hv, o.dv}), out(kBf16, {rows, length, hv, o.dv}),
       g(kF32, {rows, length, hv}), beta(kF32, {rows, length, hv}), slots(kI32, {batch}),
       offsets(kI32, {batch + 1});
-  Tensor pool(form.narrow ? kBf16 : kF32, {batch, hv, 128, 128});
+  Tensor pool(form.narrow ? kBf16 : kF32, {batch, hv, o.dk, o.dv});
   q.rows(1, true);
   k.rows(2, true);
   v.rows(3, false);
@@ -236,6 +238,8 @@ int main(int argc, char **argv) {
     if (name == "--isa") o.isa = argv[i + 1];
     if (name == "--only") o.only = argv[i + 1];
     if (name == "--repeat") o.repeat = std::atoi(argv[i + 1]);
+    if (name == "--dk") o.dk = std::atoi(argv[i + 1]);
+    if (name == "--dv") o.dv = std::atoi(argv[i + 1]);
   }
   const auto wanted = [&](const char *part) { return o.only.empty() || o.only == part; };
   Report report(o);

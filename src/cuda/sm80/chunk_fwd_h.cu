@@ -58,8 +58,10 @@ struct TileWalk {
   }
 };
 
-template <class E, int kKeyDim>
-__global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 2 ? 2 : 1)
+/// kWhole: DK and DV are multiples of 16, and every row starts on 16 bytes. All else takes more
+/// registers.
+template <class E, int kKeyDim, bool kWhole>
+__global__ void __launch_bounds__(kStageThreads, kWhole &&kKeyDim == 128 && sizeof(E) == 2 ? 2 : 1)
     state_kernel(const __grid_constant__ ChunkFwdH p, const __grid_constant__ StatePlan plan) {
   extern __shared__ __align__(16) unsigned char memory[];
   const int warp = threadIdx.x >> 5, threads = plan.warps * 32;
@@ -80,7 +82,7 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
 #pragma unroll
   for (int j = 0; j < kFragments; ++j) state[j][0] = state[j][1] = state[j][2] = state[j][3] = 0.0F;
   if (is_state && p.initial_state.present()) {
-    load_state(state, p.initial_state, n, h, key_dim, own_column, fresh_lane());
+    load_state<kWhole>(state, p.initial_state, n, h, key_dim, own_column, fresh_lane());
   }
 
   TileWalk ahead{span.length, chunk, min(chunk, kTile)};
@@ -90,16 +92,15 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
       const int thread = sizeof(E) == 2 ? fresh_thread() : threadIdx.x;  // Fewest registers.
       const int64_t t = span.begin + ahead.token();
       const int valid = ahead.valid();
-      E *const tile = ring + filled * kTile * ld;
-      if (ahead.second) {
-        load_tile(tile, ld, p.k.at<const E>(span.batch, t, hk), p.k.stride[1], kTile, valid,
-                  key_dim, plan.piece_k, thread, threads);
-      } else {
-        load_tile(tile, ld, p.w.at<const E>(span.batch, t, h), p.w.stride[1], kTile, valid, key_dim,
-                  plan.piece_w, thread, threads);
+      const Tensor &operand = ahead.second ? p.k : p.w;
+      load_tile<kWhole>(ring + filled * kTile * ld, ld,
+                        operand.at<const E>(span.batch, t, ahead.second ? hk : h),
+                        operand.stride[1], kTile, valid, key_dim,
+                        ahead.second ? plan.piece_k : plan.piece_w, thread, threads);
+      if (!ahead.second) {
         E *const u = values + ((fill_chunk & 1) * rows + ahead.tile * kTile) * ldv;
-        load_tile(u, ldv, p.u.at<const E>(span.batch, t, h, column), p.u.stride[1], kTile, valid,
-                  columns, plan.piece_u, thread, threads);
+        load_tile<kWhole>(u, ldv, p.u.at<const E>(span.batch, t, h, column), p.u.stride[1], kTile,
+                          valid, columns, plan.piece_u, thread, threads);
         if (ahead.tile == 0) {
           const ChunkPlace place = {n, span.batch, t, ahead.chunk_length()};
           load_cumsum(decays + (fill_chunk & 1) * kMaxChunk, p.g_cumsum, place, h, chunk, thread,
@@ -126,7 +127,7 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
       E *const v = values + ((at_chunk & 1) * rows + walk.tile * kTile) * ldv + warp * 16;
       const float *const c = decays + (at_chunk & 1) * kMaxChunk;
       if (!walk.second) {
-        if (walk.tile == 0) store_state(p.h, state, index, h, key_dim, own_column, lane);
+        if (walk.tile == 0) store_state<kWhole>(p.h, state, index, h, key_dim, own_column, lane);
         float u[4][4] = {};
 #pragma unroll
         for (int j = 0; j < kFragments; j += 2) {
@@ -150,9 +151,9 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
           }
         }
         __syncwarp();
-        store_tile(p.v_new.at<E>(span.batch, span.begin + walk.token(), h, own_column),
-                   p.v_new.stride[1], v, ldv, walk.valid(), min(16, columns - warp * 16),
-                   plan.piece_v, lane, 32);
+        store_tile<kWhole>(p.v_new.at<E>(span.batch, span.begin + walk.token(), h, own_column),
+                           p.v_new.stride[1], v, ldv, walk.valid(),
+                           kWhole ? 16 : min(16, columns - warp * 16), plan.piece_v, lane, 32);
       } else {
         const float last = c[walk.chunk_length() - 1];
         if (walk.tile == 0) {
@@ -193,7 +194,7 @@ __global__ void __launch_bounds__(kStageThreads, kKeyDim == 128 && sizeof(E) == 
     used = used + 1 == kRing ? 0 : used + 1;
   }
   if (is_state && p.final_state.present()) {
-    store_state(p.final_state, state, n, h, key_dim, own_column, fresh_lane());
+    store_state<kWhole>(p.final_state, state, n, h, key_dim, own_column, fresh_lane());
   }
 }
 
@@ -212,9 +213,14 @@ Status launch_state(const ChunkFwdH &p, const Launch &l) {
   plan.piece_w = row_piece(p.w);
   plan.piece_u = row_piece(p.u);
   plan.piece_v = row_piece(p.v_new);
-  return launch<state_kernel<E, kKeyDim>>(
-      "chunk_fwd_h", l, p.sequences.count * p.heads.value_heads * plan.column_blocks,
-      plan.warps * 32, shared_bytes<E>(key_dim, plan.warps * 16, chunk), p, plan);
+  const bool whole = p.key_dim % 16 == 0 && p.value_dim % 16 == 0 &&
+                     plan.piece_k + plan.piece_w + plan.piece_u + plan.piece_v == 4 * 16;
+  const auto launch_as = [&](auto constant) {
+    return launch<state_kernel<E, kKeyDim, constant>>(
+        "chunk_fwd_h", l, p.sequences.count * p.heads.value_heads * plan.column_blocks,
+        plan.warps * 32, shared_bytes<E>(key_dim, plan.warps * 16, chunk), p, plan);
+  };
+  return whole ? launch_as(std::true_type()) : launch_as(std::false_type());
 }
 
 }  // namespace
