@@ -543,7 +543,7 @@ typedef struct gdn_fused_gdn_gating_args {
   int32_t reserved;        /**< Must be 0. */
   const DLTensor *A_log;   /**< [HV], float32, bfloat16 or float16. */
   const DLTensor *a;       /**< [B, T, HV], float32, bfloat16 or float16; any strides. */
-  const DLTensor *b;       /**< [B, T, HV], type of a; any strides. */
+  const DLTensor *b;       /**< [B, T, HV], float32, bfloat16 or float16; any strides. */
   const DLTensor *dt_bias; /**< [HV], float32, bfloat16 or float16; NULL: 0. */
   const DLTensor *g;       /**< Output: [B, T, HV], float32. */
   const DLTensor *beta;    /**< Output: [B, T, HV], float32 or type of b. */

@@ -103,7 +103,7 @@ void read_indices(Call *call, const Args &a, Shapes *s, bool recurrent, DeltaRul
   }
   p->output_state_indices = read_slots(call, "output_state_indices", a.output_state_indices,
                                        recurrent, s, &written_columns);
-  if (a.initial_state == nullptr) {
+  if (a.initial_state == nullptr && a.state_indices == nullptr) {
     call->refuse("has_initial_state", a.has_initial_state, "without initial_state");
   }
   p->has_initial_state = call->flags("has_initial_state", a.has_initial_state, &s->N);

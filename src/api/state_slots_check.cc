@@ -24,43 +24,47 @@ class SlotUse {
 
   void check() {
     for (int64_t n = 0; n < p_.sequences.count && call_->ok(); ++n) {
-      if (open_sequence(n)) add_writes(n, p_.sequences.span(n).length);
+      const int64_t length = p_.sequences.span(n).length;
+      if (open_sequence(n, length)) add_writes(n, length);
     }
     if (!call_->ok()) return;
-    std::sort(writes_.begin(), writes_.end(), by_slot);
+    std::stable_sort(writes_.begin(), writes_.end(), by_slot);
     check_written_once();
     check_reads();
   }
 
  private:
   /// False if the sequence is skipped.
-  bool open_sequence(int64_t n) {
-    const int64_t columns = p_.state_indices.columns;
+  bool open_sequence(int64_t n, int64_t length) {
+    const IndexArray &indices = p_.state_indices;
     const int64_t accepted = p_.num_accepted_tokens.present ? p_.num_accepted_tokens.at(n) : 1;
-    const bool in_range = accepted >= 1 && accepted <= columns;
+    const bool in_range = accepted >= 1 && accepted <= indices.columns;
     const int64_t column = in_range ? accepted - 1 : 0;
-    const int64_t slot = check_slot(call_, "state_indices", p_.state_indices, n, column, p_.slots);
-    if (slot < 0) return false;
-    if (!in_range) {
-      call_->invalid("num_accepted_tokens[", n, "] is ", accepted, ", expected 1 to ", columns,
-                     ".");
-      return false;
+    const int64_t index = indices.at(n, column);
+    if (index < 0 || (p_.slots.has_null && index == p_.slots.null)) return false;
+    if (p_.slot_per_token() && length > p_.output_indices().columns) {
+      call_->invalid(output_name(), " has M = ", p_.output_indices().columns,
+                     " columns, but sequence ", n, " has ", length,
+                     " tokens; expected a slot for each of them.");
     }
-    if (p_.reads_state(n)) reads_.push_back({slot, n, "state_indices"});
-    return true;
+    if (!in_range) {
+      call_->invalid("num_accepted_tokens[", n, "] is ", accepted, ", expected 1 to ",
+                     indices.columns, ".");
+    }
+    const int64_t slot = check_slot(call_, "state_indices", indices, n, column, p_.slots);
+    if (call_->ok() && p_.reads_state(n)) reads_.push_back({slot, n, "state_indices"});
+    return call_->ok();
+  }
+
+  const char *output_name() const {
+    return p_.output_state_indices.present ? "output_state_indices" : "state_indices";
   }
 
   void add_writes(int64_t n, int64_t length) {
-    const bool separate = p_.output_state_indices.present;
-    const char *name = separate ? "output_state_indices" : "state_indices";
+    const char *name = output_name();
     const IndexArray &indices = p_.output_indices();
     int64_t last = -1;
     if (p_.slot_per_token()) {
-      if (length > indices.columns) {
-        call_->invalid(name, " has M = ", indices.columns, " columns, but sequence ", n, " has ",
-                       length, " tokens; expected a slot for each of them.");
-        return;
-      }
       for (int64_t t = 0; t < length; ++t) add(name, indices, n, t);
     } else {
       last = add(name, indices, n, 0);

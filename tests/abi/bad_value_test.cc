@@ -59,16 +59,19 @@ TEST(BadValue, Slots) {
     Refusals refusals(s);
     Array &indices = (*s)["state_indices"].array;
     refusals.expect({"state_indices[", "is ", slots}, [&] { indices.assign(out_of_pool); });
-    refusals.expect({"state_indices names slot ", slot, "twice"}, [&] { indices.assign(twice); });
+    refusals.expect({std::string("state_indices names slot ") + slot},
+                    [&] { indices.assign(twice); });
     refusals.expect_valid([&] { indices.assign(Contents(out_of_pool.size(), -1)); });
   };
-  check(chunk_pool_scenario().get(), {1, 8, 2}, {5, 1, 5}, "5", "below 8");
-  check(recurrent_pool_scenario().get(), {0, 1, 2147483647}, {3, 3, -1}, "3", "below 8");
-  check(conv_fwd_scenario().get(), {0, 1, 8}, {7, 7, 7}, "7", "below 8");
-  check(conv_update_scenario().get(), {8, 1, 0}, {0, -1, 0}, "0", "below 8");
+  check(chunk_pool_scenario().get(), {1, 8, 2}, {5, 1, 5}, "5 twice", "below 8");
+  check(recurrent_pool_scenario().get(), {0, 1, 2147483647}, {3, 3, -1}, "3 twice", "below 8");
+  check(conv_fwd_scenario().get(), {0, 1, 8}, {7, 7, 7}, "7 twice", "below 8");
+  check(conv_update_scenario().get(), {8, 1, 0}, {0, -1, 0}, "0 twice", "below 8");
   // Entries of tokens that sequence 2 does not have are not looked at.
-  check(verify_scenario().get(), {1, -1, 4, 0, 6, 8, 7, 3, 99}, {1, -1, 4, 0, 4, 2, 7, 3, 99}, "4",
-        "below 8");
+  check(verify_scenario().get(), {1, -1, 4, 0, 6, 8, 7, 3, 99}, {1, -1, 4, 0, 6, 1, 7, 3, 99},
+        "1 twice", "below 8");
+  check(verify_scenario().get(), {1, -1, 4, 0, 6, 8, 7, 3, 99}, {1, -1, 4, 0, 4, 2, 7, 3, 99},
+        "4 for sequence 0 to start from, but sequence 1 writes it", "below 8");
 }
 
 TEST(BadValue, ManySlots) {
@@ -130,7 +133,9 @@ TEST(BadValue, AcceptedTokensOfOneColumn) {
     (*s)["num_accepted_tokens"].array.assign(accepted);
   };
   refusals.expect_valid([&] { one_column({1, 1, 1}); });
-  for (const Contents &wrong : {Contents{0, 1, 1}, {1, 2, 1}, {1, 1, -1}}) {
+  // Sequence 2 is skipped: what it accepted does not count.
+  refusals.expect_valid([&] { one_column({1, 1, -1}); });
+  for (const Contents &wrong : {Contents{0, 1, 1}, {1, 2, 1}}) {
     refusals.expect({"num_accepted_tokens[", "expected 1 to 1"}, [&] { one_column(wrong); });
   }
 }
@@ -138,19 +143,21 @@ TEST(BadValue, AcceptedTokensOfOneColumn) {
 TEST(BadValue, VerifyNeedsASlotForEachToken) {
   auto s = verify_scenario();
   Refusals refusals(s.get());
-  refusals.expect({"state_indices has M = 2 columns", "sequence 1 has 3 tokens"},
-                  [&] { (*s)["state_indices"].shape[1] = 2; });
+  refusals.expect({"state_indices has M = 2 columns", "sequence 1 has 3 tokens"}, [&] {
+    (*s)["state_indices"].shape[1] = 2;
+    (*s)["num_accepted_tokens"].array.assign(Contents{1, 1, 1});
+  });
 }
 
 TEST(BadValue, States) {
   auto s = chunk_scenario();
   Refusals refusals(s.get());
-  refusals.expect({"final_state has type bfloat16, expected float32"}, [&] {
-    (*s)["final_state"].header.dtype = {kDLBfloat, 16, 1};
-  });
-  refusals.expect({"initial_state has type float16, expected float32 or bfloat16"}, [&] {
-    (*s)["initial_state"].header.dtype = {kDLFloat, 16, 1};
-  });
+  for (const char *name : {"initial_state", "final_state", "checkpoints"}) {
+    refusals.expect(
+        {std::string(name) + " has type int32, expected float32 or bfloat16 or float16"}, [&] {
+          (*s)[name].header.dtype = {kDLInt, 32, 1};
+        });
+  }
   refusals.expect({"initial_state has shape [2, 4, 16, 8], expected [3, 4, 16, 8]", "cu_seqlens"},
                   [&] { (*s)["initial_state"].shape[0] = 2; });
   refusals.expect({"initial_state has shape [3, 4, 16, 8], expected [3, 4, 8, 16]"},
@@ -200,12 +207,15 @@ TEST(BadValue, SlotsToReadAndToWrite) {
   refusals.expect({"output_state_indices[2] is 99, expected a slot below 8"},
                   with(out, {1, 1, 99}));
   refusals.expect({"output_state_indices names slot 3 twice"}, with(out, {99, 3, 3}));
-  refusals.expect({"output_state_indices and checkpoint_indices name slot 0 twice"},
+  refusals.expect({"checkpoint_indices and output_state_indices name slot 0 twice"},
                   with(out, {99, 3, 0}));
   refusals.expect({"state_indices names slot 2 for sequence 2", "sequence 1 writes it", out},
                   with(out, {99, 2, 3}));
   refusals.expect({"state_indices names slot 2 for sequence 2", "writes it", "checkpoint_indices"},
-                  with("checkpoint_indices", {99, 99, 0, 2, 99, 99}));
+                  [&] {
+                    (*s)[out].array.assign(Contents{99, 4, 5});
+                    (*s)["checkpoint_indices"].array.assign(Contents{99, 99, 0, 2, 99, 99});
+                  });
   refusals.expect({"checkpoint_indices[1, 1] is 8, expected a slot below 8"},
                   with("checkpoint_indices", {99, 99, 0, 8, 99, 99}));
   // Sequence 1 starts from zeros: what it would read may be written by another.
@@ -254,7 +264,7 @@ TEST(BadValue, PositionsAndCheckpointSlots) {
   refusals.expect({"cu_seqlens ends at 120, expected T = 130"},
                   [&] { s->args.flags &= ~static_cast<uint32_t>(GDN_PADDED); });
   // Without its flag the null slot is a slot like others, and sequence 0 is not skipped.
-  refusals.expect({"output_state_indices[0] is 99"},
+  refusals.expect({"positions[0] is -1"},
                   [&] { s->args.flags &= ~static_cast<uint32_t>(GDN_HAS_NULL_SLOT); });
 
   auto plain = chunk_scenario();

@@ -89,7 +89,7 @@ inline LeftRows shrink_rows(const LeftRows &rows, int key_blocks, uint8_t *copy,
   return {copy, stride};
 }
 
-/// Products and norms of a step of `count` tokens, some of whose rows are extreme.
+/// Products and norms of a step some of whose rows are extreme.
 [[gnu::noinline]] inline void load_extreme_norms(KeyBlock *key, const DeltaRule &p, int blocks,
                                                  int key_blocks) {
   float q_shrink[kStep];

@@ -15,15 +15,14 @@ namespace {
 
 template <class E>
 void normalise_row(const E *x, E *y, int64_t width, float eps) {
-  const RowNorm norm = row_norm(x, width, 1, eps);
-  const Vec shrink = set1(norm.shrink);
-  const Vec factor = set1(norm.factor);
-  for_each_vec(width, [&](int64_t i, int64_t lanes) {
-    if (lanes == kWidth) {
-      store(y + i, (load(x + i) * shrink) * factor);
-    } else {
-      store_n(y + i, (load_n(x + i, lanes) * shrink) * factor, lanes);
-    }
+  with_row_norm(row_norm(x, width, 1, eps), [&](auto normalise) {
+    for_each_vec(width, [&](int64_t i, int64_t lanes) {
+      if (lanes == kWidth) {
+        store(y + i, normalise(load(x + i)));
+      } else {
+        store_n(y + i, normalise(load_n(x + i, lanes)), lanes);
+      }
+    });
   });
 }
 

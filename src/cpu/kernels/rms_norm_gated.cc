@@ -17,16 +17,15 @@ namespace {
 template <class E, class W, bool kWeighted, bool kGated>
 void normalise_row(const RmsNormGated &p, const E *x, const E *z, const W *weight, E *y) {
   const int64_t width = p.x.shape[4];
-  const RowNorm norm = row_norm(x, width, width, p.eps);
-  const Vec shrink = set1(norm.shrink);
-  const Vec factor = set1(norm.factor);
-  for_each_vec(width, [&](int64_t i, int64_t lanes) {
-    Vec v = (load_strided(x + i, 1, lanes) * shrink) * factor;
-    if constexpr (kWeighted) {
-      v = v * load_strided(weight + i * p.weight.stride[0], p.weight.stride[0], lanes);
-    }
-    if constexpr (kGated) v = v * silu(load_strided(z + i, 1, lanes));
-    store_strided(y + i, 1, v, lanes);
+  with_row_norm(row_norm(x, width, width, p.eps), [&](auto normalise) {
+    for_each_vec(width, [&](int64_t i, int64_t lanes) {
+      Vec v = normalise(load_strided(x + i, 1, lanes));
+      if constexpr (kWeighted) {
+        v = v * load_strided(weight + i * p.weight.stride[0], p.weight.stride[0], lanes);
+      }
+      if constexpr (kGated) v = v * silu(load_strided(z + i, 1, lanes));
+      store_strided(y + i, 1, v, lanes);
+    });
   });
 }
 

@@ -60,6 +60,16 @@ inline RowNorm row_norm(const E *x, int64_t n, int64_t count, float eps) {
   return {1.0F, 1.0F / __builtin_sqrtf(sum / static_cast<float>(count) + eps)};
 }
 
+/// Calls f with a function that normalises a vector of the row: of all but extreme rows by one
+/// product.
+template <class F>
+inline void with_row_norm(const RowNorm &norm, F &&f) {
+  const Vec factor = set1(norm.factor);
+  if (norm.shrink == 1.0F) return f([=](Vec x) { return x * factor; });
+  const Vec shrink = set1(norm.shrink);
+  f([=](Vec x) { return (x * shrink) * factor; });
+}
+
 constexpr float kL2NormEps = 1e-6F;  ///< Of l2norm inside other operations.
 
 template <class E>

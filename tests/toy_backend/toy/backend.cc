@@ -109,7 +109,7 @@ class ToyBackend final : public Backend {
     static const OperationTable<Service> table = [] {
       OperationTable<Service> t;
       t.at<op::l2norm>() = {l2norm, l2norm_workspace};
-      t.at<op::chunk_gated_delta_rule>() = {chunk, chunk_workspace, {4, 32}};
+      t.at<op::chunk_gated_delta_rule>() = {chunk, chunk_workspace, {32, 32, 4}};
       return t;
     }();
     return table;
