@@ -83,6 +83,7 @@ TEST_P(Extremes, RowNormsOfAnySize) {
       x.upload(bytes.data(), bytes.size());
       gdn_l2norm_args a = {};
       a.struct_size = sizeof(a);
+      a.flags = GDN_HAS_EPS;
       a.eps = 1e-38;
       a.x = x.tensor(), a.y = y.tensor();
       gdn_exec exec = {};

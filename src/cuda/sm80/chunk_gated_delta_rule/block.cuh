@@ -46,18 +46,19 @@ __device__ __forceinline__ void set_place(Place<E> &place, const DeltaRule &p, c
   if (p.checkpoints.present()) checkpoint = checkpoints_before(p, item.n, lane);
   const SequenceSpan &span = item.span;
   const int64_t hk = p.heads.key_head(item.h);
-  place.k = p.k.at<const E>(span.batch, span.begin, hk);
-  place.q = p.q.at<const E>(span.batch, span.begin, hk);
-  place.v = p.v.at<const E>(span.batch, span.begin, item.h, item.column);
-  place.o = p.o.at<E>(span.batch, span.begin, item.h, item.column);
-  place.n = item.n, place.batch = span.batch, place.begin = span.begin, place.h = item.h;
+  const int64_t lead = p.phase(item.n, kStep), begin = span.begin - lead;
+  place.k = p.k.at<const E>(span.batch, begin, hk);
+  place.q = p.q.at<const E>(span.batch, begin, hk);
+  place.v = p.v.at<const E>(span.batch, begin, item.h, item.column);
+  place.o = p.o.at<E>(span.batch, begin, item.h, item.column);
+  place.n = item.n, place.batch = span.batch, place.begin = begin, place.h = item.h;
   place.final_slot = p.final_slot(item.n), place.checkpoint = checkpoint;
-  place.passed = p.checkpoint_every > 0 ? p.phase(item.n, p.checkpoint_every) : 0;
+  place.passed = p.checkpoint_every > 0 ? p.phase(item.n, p.checkpoint_every) - lead : 0;
   place.column = item.column, place.columns = item.columns;
-  place.lead = static_cast<int>(p.phase(item.n, kStep));
-  place.steps =
-      span.length > 0 ? static_cast<int>((place.lead + span.length + kStep - 1) / kStep) : 0;
-  place.last_tokens = static_cast<int>(span.length - place.start(place.steps - 1));
+  place.lead = static_cast<int>(lead);
+  const int64_t rows = span.length > 0 ? lead + span.length : 0;
+  place.steps = static_cast<int>((rows + kStep - 1) / kStep);
+  place.last_rows = static_cast<int>(rows - static_cast<int64_t>(place.steps - 1) * kStep);
 }
 
 /// Norms of 1, and zeros in the tiles' columns past the width.
@@ -76,15 +77,16 @@ __device__ __forceinline__ void clear_shared(Shared<E> &s, StepTiles<E, kKeyDim>
   }
 }
 
-/// Starts the copies of step i's tiles.
-template <bool kWhole, class E, int kKeyDim>
+/// Starts the copies of step i's tiles; kLater: not the first one.
+template <bool kWhole, bool kLater, class E, int kKeyDim>
 __device__ __forceinline__ void load_step(StepTiles<E, kKeyDim> *tiles, const DeltaRule &p,
                                           const Plan &plan, const Place<E> &place, int i,
                                           int key_dim, int threads) {
   if (i >= place.steps) return;
   using Tiles = StepTiles<E, kKeyDim>;
-  const int64_t t = place.start(i);
-  const int valid = place.tokens(i), thread = fresh_thread();
+  const int skipped = kLater ? 0 : place.skipped(i);
+  const int64_t t = static_cast<int64_t>(i) * kStep + skipped;
+  const int valid = place.rows(i) - skipped, thread = fresh_thread();
   Tiles &to = tiles[i % plan.stages];
   const auto load_keys = [&](E *tile, const E *from, const Tensor &tensor) {
     load_whole_tile<kStep, kKeyDim, kThreads<E>, kWhole>(
@@ -106,13 +108,14 @@ __device__ __forceinline__ void store_step(const DeltaRule &p, const Plan &plan,
                                            const Place<E> &place, int i, const E *v,
                                            const float (&state)[kFragments][4], int key_dim,
                                            int warp) {
-  const int64_t token = place.start(i);
+  const int skipped = place.skipped(i);
+  const int64_t token = static_cast<int64_t>(i) * kStep + skipped;
   store_tile<kWhole>(place.o + token * p.o.stride[1] + warp * 16, p.o.stride[1], v, kLdV,
-                     place.tokens(i), kWhole ? 16 : min(16, place.columns - warp * 16),
+                     place.rows(i) - skipped, kWhole ? 16 : min(16, place.columns - warp * 16),
                      plan.piece_o, fresh_lane(), 32);
   if (p.checkpoint_every == 0) return;
-  const int64_t passed = place.passed + token + place.tokens(i);
-  if (passed % kStep == 0 && passed % p.checkpoint_every == 0) {
+  const int64_t passed = place.passed + static_cast<int64_t>(i + 1) * kStep;
+  if (place.rows(i) == kStep && passed % p.checkpoint_every == 0) {
     const bool named = p.checkpoint_indices.present;
     int64_t entry = passed / p.checkpoint_every - 1;
     entry = named ? p.checkpoint_slot(place.n, entry) : place.checkpoint + entry;

@@ -43,13 +43,14 @@ __device__ __forceinline__ void write_gates(StepGates &s, float g, float beta, f
   if (lane == kStep - 1) s.decay = from_start * gain;
 }
 
-/// Gates of step i.
-template <class E>
+/// Gates of step i; kLater: not the first one.
+template <bool kLater, class E>
 __device__ __forceinline__ void form_gates(const DeltaRule &p, Shared<E> &s, int i) {
   float g = 0.0F, beta = 0.0F;
   const int lane = fresh_lane();
-  if (i < s.place.steps && lane < s.place.tokens(i)) {
-    const int64_t t = s.place.begin + s.place.start(i) + lane;
+  const int skipped = kLater ? 0 : s.place.skipped(i);
+  if (i < s.place.steps && lane < s.place.rows(i) - skipped) {
+    const int64_t t = s.place.begin + static_cast<int64_t>(i) * kStep + skipped + lane;
     g = token_decay(p, s.place.batch, t, s.place.h);
     beta = token_beta(p, s.place.batch, t, s.place.h);
   }

@@ -52,19 +52,23 @@ __global__ void __launch_bounds__(kThreads<E>, kResidentBlocks<E, kKeyDim>)
   clear_shared(s, tiles, plan, key_dim, threads);
   __syncthreads();
 
-  const auto load = [&](int i) { load_step<kWhole>(tiles, p, plan, s.place, i, key_dim, threads); };
+  const auto load = [&](int i, auto later) {
+    load_step<kWhole, later>(tiles, p, plan, s.place, i, key_dim, threads);
+  };
+  constexpr std::false_type kFirst{};
+  constexpr std::true_type kLater{};
   const auto products = [&](int i) {
     if (i < s.place.steps) form_products(p, s, i, tiles[i % plan.stages], warps);
   };
   if (warp == warps - 1) {
-    form_gates(p, s, 0);
-    form_gates(p, s, 1);
+    form_gates<false>(p, s, 0);
+    form_gates<true>(p, s, 1);
   }
   // With three stages A and P are formed a step ahead, else when their step comes.
   const bool early = plan.stages == 3;
-  if (plan.stages > 1) load(0);
+  if (plan.stages > 1) load(0, kFirst);
   if (early) {
-    load(1);
+    load(1, kLater);
     copy_wait<0>();
     __syncthreads();
     products(0);
@@ -75,15 +79,15 @@ __global__ void __launch_bounds__(kThreads<E>, kResidentBlocks<E, kKeyDim>)
     const int warp = fresh_thread() >> 5;
     if (plan.stages == 1) {
       __syncthreads();  // The only stage is still being read.
-      load(i);
+      load(i, kFirst);
     }
     copy_wait<0>();
     __syncthreads();
-    if (plan.stages > 1) load(i + plan.stages - 1);
+    if (plan.stages > 1) load(i + plan.stages - 1, kLater);
     products(early ? i + 1 : i);
     if (!early) __syncthreads();
     if (warp == 0) invert(s, g, i & 1, fresh_lane());
-    if (warp == warps - 1) form_gates(p, s, i + 2);
+    if (warp == warps - 1) form_gates<true>(p, s, i + 2);
     E *const v = t.v + warp * 16;
     float o[4][4];
     const Operand<E> x = project<kLd, kLdV>(o, state, g, t.k, t.q, v);

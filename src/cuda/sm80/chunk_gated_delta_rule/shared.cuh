@@ -53,26 +53,28 @@ struct alignas(16) StepGates {
 };
 
 /// What a block works on. In shared memory: registers are for the state.
+///
+/// Steps lie on a grid of kStep tokens, counted from where the sequence began, in this call or
+/// before it: the first `lead` rows of the first step are not of this call.
 template <class E>
 struct Place {
-  const E *k, *q, *v;  ///< At the sequence's first token.
+  const E *k, *q,
+      *v;  ///< At the grid's first row, which is `lead` before the sequence's first token.
   E *o;
-  int64_t n, batch, begin, h;
-  int64_t final_slot;   ///< Entry that takes the last state; -1: none.
-  int64_t checkpoint;   ///< Row of the first one.
-  int64_t passed;       ///< Tokens since a checkpoint before the call.
-  int column, columns;  ///< First value column, and how many.
-  int lead;             ///< Tokens of the first step's grid cell that were before the call.
-  int steps, last_tokens;
+  int64_t n, batch, begin, h;  ///< begin: likewise.
+  int64_t final_slot;          ///< Entry that takes the last state; -1: none.
+  int64_t checkpoint;          ///< Row of the first one.
+  int64_t passed;              ///< Rows of the grid since a checkpoint before the call.
+  int column, columns;         ///< First value column, and how many.
+  int lead;
+  int steps, last_rows;
 
-  /// First token of a step. Steps lie on a grid of kStep tokens, counted from where the sequence
-  /// began, in this call or before it.
-  __device__ __forceinline__ int64_t start(int step) const {
-    return step == 0 ? 0 : static_cast<int64_t>(step) * kStep - lead;
+  /// Rows of a step, those before the call among them.
+  __device__ __forceinline__ int rows(int step) const {
+    return step + 1 < steps ? kStep : last_rows;
   }
-  __device__ __forceinline__ int tokens(int step) const {
-    return step + 1 == steps ? last_tokens : step == 0 ? kStep - lead : kStep;
-  }
+  /// Rows of a step that are before the call. Such a step has its first token in row 0.
+  __device__ __forceinline__ int skipped(int step) const { return step == 0 ? lead : 0; }
 };
 
 template <class E>

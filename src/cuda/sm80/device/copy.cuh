@@ -67,6 +67,21 @@ struct PieceWalk {
   }
 };
 
+/// The same for pieces of which a row may have any number: threads share a row by a power of two,
+/// some of them with no piece, so that nothing is divided.
+struct NarrowWalk {
+  int row, row_step, column, column_step;
+
+  __device__ __forceinline__ NarrowWalk(int pieces, int rows, int thread, int threads) {
+    const int shift = min(32 - __clz(pieces - 1), 31 - __clz(threads));
+    column_step = 1 << shift;
+    row = thread >> shift;
+    row_step = threads >> shift;
+    column = thread & (column_step - 1);
+    if (row >= row_step) row = rows;
+  }
+};
+
 /// load_tile in pieces of less than 16 bytes.
 template <class E>
 __device__ __forceinline__ void load_narrow(E *tile, int ld, const E *from, int64_t row_stride,
@@ -74,21 +89,25 @@ __device__ __forceinline__ void load_narrow(E *tile, int ld, const E *from, int6
                                             int threads) {
   constexpr int kSize = static_cast<int>(sizeof(E));
   piece = opaque(piece);  // What follows from it is not to be kept in registers.
-  const int per = piece / kSize, filled = whole_tiles(columns);
-  const PieceWalk walk(filled / per, rows, thread, threads);
+  const int shift = 31 - __clz(piece / kSize), per = 1 << shift, filled = whole_tiles(columns);
+  const NarrowWalk walk(filled >> shift, rows, thread, threads);
   for (int c = walk.column * per; c < filled; c += walk.column_step * per) {
     const int bytes = min(piece, (columns - c) * kSize), inside = bytes > 0 ? valid : 0;
     const E *source = from + walk.row * row_stride + c;
     E *to = tile + walk.row * ld + c;
-    if (piece >= 4) {
-#pragma unroll 1
+    if (piece == 8) {
+#pragma unroll 2
       for (int r = walk.row; r < rows; r += walk.row_step) {
         const bool in = r < inside;
-        if (piece == 8) {
-          copy_async<8>(to, in ? source : from, in ? bytes : 0);
-        } else {
-          copy_async<4>(to, in ? source : from, in ? bytes : 0);
-        }
+        copy_async<8>(to, in ? source : from, in ? bytes : 0);
+        source += walk.row_step * row_stride;
+        to += walk.row_step * ld;
+      }
+    } else if (piece == 4) {
+#pragma unroll 2
+      for (int r = walk.row; r < rows; r += walk.row_step) {
+        const bool in = r < inside;
+        copy_async<4>(to, in ? source : from, in ? bytes : 0);
         source += walk.row_step * row_stride;
         to += walk.row_step * ld;
       }
@@ -191,12 +210,16 @@ __device__ __forceinline__ void store_tile(E *to, int64_t row_stride, const E *t
       }
     }
   } else {
-    const int per = opaque(piece) / kSize;
-    const PieceWalk walk(columns / per, rows, thread, threads);
+    const int shift = 31 - __clz(opaque(piece) / kSize), per = 1 << shift;
+    const NarrowWalk walk(columns >> shift, rows, thread, threads);
     for (int c = walk.column * per; c < columns; c += walk.column_step * per) {
-#pragma unroll 1
+      const E *source = tile + walk.row * ld + c;
+      E *target = to + walk.row * row_stride + c;
+#pragma unroll 2
       for (int r = walk.row; r < rows; r += walk.row_step) {
-        copy_piece(to + r * row_stride + c, tile + r * ld + c, piece);
+        copy_piece(target, source, piece);
+        source += walk.row_step * ld;
+        target += walk.row_step * row_stride;
       }
     }
   }

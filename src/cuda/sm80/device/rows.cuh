@@ -91,17 +91,6 @@ struct Eight {
       for (int j = 0; j < kEach; ++j) x[i * kEach + j] = y[j];
     }
   }
-  /// Multiplies by a power of two.
-  __device__ __forceinline__ void scale(float factor) {
-#pragma unroll
-    for (int i = 0; i < kParts; ++i) {
-      float y[kEach];
-      unpack16<E>(y, bits[i]);
-#pragma unroll
-      for (int j = 0; j < kEach; ++j) y[j] *= factor;
-      bits[i] = pack16<E>(y);
-    }
-  }
   __device__ __forceinline__ float largest(float most) const {
     float x[kVector];
     values(x);
@@ -131,6 +120,9 @@ __device__ __forceinline__ void store_row(E *row, const float (&x)[kVector], int
   }
 }
 
+/// Sums of squares outside of these are far from what f32 holds.
+constexpr float kFarAbove = 0x1p100F, kFarBelow = 0x1p-100F;
+
 /// Calls finish(r, d, x) for eight elements of row rows[r] at a time with x = norm * element, where
 /// norm = rsqrt(factor * sum of squares + eps), whatever finite size the elements have. Rows that
 /// are null are left out. meanwhile() runs
@@ -149,73 +141,69 @@ __device__ __forceinline__ void normalize(const E *const (&rows)[D::kRows], int6
     }
   }
   meanwhile();
+  const auto over_lanes = [](float x, auto both) {
+#pragma unroll
+    for (int i = D::kLanes / 2; i > 0; i /= 2) x = both(x, __shfl_xor_sync(kFullWarp, x, i));
+    return x;
+  };
+  /// Calls f with the elements of row r, eight at a time.
+  const auto for_each_eight = [&](int r, auto f) {
+    const int64_t end = rows[r] != nullptr ? width : 0;
+#pragma unroll
+    for (int s = 0; s < D::kKept; ++s) f(kept[r][s], int64_t{s * D::kSpan + first}, end);
+    Eight<E, kWhole> more;
+    for (int64_t d = kBehind + first; d < end; d += D::kSpan) {
+      more.load(rows[r], d, width);
+      f(more, d, end);
+    }
+  };
+  const auto sum_of = [&](int r, float scale) {
+    float sum = 0.0F;
+    for_each_eight(r, [&](const Eight<E, kWhole> &eight, int64_t, int64_t) {
+      float x[kVector];
+      eight.values(x);
+#pragma unroll
+      for (int i = 0; i < kVector; ++i) sum = fmaf(x[i] * scale, x[i] * scale, sum);
+    });
+    return over_lanes(sum, [](float a, float b) { return a + b; });
+  };
+  float norms[D::kRows], scales[D::kRows];
+  bool any = false;
 #pragma unroll
   for (int r = 0; r < D::kRows; ++r) {
-    float sum = 0.0F, scale = 1.0F;
-    const auto add = [&](const Eight<E, kWhole> &eight) {
-      float x[kVector];
-      eight.values(x);
+    const float mean = factor * sum_of(r, 1.0F) + eps;
+    norms[r] = rsqrtf(mean);
+    scales[r] = 1.0F;
+    any = any || !(mean <= kFarAbove) || mean < kFarBelow;
+  }
+  // Squares leave f32's range long before elements do: such rows take powers of two.
+  if (__any_sync(kFullWarp, any)) {
 #pragma unroll
-      for (int i = 0; i < kVector; ++i) sum = fmaf(x[i], x[i], sum);
-    };
-    const auto finish_eight = [&](const Eight<E, kWhole> &eight, int64_t d, float norm) {
-      float x[kVector];
-      eight.values(x);
-#pragma unroll
-      for (int i = 0; i < kVector; ++i) x[i] *= norm;
-      finish(r, d, x);
-    };
-    Eight<E, kWhole> more;
-#pragma unroll
-    for (int s = 0; s < D::kKept; ++s) add(kept[r][s]);
-    const int64_t end = rows[r] != nullptr ? width : 0;
-    for (int64_t d = kBehind + first; d < end; d += D::kSpan) {
-      more.load(rows[r], d, width);
-      add(more);
-    }
-#pragma unroll
-    for (int i = D::kLanes / 2; i > 0; i /= 2) sum += __shfl_xor_sync(kFullWarp, sum, i);
-    // Squares leave f32's range long before elements do: such a row takes a power of two.
-    const float mean = factor * sum + eps;
-    const bool far = !(mean <= 0x1p100F) || mean < 0x1p-100F;
-    if (__any_sync(kFullWarp, far)) {
+    for (int r = 0; r < D::kRows; ++r) {
+      const float mean = factor * sum_of(r, 1.0F) + eps;
       float most = 0.0F;
-#pragma unroll
-      for (int s = 0; s < D::kKept; ++s) most = kept[r][s].largest(most);
-      for (int64_t d = kBehind + first; d < end; d += D::kSpan) {
-        more.load(rows[r], d, width);
-        most = more.largest(most);
-      }
-#pragma unroll
-      for (int i = D::kLanes / 2; i > 0; i /= 2) {
-        most = fmaxf(most, __shfl_xor_sync(kFullWarp, most, i));
-      }
-      if (far && most > 0.0F) scale = row_scale<100>(most);
-      sum = 0.0F;
-#pragma unroll
-      for (int s = 0; s < D::kKept; ++s) {
-        kept[r][s].scale(scale);
-        add(kept[r][s]);
-      }
-      for (int64_t d = kBehind + first; d < end; d += D::kSpan) {
-        more.load(rows[r], d, width);
-        more.scale(scale);
-        add(more);
-      }
-#pragma unroll
-      for (int i = D::kLanes / 2; i > 0; i /= 2) sum += __shfl_xor_sync(kFullWarp, sum, i);
+      for_each_eight(
+          r, [&](const Eight<E, kWhole> &eight, int64_t, int64_t) { most = eight.largest(most); });
+      most = over_lanes(most, [](float a, float b) { return fmaxf(a, b); });
+      if (!(mean <= kFarAbove) || mean < kFarBelow)
+        scales[r] = most > 0.0F ? row_scale<100>(most) : 1.0F;
+      norms[r] = rsqrtf(factor * sum_of(r, scales[r]) + eps * scales[r] * scales[r]);
     }
-    const float norm = rsqrtf(factor * sum + eps * scale * scale);
+  }
 #pragma unroll
-    for (int s = 0; s < D::kKept; ++s) {
-      const int d = s * D::kSpan + first;
-      if (d < end) finish_eight(kept[r][s], d, norm);
-    }
-    for (int64_t d = kBehind + first; d < end; d += D::kSpan) {
-      more.load(rows[r], d, width);
-      if (scale != 1.0F) more.scale(scale);
-      finish_eight(more, d, norm);
-    }
+  for (int r = 0; r < D::kRows; ++r) {
+    for_each_eight(r, [&](const Eight<E, kWhole> &eight, int64_t d, int64_t end) {
+      if (d >= end) return;
+      float x[kVector];
+      eight.values(x);
+      if (scales[r] != 1.0F) {
+#pragma unroll
+        for (int i = 0; i < kVector; ++i) x[i] *= scales[r];
+      }
+#pragma unroll
+      for (int i = 0; i < kVector; ++i) x[i] *= norms[r];
+      finish(r, d, x);
+    });
   }
 }
 
