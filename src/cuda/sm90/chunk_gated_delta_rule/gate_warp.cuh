@@ -23,9 +23,10 @@ __device__ __forceinline__ float row_norm(const bf16 *tile, int row) {
   return rsqrtf(sum + kL2NormEps);
 }
 
-__device__ __forceinline__ void gate_steps(const DeltaRule &p, const Plan &plan, Shared &s,
+template <class F>
+__device__ __forceinline__ void gate_steps(const DeltaRule &p, const Plan &plan, Shared<F> &s,
                                            int lane, int total) {
-  Ring<kTiles> ring;
+  Ring<F::kTiles> ring;
   const float log_scale = __log2f(fabsf(p.scale));
   for (int n = 0; n < total; ++n) {
     wait(&s.raw_full[ring.i], ring.phase);

@@ -6,8 +6,13 @@
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
-/// The chunked forward on Hopper: bfloat16 with DK = DV = 128. sm80's serves the rest.
+/// The chunked forward on Hopper: bfloat16 with DK = DV = 128. sm80's serves the rest. The form
+/// follows from the call's load.
 Status run(const DeltaRule &p, const Launch &l);
+
+/// The same in one form, whatever the load: a block a head, or two.
+Status run_whole_heads(const DeltaRule &p, const Launch &l);
+Status run_half_heads(const DeltaRule &p, const Launch &l);
 
 }  // namespace gdn::cuda::sm90::chunk_gated_delta_rule
 

@@ -13,17 +13,18 @@
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
+template <class F>
 struct ProductWarps {
-  Shared &s;
+  Shared<F> &s;
   const uint32_t sign;  // Of the scale, as bits of a pair.
   const int warp, lane;
   const int cl = (lane & 3) * 2;                 // First column of a pair of accumulators.
   const int r0 = (warp & 1) * 16 + (lane >> 2);  // Row of the first two accumulators.
   // The step at work, and that whose P the state must have used.
-  Ring<kTiles> new_tile, used_tile;
-  Ring<kAhead> ready;
-  Ring<kSolvers> a_ring;
-  Ring<kAhead> p_ring;
+  Ring<F::kTiles> new_tile, used_tile;
+  Ring<F::kAhead> ready;
+  Ring<F::kSolvers> a_ring;
+  Ring<F::kAhead> p_ring;
 
   /// 16 rows of a [32][32] tile with 64-byte rows: x[2 j] = (row lane / 4, columns 8 j + cl, + 1),
   /// x[2 j + 1] = row + 8.
@@ -152,7 +153,7 @@ struct ProductWarps {
     bool is_there = false, is_used = false, has_room = false;
     int valid = 0;
     for (int n = 0; n < total; ++n) {
-      if (n >= kAhead) {
+      if (n >= F::kAhead) {
         if (!is_used) wait(&s.done[used_tile.i], used_tile.phase);
         used_tile.next();
       }
@@ -160,7 +161,7 @@ struct ProductWarps {
       mma_fence();
       issue_kq(kq);
       publish(n > 0);
-      Ring<kTiles> next = new_tile;
+      Ring<F::kTiles> next = new_tile;
       next.next();
       is_there = is_over(&s.kq_full[next.i], next.phase);
       // Read whether it is there or not, and ignored if not: a branch would wait for the products.

@@ -18,14 +18,30 @@ constexpr int kTileHalf = kStep * kHalf;  ///< Elements of 64 columns of a step.
 constexpr int kKqHalf = 2 * kTileHalf;    ///< The same of K over Q.
 constexpr int kKqHalfBytes = kKqHalf * 2;
 
-// Depths of the rings. They fill shared memory. The product warpgroup is up to kAhead steps ahead
-// of the state, which is what the solver needs.
-constexpr int kTiles = 7;    ///< K, Q tiles and gates.
-constexpr int kInputs = 4;   ///< V and T.
-constexpr int kSolvers = 2;  ///< Solver warps, and buffers of A.
-constexpr int kAhead = 5;    ///< P, and barriers of steps that are ready.
+// The forms of the kernel: what a block has of a head's value columns, and depths of the rings, which
+// fill shared memory. The product warpgroup is up to kAhead steps ahead of the state, which is what
+// the solvers need. No form changes a bit of the results.
 
-constexpr int kMaxSorted = 2048;  ///< Sequences that are taken longest first.
+/// A block a head: two state warpgroups with 64 value columns each.
+struct WholeHead {
+  static constexpr int kGroups = 2;        ///< State warpgroups.
+  static constexpr int kTiles = 7;         ///< K, Q tiles and gates.
+  static constexpr int kInputs = 4;        ///< V and T.
+  static constexpr int kSolvers = 2;       ///< Solver warps, and buffers of A.
+  static constexpr int kAhead = 5;         ///< P, and barriers of steps that are ready.
+  static constexpr int kMaxSorted = 2048;  ///< Sequences that are taken longest first.
+};
+
+/// Two blocks a head, each of which makes T and P for itself: for calls that leave multiprocessors
+/// without a head. A step takes half as long, so that there are twice as many solvers.
+struct HalfHead {
+  static constexpr int kGroups = 1;
+  static constexpr int kTiles = 7;
+  static constexpr int kInputs = 6;
+  static constexpr int kSolvers = 4;
+  static constexpr int kAhead = 6;
+  static constexpr int kMaxSorted = 1;  ///< Few sequences.
+};
 
 /// Gates and place of one step, a token a lane. Decays are in base 2; r is 1 / |k| or 1 / |q| under
 /// l2norm, else 1.
@@ -43,13 +59,17 @@ struct alignas(16) StepGates {
   int token;         ///< The first.
   int first;         ///< The step begins a sequence.
   int batch, head;
+  int half;  ///< First half of the value columns that the block has.
 };
 
-struct Shared {
+template <class F>
+struct Shared : F {
+  using F::kAhead, F::kGroups, F::kInputs, F::kMaxSorted, F::kSolvers, F::kTiles;
+
   bf16 kq[kTiles][2 * kKqHalf];          ///< [dk half][K rows 0..31, Q rows 32..63][64].
-  bf16 v[kInputs][2 * kTileHalf];        ///< [dv half][token][64].
+  bf16 v[kInputs][kGroups * kTileHalf];  ///< [dv half][token][64].
   bf16 t[kInputs][2][kStep * kStep];     ///< [high or low part][j]: column j of T diag(beta).
-  bf16 o[2][2][kTileHalf];               ///< [buffer][dv half][token][64].
+  bf16 o[2][kGroups][kTileHalf];         ///< [buffer][dv half][token][64].
   bf16 p[kAhead][2][kStep * kStep];      ///< [high or low part]: scale P; rows of 64 bytes.
   float a[kSolvers][kStep][kInverseLd];  ///< Row c: column c of A.
   float raw[kTiles][2][kStep][4];        ///< g, beta of four heads as loaded.
@@ -65,27 +85,30 @@ struct Shared {
   uint16_t order[kMaxSorted];  ///< Sequences, longest first.
 };
 
-constexpr size_t kSharedBytes = sizeof(Shared) + 1024;  ///< With room to align.
-static_assert(kSharedBytes <= 227 * 1024);
+/// With room to align.
+template <class F>
+constexpr size_t kSharedBytes = sizeof(Shared<F>) + 1024;
+static_assert(kSharedBytes<WholeHead> <= 227 * 1024 && kSharedBytes<HalfHead> <= 227 * 1024);
 
 /// Waits until the state has used step n; at once if n < 0.
-__device__ __forceinline__ void wait_done(Shared &s, int n) {
-  if (n >= 0) wait(&s.done[n % kTiles], (n / kTiles) & 1);
+template <class F>
+__device__ __forceinline__ void wait_done(Shared<F> &s, int n) {
+  if (n >= 0) wait(&s.done[n % F::kTiles], (n / F::kTiles) & 1);
 }
 
 /// What follows from shapes, strides and alignment.
 struct Plan {
-  int items;                  ///< Sequences times value heads.
+  int items;                  ///< Sequences times value heads times blocks a head.
   bool sorted;                ///< Take sequences longest first.
   bool tma_qk, tma_v, tma_o;  ///< Else ordinary accesses; the bits are the same.
   bool tma_gates;
 };
 
-/// One sequence of one value head.
+/// One sequence of one value head, or half of its columns.
 struct Item {
   int64_t sequence;
   int64_t slot;  ///< Of the state; -1: the sequence is skipped.
-  int head, key_head, batch, begin, length;
+  int head, key_head, half, batch, begin, length;
 };
 
 /// The r-th item of this block: rounds over the grid run to and fro, so that a block with a long
@@ -95,11 +118,15 @@ __device__ __forceinline__ int item_index(int round) {
   return round * grid + ((round & 1) != 0 ? grid - 1 - block : block);
 }
 
-__device__ __forceinline__ Item item_at(const DeltaRule &p, const Plan &plan, const Shared &s,
+template <class F>
+__device__ __forceinline__ Item item_at(const DeltaRule &p, const Plan &plan, const Shared<F> &s,
                                         int index) {
-  const int heads = static_cast<int>(p.heads.value_heads), rank = index / heads;
+  constexpr int kBlocks = 2 / F::kGroups;
+  const int blocks = static_cast<int>(p.heads.value_heads) * kBlocks, rank = index / blocks;
+  const int block = index - rank * blocks;
   Item item;
-  item.head = index - rank * heads;
+  item.head = block / kBlocks;
+  item.half = block % kBlocks;
   item.key_head = static_cast<int>(p.heads.key_head(item.head));
   item.sequence = plan.sorted ? s.order[rank] : rank;
   const SequenceSpan span = clamped_span(p.sequences, item.sequence);
@@ -115,12 +142,13 @@ __device__ __forceinline__ Item item_at(const DeltaRule &p, const Plan &plan, co
 
 /// Walks the steps of this block's items; skipped and empty sequences have none. For a whole warp:
 /// positions go through shuffles, which tells ptxas that they are uniform.
+template <class F>
 struct Walk {
   int round = 0;
   int step = 0, steps = 0;
-  int batch, begin, length, head, key_head;
+  int batch, begin, length, head, key_head, half;
 
-  __device__ __forceinline__ bool open(const DeltaRule &p, const Plan &plan, const Shared &s) {
+  __device__ __forceinline__ bool open(const DeltaRule &p, const Plan &plan, const Shared<F> &s) {
     for (;; ++round) {
       // The last round may leave this block out; a later one never has an item then.
       const int index = item_index(round);
@@ -131,12 +159,13 @@ struct Walk {
       length = __shfl_sync(kFullWarp, item.slot < 0 ? 0 : item.length, 0);
       head = __shfl_sync(kFullWarp, item.head, 0);
       key_head = __shfl_sync(kFullWarp, item.key_head, 0);
+      half = __shfl_sync(kFullWarp, item.half, 0);
       steps = (length + kStep - 1) / kStep;
       step = 0;
       if (steps > 0) return true;
     }
   }
-  __device__ __forceinline__ bool next(const DeltaRule &p, const Plan &plan, const Shared &s) {
+  __device__ __forceinline__ bool next(const DeltaRule &p, const Plan &plan, const Shared<F> &s) {
     if (++step < steps) return true;
     ++round;
     return open(p, plan, s);
@@ -144,7 +173,8 @@ struct Walk {
 };
 
 /// Fills order (all threads) and total (the first warp). `lengths` is scratch memory.
-__device__ __forceinline__ void plan_work(const DeltaRule &p, const Plan &plan, Shared &s,
+template <class F>
+__device__ __forceinline__ void plan_work(const DeltaRule &p, const Plan &plan, Shared<F> &s,
                                           int *lengths, int thread) {
   if (plan.sorted) {
     const int count = static_cast<int>(p.sequences.count);
@@ -174,19 +204,20 @@ __device__ __forceinline__ void plan_work(const DeltaRule &p, const Plan &plan, 
   }
 }
 
-__device__ __forceinline__ void init_barriers(Shared &s) {
-  for (int i = 0; i < kTiles; ++i) {
+template <class F>
+__device__ __forceinline__ void init_barriers(Shared<F> &s) {
+  for (int i = 0; i < F::kTiles; ++i) {
     barrier_init_warps(&s.tile_full[i], 1);
     barrier_init(&s.raw_full[i], 1);
     barrier_init_warps(&s.kq_full[i], 2);  // The loader and the gates.
-    barrier_init_warps(&s.done[i], 8);     // The warps of the state.
+    barrier_init_warps(&s.done[i], 4 * F::kGroups);  // The warps of the state.
   }
-  for (int i = 0; i < kSolvers; ++i) {
+  for (int i = 0; i < F::kSolvers; ++i) {
     barrier_init_warps(&s.a_full[i], 2);
     barrier_init_warps(&s.a_empty[i], 1);
   }
   // The products, a solver and the loader.
-  for (int i = 0; i < kAhead; ++i) barrier_init_warps(&s.ready[i], 6);
+  for (int i = 0; i < F::kAhead; ++i) barrier_init_warps(&s.ready[i], 6);
   barrier_init_fence();
 }
 

@@ -4,7 +4,8 @@
 #include "cuda/device/inverse.cuh"
 #include "cuda/sm90/chunk_gated_delta_rule/shared.cuh"
 
-// The solver warps: T = (I + A)^-1 in f32, a warp a step, kSolvers steps at a time. No product uses
+// The solver warps: T = (I + A)^-1 in f32, a warp a step, as many steps at a time as there
+// are. No product uses
 // the tensor cores, where it would queue behind those of the state.
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
@@ -57,10 +58,11 @@ __device__ __forceinline__ void multiply_column(float (&out)[8], const float *bl
 
 /// One step: T out of A. Lane (h, c) = (lane / 16, lane % 16) has column c of Thh in y and rows
 /// 8 h .. 8 h + 7 of column c of T21 in u. T12 is zero from the start.
-__device__ __forceinline__ void solve_step(Shared &s, int n, int warp, int lane, int phase) {
+template <class F>
+__device__ __forceinline__ void solve_step(Shared<F> &s, int n, int warp, int lane, int phase) {
   float(*const a)[kInverseLd] = s.a[warp];
-  const StepGates &g = s.gates[n % kTiles];
-  bf16(&tile)[2][kStep * kStep] = s.t[n % kInputs];
+  const StepGates &g = s.gates[n % F::kTiles];
+  bf16(&tile)[2][kStep * kStep] = s.t[n % F::kInputs];
   const int c = lane & 15, row = 8 * (lane >> 4);
   float u[8];
   wait(&s.a_full[warp], phase);
@@ -70,7 +72,7 @@ __device__ __forceinline__ void solve_step(Shared &s, int n, int warp, int lane,
     invert_diagonal(a, lane, y);
     __syncwarp();
     keep_diagonal(a, lane, y);
-    wait_done(s, n - kInputs);
+    wait_done(s, n - F::kInputs);
     __syncwarp();
     put_column(tile, lane, lane & 16, y, beta);
     put_column(tile, lane, (lane & 16) + 8, y + 8, beta);
@@ -92,12 +94,13 @@ __device__ __forceinline__ void solve_step(Shared &s, int n, int warp, int lane,
   put_column(tile, c, 16 + row, u, corner_beta);
   proxy_fence();
   __syncwarp();
-  arrive_warp(lane == 0, &s.ready[n % kAhead]);
+  arrive_warp(lane == 0, &s.ready[n % F::kAhead]);
 }
 
-__device__ __forceinline__ void solve_steps(Shared &s, int warp, int lane, int total) {
+template <class F>
+__device__ __forceinline__ void solve_steps(Shared<F> &s, int warp, int lane, int total) {
   int phase = 0;
-  for (int n = warp; n < total; n += kSolvers, phase ^= 1) {
+  for (int n = warp; n < total; n += F::kSolvers, phase ^= 1) {
     solve_step(s, n, warp, opaque(lane), phase);
   }
 }

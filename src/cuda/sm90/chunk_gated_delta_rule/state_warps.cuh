@@ -17,16 +17,18 @@
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
+template <class F>
 struct StateWarps {
   const DeltaRule &p;
   const Plan &plan;
-  Shared &s;
-  const int half;  ///< Which 64 value columns.
+  Shared<F> &s;
+  const int group;  ///< Which 64 of the block's value columns.
+  int half;         ///< Which 64 of the head's.
   const int warp, lane;
   const int cl = (lane & 3) * 2;
-  Ring<kTiles> tile;
-  Ring<kInputs> input;  ///< T; V of the step after is one further on.
-  Ring<kAhead> ready;   ///< Of P as well.
+  Ring<F::kTiles> tile;
+  Ring<F::kInputs> input;  ///< T; V of the step after is one further on.
+  Ring<F::kAhead> ready;   ///< Of P as well.
   int o_buffer = 0;
 
   __device__ __forceinline__ int64_t state_offset(const Tensor &t, int64_t entry, int head) const {
@@ -55,7 +57,7 @@ struct StateWarps {
 
   /// Clears the rows of V at a place of its ring that lie past the sequence.
   __device__ __forceinline__ void clear_tail(int place, int rows) const {
-    bf16 *const v = s.v[place] + half * kTileHalf;
+    bf16 *const v = s.v[place] + group * kTileHalf;
     if (lane >= rows) {
       const int swizzle = swizzle128(lane);
       *reinterpret_cast<uint4 *>(&v[lane * kHalf + ((warp * 16) ^ swizzle)]) =
@@ -68,7 +70,7 @@ struct StateWarps {
 
   /// V of the step at the rings' place, as accumulators lie.
   __device__ __forceinline__ void read_v(uint32_t (&vv)[8]) const {
-    const bf16 *const v = s.v[input.i] + half * kTileHalf;
+    const bf16 *const v = s.v[input.i] + group * kTileHalf;
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
       const int r = j * 16 + (lane & 7) + ((lane >> 4) & 1) * 8;
@@ -177,14 +179,14 @@ struct StateWarps {
     for (; left_tokens > 0; left_tokens -= kStep) {
       const uint32_t p_tile = descriptor_base(s.p[ready.i][0], 16);
       const uint32_t k_tile = descriptor_base(s.kq[tile.i], kKqHalfBytes);
-      bf16 *const o_tile = s.o[o_buffer][half];
+      bf16 *const o_tile = s.o[o_buffer][group];
       uint64_t *const done = &s.done[tile.i];
       const StepGates &g = s.gates[tile.i];
       const bool more = left_tokens > kStep;
       float2 end[4];
       if (!is_ready) wait(&s.ready[ready.i], ready.phase);
       if (more && left_tokens < 2 * kStep) {
-        clear_tail((input.i + 1) % kInputs, left_tokens - kStep);
+        clear_tail((input.i + 1) % F::kInputs, left_tokens - kStep);
       }
       solve(z, y, x, d, end, g);
       input.next();
@@ -251,6 +253,7 @@ struct StateWarps {
   __device__ __forceinline__ void run() {
     for (int round = 0; item_index(round) < plan.items; ++round) {
       const Item item = item_at(p, plan, s, item_index(round));
+      half = item.half + group;
       if (item.slot < 0) {
         clear_output(item);
       } else {
