@@ -12,6 +12,7 @@ struct Environment {
   std::string backend;  ///< GDN_BACKEND; empty: not set.
   std::string isa;      ///< GDN_ISA; empty: not set.
   bool check;           ///< GDN_CHECK=1.
+  bool no_split;        ///< GDN_NO_SPLIT=1.
   /// GDN_NUM_THREADS; 0: not set, -1: not a number from 1 to kMaxThreads.
   int32_t threads;
   std::string threads_text;  ///< GDN_NUM_THREADS as it was found.

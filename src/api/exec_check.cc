@@ -114,7 +114,7 @@ void resolve(Call *call, const gdn_exec *exec, const Device &device, Target *tar
   target->backend = backend;
   target->exec.stream = e.stream;
   target->exec.threads = threads;
-  target->exec.no_split = (e.flags & GDN_EXEC_NO_SPLIT) != 0;
+  target->exec.no_split = (e.flags & GDN_EXEC_NO_SPLIT) != 0 || environment().no_split;
   target->exec.workspace = e.workspace;
   target->exec.workspace_size = e.workspace_size;
   target->exec.isa = isa;

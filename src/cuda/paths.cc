@@ -25,6 +25,7 @@ std::span<const Path> paths() {
     // The first rows force one form of a kernel that the last chooses by a call's load.
     {"sm90a_whole", kByName, hopper, sm90::whole_head_kernels()},
     {"sm90a_half", kByName, hopper, sm90::half_head_kernels()},
+    {"sm90a_split", kByName, hopper, sm90::segment_kernels()},
     {"sm90a", "The device is a Hopper GPU.", hopper, sm90::kernels()},
 #endif
   };

@@ -18,7 +18,7 @@ KernelTable with(KernelOf<op::chunk_gated_delta_rule> chunk) {
 }  // namespace
 
 const KernelTable &kernels() {
-  static const KernelTable table = with({&chunk_gated_delta_rule::run});
+  static const KernelTable table = with({&chunk_gated_delta_rule::run, &chunk_gated_delta_rule::workspace});
   return table;
 }
 
@@ -29,6 +29,12 @@ const KernelTable &whole_head_kernels() {
 
 const KernelTable &half_head_kernels() {
   static const KernelTable table = with({&chunk_gated_delta_rule::run_half_heads});
+  return table;
+}
+
+const KernelTable &segment_kernels() {
+  static const KernelTable table = with(
+      {&chunk_gated_delta_rule::run_segments, &chunk_gated_delta_rule::segments_workspace});
   return table;
 }
 

@@ -12,6 +12,7 @@ const KernelTable &kernels();
 /// The same with one form of the chunk kernel whatever a call's load.
 const KernelTable &whole_head_kernels();
 const KernelTable &half_head_kernels();
+const KernelTable &segment_kernels();
 
 }  // namespace gdn::cuda::sm90
 

@@ -3,16 +3,18 @@
 
 #include "cuda/sm90/chunk_gated_delta_rule/shared.cuh"
 
-// The gate warp: a lane a token.
+// The gate warp: a lane a token. Of a transfer it tells the state that the step before has all that it
+// waits for, the next step's K among it.
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
 /// rsqrt(sum x^2 + eps) of row `row` (0..63) of a [K; Q] tile.
+template <class F>
 __device__ __forceinline__ float row_norm(const bf16 *tile, int row) {
   float sum = 0.0F;
 #pragma unroll 4
   for (int i = 0; i < 16; ++i) {
-    const uint4 x = *reinterpret_cast<const uint4 *>(tile + (i >> 3) * kKqHalf + row * kHalf +
+    const uint4 x = *reinterpret_cast<const uint4 *>(tile + (i >> 3) * Shared<F>::kKqHalf + row * kHalf +
                                                      ((i & 7) ^ swizzle128(row) / 8) * 8);
     for (const uint32_t e : {x.x, x.y, x.z, x.w}) {
       const float2 f = unpack2<bf16>(e);
@@ -49,11 +51,12 @@ __device__ __forceinline__ void gate_steps(const DeltaRule &p, const Plan &plan,
       beta = token_beta(p, g.batch, g.token + lane, head);
     }
     float norm_k = 1.0F, norm_q = 1.0F;
+    if (!F::kOutput) wait(&s.tile_full[ring.i], ring.phase);
     if (p.qk_l2norm) {
-      wait(&s.tile_full[ring.i], ring.phase);
+      if (F::kOutput) wait(&s.tile_full[ring.i], ring.phase);
       if (in) {
-        norm_k = row_norm(s.kq[ring.i], lane);
-        norm_q = row_norm(s.kq[ring.i], 32 + lane);
+        norm_k = row_norm<F>(s.kq[ring.i], lane);
+        if constexpr (F::kOutput) norm_q = row_norm<F>(s.kq[ring.i], 32 + lane);
       }
     }
     const float c = warp_scan(decay * kLog2E, lane);
@@ -68,9 +71,14 @@ __device__ __forceinline__ void gate_steps(const DeltaRule &p, const Plan &plan,
     g.end[lane] = exp2_fast(last - c) * norm_k;
     if (lane == 31) g.decay = e;
     __syncwarp();
-    arrive_warp(elect(), &s.kq_full[ring.i]);
+    if constexpr (F::kOutput) {
+      arrive_warp(elect(), &s.kq_full[ring.i]);
+    } else if (n > 0) {
+      arrive_warp(elect(), &s.ready[(n - 1) % F::kAhead]);
+    }
     ring.next();
   }
+  if (!F::kOutput && total > 0) arrive_warp(elect(), &s.ready[(total - 1) % F::kAhead]);
 }
 
 }  // namespace gdn::cuda::sm90::chunk_gated_delta_rule

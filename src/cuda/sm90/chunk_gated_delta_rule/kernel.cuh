@@ -26,13 +26,14 @@
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
-/// Registers a thread after the warpgroups have traded them; their sum may not pass 512.
-template <class F>
+/// Registers a thread after the warpgroups have traded them, by state warpgroups; their sum may not
+/// pass 512.
+template <int kGroups>
 struct Registers {
   static constexpr int kProduct = 72, kHelpers = 72, kState = 184;
 };
 template <>
-struct Registers<HalfHead> {
+struct Registers<1> {
   static constexpr int kProduct = 96, kSolvers = 112, kHelpers = 88, kState = 216;
 };
 
@@ -41,7 +42,7 @@ template <class F>
 __device__ __forceinline__ void run_block(const DeltaRule &p, const Plan &plan, const Maps &maps,
                                           Shared<F> &s) {
   constexpr bool kWhole = F::kGroups == 2;
-  using R = Registers<F>;
+  using R = Registers<F::kGroups>;
   // Through shuffles: ptxas rebuilds plain ones from special registers, slowly, in every loop.
   const int all_warps = __shfl_sync(kFullWarp, static_cast<int>(threadIdx.x) >> 5, 0);
   const int lane = __shfl_sync(kFullWarp, static_cast<int>(threadIdx.x) & 31, threadIdx.x & 31);
@@ -65,7 +66,7 @@ __device__ __forceinline__ void run_block(const DeltaRule &p, const Plan &plan, 
       LoadWarp<F>{p, plan, maps, s, lane}.run();
     } else if (warp == 2) {
       gate_steps(p, plan, s, lane, total);
-    } else if (kWhole) {
+    } else if constexpr (kWhole && !F::kSolved) {
       solve_steps(s, warp, lane, total);
     }
   } else if (kWhole || group == 2) {
@@ -73,7 +74,7 @@ __device__ __forceinline__ void run_block(const DeltaRule &p, const Plan &plan, 
     StateWarps<F>{p, plan, s, kWhole ? group - 2 : 0, 0, warp, lane}.run();
   } else if constexpr (!kWhole) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(R::kSolvers));
-    solve_steps(s, warp, lane, total);
+    if constexpr (!F::kSolved) solve_steps(s, warp, lane, total);
   }
 }
 

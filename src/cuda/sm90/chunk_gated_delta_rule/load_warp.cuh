@@ -36,14 +36,30 @@ struct LoadWarp {
   Ring<F::kTiles> tile;
   int value = 0, value_gates = 0;  ///< Place and gates of the V that is loaded next.
   int o_buffer = 0, o_gates = 0;   ///< Of the step whose O is stored next.
+  int given_gates = 0, given_input = 0;  ///< Of the step that is given room.
   Ring<F::kAhead> given, v_ready;     ///< Steps that are given room for O, and V of the next one.
 
-  /// Tells the state that a step has room for its O and that V of the next one is on its way.
-  __device__ __forceinline__ void give(bool stored) {
+  /// Tells the state that a step has room for its O and that V of the next one is on its way, and
+  /// brings its T if that comes out of memory: the place is that of a step that is done.
+  /// There are gives for steps past the last.
+  __device__ __forceinline__ void give(bool stored, bool exists) {
     const bool leader = elect();
+    uint64_t *const ready = &s.ready[given.i];
     if (leader && stored) tma_store_wait_read();
-    arrive_warp(leader, &s.ready[given.i]);
+    if (F::kSolved && leader && exists) {
+      const StepGates &g = s.gates[given_gates];
+      expect(ready, kInverseBytes);
+      bulk_load(s.t[given_input],
+                inverse_at(plan.segments, static_cast<int>(p.heads.value_heads), g.segment_row, g.segment_step,
+                           g.head),
+                kInverseBytes, ready);
+    }
+    arrive_warp(leader, ready);
     given.next();
+    if (F::kSolved) {
+      if (++given_gates == F::kTiles) given_gates = 0;
+      if (++given_input == F::kInputs) given_input = 0;
+    }
   }
 
   /// Stores O of a step.
@@ -108,19 +124,19 @@ struct LoadWarp {
       if (elect()) {
         arrive_expect(full, 4 * kStep * 128);
         tma_load(kq, &maps.k, token, 0, key_head, batch, full);
-        tma_load(kq + kKqHalf, &maps.k, token, 1, key_head, batch, full);
+        tma_load(kq + Shared<F>::kKqHalf, &maps.k, token, 1, key_head, batch, full);
         tma_load(kq + kTileHalf, &maps.q, token, 0, key_head, batch, full);
-        tma_load(kq + kKqHalf + kTileHalf, &maps.q, token, 1, key_head, batch, full);
+        tma_load(kq + Shared<F>::kKqHalf + kTileHalf, &maps.q, token, 1, key_head, batch, full);
         if (p.qk_l2norm) arrive(&s.kq_full[tile.i]);
       } else if (kEveryLaneArrives) {
         arrive(full);
         if (p.qk_l2norm) arrive(&s.kq_full[tile.i]);
       }
     } else {
-      load_rows<2>(kq, kKqHalf, p.k.at<const bf16>(batch, token, key_head), p.k.stride[1], valid,
+      load_rows<2>(kq, Shared<F>::kKqHalf, p.k.at<const bf16>(batch, token, key_head), p.k.stride[1], valid,
                 lane);
-      load_rows<2>(kq + kTileHalf, kKqHalf, p.q.at<const bf16>(batch, token, key_head), p.q.stride[1],
-                valid, lane);
+      load_rows<2>(kq + kTileHalf, Shared<F>::kKqHalf, p.q.at<const bf16>(batch, token, key_head),
+                   p.q.stride[1], valid, lane);
       proxy_fence();
       __syncwarp();
       if (kEveryLaneArrives || elect()) {
@@ -142,7 +158,7 @@ struct LoadWarp {
     while (live) {
       const int token = walk.begin + walk.step * kStep, batch = walk.batch, head = walk.head;
       const bool first = walk.step == 0;
-      const int key_head = walk.key_head, half = walk.half;
+      const int key_head = walk.key_head, half = walk.half, row = walk.row, step = walk.step;
       const int valid = min(kStep, walk.length - walk.step * kStep);
       live = walk.next(p, plan, s);
       wait(&s.done[tile.i], tile.phase ^ 1);
@@ -154,6 +170,10 @@ struct LoadWarp {
         g.head = head;
         g.batch = batch;
         g.half = half;
+        if constexpr (F::kSegments) {
+          g.segment_row = row;
+          g.segment_step = step;
+        }
         g.first = first ? 1 : 0;
         if (plan.tma_gates) {
           arrive_expect(&s.raw_full[tile.i], 2 * kStep * 16);
@@ -168,7 +188,7 @@ struct LoadWarp {
       tile.next();
       ++n;
       if (n > kBehind) load_v(n - kBehind - 1);
-      if (n > kRoom) give(n > kTiles);
+      if (n > kRoom) give(n > kTiles, true);
     }
     for (int i = n; i < n + kTiles; ++i) {
       if (i >= kTiles) {
@@ -176,7 +196,7 @@ struct LoadWarp {
         store_o();
       }
       if (i >= kBehind && i - kBehind < n) load_v(i - kBehind);
-      if (i >= kRoom) give(i >= kTiles);
+      if (i >= kRoom) give(i >= kTiles, i - kRoom < n);
     }
     if (elect()) tma_store_wait();
   }

@@ -56,6 +56,23 @@ __device__ __forceinline__ void multiply_column(float (&out)[8], const float *bl
   }
 }
 
+/// u = rows `row` .. row + 7 of column c of T21 = -T22 (A21 T11), by way of A21's place. T11 and T22
+/// have been kept.
+__device__ __forceinline__ void invert_corner(float (&u)[8], float (*a)[kInverseLd], int c,
+                                              int row) {
+#pragma unroll 1
+  for (int pass = 0; pass < 2; ++pass) {
+    multiply_column(u, pass == 0 ? &a[0][16 + row] : &a[16][row], &a[c][16 * pass],
+                    pass == 0 ? -1.0F : 1.0F);
+    __syncwarp();
+    if (pass == 0) {
+      *reinterpret_cast<float4 *>(&a[c][16 + row]) = make_float4(u[0], u[1], u[2], u[3]);
+      *reinterpret_cast<float4 *>(&a[c][20 + row]) = make_float4(u[4], u[5], u[6], u[7]);
+      __syncwarp();
+    }
+  }
+}
+
 /// One step: T out of A. Lane (h, c) = (lane / 16, lane % 16) has column c of Thh in y and rows
 /// 8 h .. 8 h + 7 of column c of T21 in u. T12 is zero from the start.
 template <class F>
@@ -78,18 +95,7 @@ __device__ __forceinline__ void solve_step(Shared<F> &s, int n, int warp, int la
     put_column(tile, lane, (lane & 16) + 8, y + 8, beta);
   }
   __syncwarp();
-  // u = -A21 T11, then T22 u by way of A21's place.
-#pragma unroll 1
-  for (int pass = 0; pass < 2; ++pass) {
-    multiply_column(u, pass == 0 ? &a[0][16 + row] : &a[16][row], &a[c][16 * pass],
-                    pass == 0 ? -1.0F : 1.0F);
-    __syncwarp();
-    if (pass == 0) {
-      *reinterpret_cast<float4 *>(&a[c][16 + row]) = make_float4(u[0], u[1], u[2], u[3]);
-      *reinterpret_cast<float4 *>(&a[c][20 + row]) = make_float4(u[4], u[5], u[6], u[7]);
-      __syncwarp();
-    }
-  }
+  invert_corner(u, a, c, row);
   arrive_warp(lane == 0, &s.a_empty[warp]);
   put_column(tile, c, 16 + row, u, corner_beta);
   proxy_fence();

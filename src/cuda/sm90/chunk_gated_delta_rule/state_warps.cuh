@@ -31,6 +31,8 @@ struct StateWarps {
   Ring<F::kAhead> ready;   ///< Of P as well.
   int o_buffer = 0;
 
+  static constexpr int kFront = F::kOutput ? 32 : 16;
+
   __device__ __forceinline__ int64_t state_offset(const Tensor &t, int64_t entry, int head) const {
     return t.offset(entry, head, cl, half * 64 + warp * 16 + (lane >> 2));
   }
@@ -44,13 +46,19 @@ struct StateWarps {
     }
   }
 
-  /// [U, Q S] of the step at the rings' place from S, rounded, in left.
-  __device__ __forceinline__ void issue_front(float (&d)[32], const uint32_t (&left)[32]) const {
+  /// [U, Q S] of the step at the rings' place from S, rounded, in left; without O U alone.
+  __device__ __forceinline__ void issue_front(float (&d)[kFront],
+                                              const uint32_t (&left)[32]) const {
     const uint32_t kq = descriptor_base(s.kq[tile.i], 16);
     mma_fence();
 #pragma unroll
     for (int k = 0; k < 8; ++k) {
-      mma_rs_n64(d, left + 4 * k, descriptor128(kq, (k >> 2) * kKqHalfBytes + (k & 3) * 32), k > 0);
+      const uint64_t right = descriptor128(kq, (k >> 2) * Shared<F>::kKqHalfBytes + (k & 3) * 32);
+      if constexpr (F::kOutput) {
+        mma_rs_n64(d, left + 4 * k, right, k > 0);
+      } else {
+        mma_rs_n32<false>(d, left + 4 * k, right, k > 0);
+      }
     }
     mma_commit();
   }
@@ -69,7 +77,7 @@ struct StateWarps {
   }
 
   /// V of the step at the rings' place, as accumulators lie.
-  __device__ __forceinline__ void read_v(uint32_t (&vv)[8]) const {
+  __device__ __forceinline__ void read_v(uint32_t (&vv)[8], uint32_t mask) const {
     const bf16 *const v = s.v[input.i] + group * kTileHalf;
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
@@ -77,12 +85,16 @@ struct StateWarps {
       const int c = warp * 16 + ((lane >> 3) & 1) * 8;
       uint32_t(&quad)[4] = *reinterpret_cast<uint32_t(*)[4]>(vv + 4 * j);
       ldmatrix_trans(quad, &v[r * kHalf + (c ^ swizzle128(r))]);
+      if constexpr (!F::kOutput) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) quad[i] &= mask;
+      }
     }
   }
 
   /// While issue_front() is in flight: S <- 2^{c_last} S unless this is past the last step. Then
   /// x = X^T as left operand, d[16 ..] = (Q S)^T.
-  __device__ __forceinline__ void finish_front(float (&state)[64], float (&d)[32], uint32_t (&x)[8],
+  __device__ __forceinline__ void finish_front(float (&state)[64], float (&d)[kFront], uint32_t (&x)[8],
                                                const uint32_t (&vv)[8], bool past) const {
     const StepGates &g = s.gates[tile.i];
     float2 e[4];
@@ -103,7 +115,7 @@ struct StateWarps {
 
   /// From X in x and (Q S)^T in d[16 ..]: z = V'^T, y = scale 2^c (Q S)^T.
   __device__ __forceinline__ void solve(float (&z)[16], float (&y)[16], const uint32_t (&x)[8],
-                                        const float (&d)[32], float2 (&end)[4],
+                                        const float (&d)[kFront], float2 (&end)[4],
                                         const StepGates &g) const {
     const uint32_t t = descriptor_base(s.t[input.i], 16);
     mma_fence();
@@ -114,17 +126,19 @@ struct StateWarps {
     mma_commit();
 #pragma unroll
     for (int j = 0; j < 4; ++j) end[j] = *reinterpret_cast<const float2 *>(&g.end[j * 8 + cl]);
+    if constexpr (F::kOutput) {
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const float2 e = *reinterpret_cast<const float2 *>(&g.query_decay[j * 8 + cl]);
-      y[4 * j] = e.x * d[16 + 4 * j];
-      y[4 * j + 1] = e.y * d[16 + 4 * j + 1];
-      y[4 * j + 2] = e.x * d[16 + 4 * j + 2];
-      y[4 * j + 3] = e.y * d[16 + 4 * j + 3];
+      for (int j = 0; j < 4; ++j) {
+        const float2 e = *reinterpret_cast<const float2 *>(&g.query_decay[j * 8 + cl]);
+        y[4 * j] = e.x * d[16 + 4 * j];
+        y[4 * j + 1] = e.y * d[16 + 4 * j + 1];
+        y[4 * j + 2] = e.x * d[16 + 4 * j + 2];
+        y[4 * j + 3] = e.y * d[16 + 4 * j + 3];
+      }
     }
     mma_wait<0>();
     pin(z);
-    pin(y);
+    if constexpr (F::kOutput) pin(y);
   }
 
   /// S^T in bf16 as left operand.
@@ -132,6 +146,51 @@ struct StateWarps {
                                                      const float (&state)[64]) {
 #pragma unroll
     for (int i = 0; i < 32; ++i) left[i] = pack2<bf16>(state[2 * i], state[2 * i + 1]);
+  }
+
+  /// The state that comes into an item.
+  __device__ __forceinline__ void read_first(float (&state)[64], const Item &item) const {
+#pragma unroll
+    for (int i = 0; i < 64; ++i) state[i] = 0.0F;
+    const Tensor *from = &p.initial_state;
+    int64_t entry = item.slot;
+    if constexpr (F::kSegments) {
+      const Segments &all = plan.segments;
+      const SegmentPlace &place = item.segment;
+      if (item.identity) {
+#pragma unroll
+        for (int i = 0; i < 64; ++i) {
+          const int key = (i >> 2) * 8 + cl + (i & 1);
+          if (key == half * 64 + warp * 16 + (lane >> 2) + ((i >> 1) & 1) * 8) state[i] = 1.0F;
+        }
+        return;
+      }
+      if (!F::kOutput && !place.first) return;
+      if (F::kOutput && (!place.first || from->present())) {
+        from = place.first ? &all.transfers : &all.states;
+        entry = place.first ? place.row : place.row - 1;
+      }
+    }
+    if (!from->present()) return;
+    const int64_t offset = state_offset(*from, entry, item.head);
+    if (from->dtype == DType::f32) {
+      read_state<float>(state, *from, offset);
+    } else {
+      read_state<bf16>(state, *from, offset);
+    }
+  }
+
+  /// The state that an item leaves.
+  __device__ __forceinline__ void write_last(const float (&state)[64], int round) const {
+    // Asked for again, since what is kept over the steps costs registers.
+    const Item item = item_at(p, plan, s, item_index(round));
+    if constexpr (!F::kOutput) {
+      const Segments &all = plan.segments;
+      write(item.identity ? all.transfers : all.states, item.segment.row, item.head, state);
+    } else if (!F::kSegments || item.segment.last) {
+      const Tensor &to = p.state_indices.present ? p.initial_state : p.final_state;
+      if (to.present()) write(to, item.slot, item.head, state);
+    }
   }
 
   /// Zeros to the o of a skipped sequence.
@@ -143,27 +202,23 @@ struct StateWarps {
     }
   }
 
-  __device__ __forceinline__ void run_item(const Item &item) {
-    float state[64], d[32], y[16], z[16];
+  __device__ __forceinline__ void run_item(const Item &item, int round) {
+    float state[64], d[kFront], y[16], z[16];
     uint32_t x[8], vv[8], left[32];
-#pragma unroll
-    for (int i = 0; i < 64; ++i) state[i] = 0.0F;
-    const Tensor &from = p.initial_state;
-    if (from.present()) {
-      const int64_t offset = state_offset(from, item.slot, item.head);
-      if (from.dtype == DType::f32) {
-        read_state<float>(state, from, offset);
-      } else {
-        read_state<bf16>(state, from, offset);
-      }
-    }
+    read_first(state, item);
+    // Without V its place is cleared as it is read.
+    const uint32_t value_mask = item.identity ? 0U : 0xffffffffU;
     const int head = __shfl_sync(kFullWarp, item.head, 0);
     int left_tokens = __shfl_sync(kFullWarp, item.length, 0);  // From the step that is open on.
-    const int every = static_cast<int>(p.checkpoint_every) / kStep;
+    const int every = F::kOutput ? static_cast<int>(p.checkpoint_every) / kStep : 0;
     int until = every;  // Steps to the next checkpoint.
     int64_t checkpoint = 0;
     if (every > 0) {
       checkpoint = units_before(p.sequences, item.sequence, p.checkpoint_every, false, lane);
+      if constexpr (F::kSegments) {
+        checkpoint += item.segment.offset / p.checkpoint_every;
+        until -= static_cast<int>(item.segment.offset % p.checkpoint_every) / kStep;
+      }
     }
     const bool any = left_tokens > 0;
     bool is_ready = false;  // Asked while products are in flight, so that the answer costs nothing.
@@ -173,12 +228,12 @@ struct StateWarps {
       if (left_tokens < kStep) clear_tail(input.i, left_tokens);
       round_state(left, state);
       issue_front(d, left);
-      read_v(vv);
+      read_v(vv, value_mask);
       finish_front(state, d, x, vv, false);
     }
     for (; left_tokens > 0; left_tokens -= kStep) {
       const uint32_t p_tile = descriptor_base(s.p[ready.i][0], 16);
-      const uint32_t k_tile = descriptor_base(s.kq[tile.i], kKqHalfBytes);
+      const uint32_t k_tile = descriptor_base(s.kq[tile.i], Shared<F>::kKqHalfBytes);
       bf16 *const o_tile = s.o[o_buffer][group];
       uint64_t *const done = &s.done[tile.i];
       const StepGates &g = s.gates[tile.i];
@@ -205,31 +260,36 @@ struct StateWarps {
       }
       mma_commit();
       uint32_t o[8];
+      if constexpr (F::kOutput) {
 #pragma unroll
-      for (int i = 0; i < 8; ++i) o[i] = pack2<bf16>(z[2 * i], z[2 * i + 1]);
-      mma_fence();
+        for (int i = 0; i < 8; ++i) o[i] = pack2<bf16>(z[2 * i], z[2 * i + 1]);
+        mma_fence();
 #pragma unroll
-      for (int k = 0; k < 4; ++k) {
-        mma_rs_n32<false>(y, o + 4 * (k & 1),
-                          descriptor64(p_tile, (k >> 1) * sizeof(s.p[0][0]) + (k & 1) * 32), true);
+        for (int k = 0; k < 4; ++k) {
+          mma_rs_n32<false>(y, o + 4 * (k & 1),
+                            descriptor64(p_tile, (k >> 1) * sizeof(s.p[0][0]) + (k & 1) * 32),
+                            true);
+        }
+        mma_commit();
       }
-      mma_commit();
       is_ready = is_over(&s.ready[ready.i], ready.phase);
-      mma_wait<1>();
+      mma_wait<F::kOutput ? 1 : 0>();
       pin(state);
       round_state(left, state);
       issue_front(d, left);
-      mma_wait<1>();
-      pin(y);
+      if constexpr (F::kOutput) {
+        mma_wait<1>();
+        pin(y);
 #pragma unroll
-      for (int i = 0; i < 8; ++i) o[i] = pack2<bf16>(y[2 * i], y[2 * i + 1]);
+        for (int i = 0; i < 8; ++i) o[i] = pack2<bf16>(y[2 * i], y[2 * i + 1]);
 #pragma unroll
-      for (int j = 0; j < 4; j += 2) {
-        bf16 *const to = &o_tile[(j * 8 + (lane & 7) + (lane >> 4) * 8) * kHalf +
-                                 ((warp * 16 + ((lane >> 3) & 1) * 8) ^ swizzle128(lane))];
-        stmatrix_trans(to, o[2 * j], o[2 * j + 1], o[2 * j + 2], o[2 * j + 3]);
+        for (int j = 0; j < 4; j += 2) {
+          bf16 *const to = &o_tile[(j * 8 + (lane & 7) + (lane >> 4) * 8) * kHalf +
+                                   ((warp * 16 + ((lane >> 3) & 1) * 8) ^ swizzle128(lane))];
+          stmatrix_trans(to, o[2 * j], o[2 * j + 1], o[2 * j + 2], o[2 * j + 3]);
+        }
       }
-      read_v(vv);
+      read_v(vv, value_mask);
       __syncwarp();
       arrive_if(kEveryLaneArrives || lane == 0, done);
       finish_front(state, d, x, vv, !more || until == 1);
@@ -246,8 +306,7 @@ struct StateWarps {
         }
       }
     }
-    const Tensor &to = p.state_indices.present ? p.initial_state : p.final_state;
-    if (to.present()) write(to, item.slot, head, state);
+    write_last(state, round);
   }
 
   __device__ __forceinline__ void run() {
@@ -255,9 +314,9 @@ struct StateWarps {
       const Item item = item_at(p, plan, s, item_index(round));
       half = item.half + group;
       if (item.slot < 0) {
-        clear_output(item);
+        if constexpr (F::kOutput) clear_output(item);
       } else {
-        run_item(item);
+        run_item(item, round);
       }
     }
   }
