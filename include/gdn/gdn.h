@@ -42,9 +42,11 @@
  *   the default everywhere. A shorter struct (older caller) reads as zero-extended; a longer one
  *   whose tail is not zero is refused.
  * - Results are bitwise the same from run to run, for any number of threads, and for a sequence
- *   alone or packed with others.
+ *   alone or packed with others. The last ends where the CUDA backend cuts the sequences of a call
+ *   into segments (few sequences and value heads, long sequences, on Hopper GPUs; it follows from
+ *   shapes alone); GDN_EXEC_NO_SPLIT restores it.
  * - Several threads may call at once on different outputs.
- * - GDN_BACKEND, GDN_ISA, GDN_CHECK and GDN_NUM_THREADS are read from the environment once, at the
+ * - GDN_BACKEND, GDN_ISA, GDN_CHECK, GDN_NO_SPLIT and GDN_NUM_THREADS are read from the environment once, at the
  *   first call that needs them.
  */
 
@@ -134,8 +136,8 @@ typedef enum gdn_exec_flag {
   /** CUDA: synchronise and check the contents of cu_seqlens and state_indices (also GDN_CHECK=1).
    *  The CPU backends always check. */
   GDN_EXEC_CHECK = 1 << 0,
-  /** Never split one sequence for parallelism: a prefill cut at multiples of 64 tokens and resumed
-   *  is bitwise the same on every backend. */
+  /** Never split one sequence for parallelism (also GDN_NO_SPLIT=1): a prefill cut at multiples of
+   *  64 tokens and resumed is bitwise the same on every backend, and a sequence alone or packed. */
   GDN_EXEC_NO_SPLIT = 1 << 1
 } gdn_exec_flag;
 
@@ -290,7 +292,7 @@ GDN_API gdn_status gdn_chunk_gated_delta_rule(const gdn_gated_delta_rule_args *a
                                               const gdn_exec *exec);
 
 /** Bytes of workspace that gdn_chunk_gated_delta_rule needs; follows from shapes, types and the
- *  threads, backend and instruction set that `exec` asks for. Reads no tensor's memory: data
+ *  threads, flags, backend and instruction set that `exec` asks for. Reads no tensor's memory: data
  *  pointers may still be null, and exec->workspace is not looked at. */
 GDN_API gdn_status gdn_chunk_gated_delta_rule_workspace_size(const gdn_gated_delta_rule_args *args,
                                                              const gdn_exec *exec, size_t *bytes);

@@ -98,7 +98,7 @@ if command -v compute-sanitizer >/dev/null; then
   # The Hopper kernel's barriers in a form that racecheck follows (docs/kernels.md).
   if [ -n "${GDN_RACECHECK_LIBRARY:-}" ]; then
     sanitizer racecheck_sm90a racecheck \
-      '*Invariance.RunToRun/sm90a:*AlignmentDoesNotMatter/sm90a' \
+      '*Invariance.RunToRun/sm90a*:*AlignmentDoesNotMatter/sm90a*' \
       "LD_PRELOAD=$GDN_RACECHECK_LIBRARY"
   else
     echo 'racecheck of the Hopper kernel did not run: set GDN_RACECHECK_LIBRARY'

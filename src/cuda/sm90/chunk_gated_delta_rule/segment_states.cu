@@ -23,21 +23,24 @@ constexpr int kColumns = 8;
 constexpr int kBlocks = kDim / kColumns;  ///< Of a head.
 constexpr int kWarps = 8;
 constexpr int kStateThreads = kWarps * 32;
-constexpr int kSlice = kDim / kWarps;  ///< Keys of a warp.
+constexpr int kPart = 64;               ///< Columns of M that come in at once.
+constexpr int kParts = kDim / kPart;
+constexpr int kBuffers = 5;
+constexpr int kSlice = kPart / kWarps;  ///< Of them a warp's.
 constexpr int kSumRow = kColumns + 4;  ///< Of partial sums: rows of lanes meet all banks.
 
 struct Memory {
-  float m[2][kDim][kDim];  ///< [column][row].
+  float m[kBuffers][kPart][kDim];            ///< Columns of M: [column][row].
   float sums[kWarps][4][kDim / 4][kSumRow];  ///< Row 4 i + j at [j][i].
   float s[kDim][kColumns];
-  uint64_t full[2];
+  uint64_t full[kBuffers];
 };
 
 /// sum[i] += the warp's slice of row 4 lane + i of M times S.
 __device__ __forceinline__ void multiply_slice(float (&sum)[4][kColumns], const float (*m)[kDim],
-                                               const float (*s)[kColumns], int first, int lane) {
+                                               const float (*s)[kColumns], int lane) {
 #pragma unroll
-  for (int k = first; k < first + kSlice; ++k) {
+  for (int k = 0; k < kSlice; ++k) {
     const float4 rows = *reinterpret_cast<const float4 *>(&m[k][4 * lane]);
     const float4 low = *reinterpret_cast<const float4 *>(&s[k][0]);
     const float4 high = *reinterpret_cast<const float4 *>(&s[k][4]);
@@ -79,8 +82,7 @@ __global__ void __launch_bounds__(kStateThreads)
   if (end - row < 3) return;
 
   if (thread == 0) {
-    barrier_init(&m.full[0], 1);
-    barrier_init(&m.full[1], 1);
+    for (uint64_t &full : m.full) barrier_init(&full, 1);
     barrier_init_fence();
   }
   // Of the results a thread has four columns of a row.
@@ -89,21 +91,28 @@ __global__ void __launch_bounds__(kStateThreads)
   *reinterpret_cast<float4 *>(&m.s[own_row][own_column]) =
       *reinterpret_cast<const float4 *>(all.states.at<float>(row, head) + own);
   __syncthreads();
-  const auto load = [&](int at, int buffer) {
-    if (thread != 0 || at >= end - 1) return;
+  // Parts of M, numbered through the segments; every one is asked for when its buffer is free.
+  const int parts = (end - 2 - row) * kParts;
+  const auto load = [&](int part) {
+    if (thread != 0 || part >= parts) return;
+    const int buffer = part % kBuffers;
     proxy_fence();  // Else the copy might pass what was read before.
     arrive_expect(&m.full[buffer], sizeof(m.m[buffer]));
-    bulk_load(m.m[buffer], all.transfers.at<float>(at, head), sizeof(m.m[buffer]), &m.full[buffer]);
+    bulk_load(m.m[buffer],
+              all.transfers.at<float>(row + 1 + part / kParts, head) + part % kParts * kPart * kDim,
+              sizeof(m.m[buffer]), &m.full[buffer]);
   };
-  load(row + 1, 0);
-  for (int at = row + 1, n = 0; at < end - 1; ++at, ++n) {
-    const int buffer = n & 1;
-    load(at + 1, buffer ^ 1);
+  for (int part = 0; part < kBuffers - kParts; ++part) load(part);
+  for (int at = row + 1, part = 0; at < end - 1; ++at) {
+    for (int i = 0; i < kParts; ++i) load(part + kBuffers - kParts + i);
     float *const state = all.states.at<float>(at, head) + own;
     float4 x = *reinterpret_cast<const float4 *>(state);
     float sum[4][kColumns] = {};
-    wait(&m.full[buffer], (n >> 1) & 1);
-    multiply_slice(sum, m.m[buffer], m.s, warp * kSlice, lane);
+    for (int i = 0; i < kParts; ++i, ++part) {
+      const int first = warp * kSlice;
+      wait(&m.full[part % kBuffers], part / kBuffers & 1);
+      multiply_slice(sum, m.m[part % kBuffers] + first, m.s + i * kPart + first, lane);
+    }
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       float *const to = m.sums[warp][i][lane];
