@@ -46,8 +46,8 @@
  *   into segments (few sequences and value heads, long sequences, on Hopper GPUs; it follows from
  *   shapes alone); GDN_EXEC_NO_SPLIT restores it.
  * - Several threads may call at once on different outputs.
- * - GDN_BACKEND, GDN_ISA, GDN_CHECK, GDN_NO_SPLIT and GDN_NUM_THREADS are read from the environment once, at the
- *   first call that needs them.
+ * - GDN_BACKEND, GDN_ISA, GDN_CHECK, GDN_NO_SPLIT and GDN_NUM_THREADS are read from the environment
+ * once, at the first call that needs them.
  */
 
 #include <dlpack/dlpack.h>

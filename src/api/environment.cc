@@ -23,7 +23,7 @@ int32_t thread_count(const std::string &text) {
 
 Environment read() {
   const std::string threads = variable("GDN_NUM_THREADS");
-  return {variable("GDN_BACKEND"), variable("GDN_ISA"), variable("GDN_CHECK") == "1",
+  return {variable("GDN_BACKEND"),         variable("GDN_ISA"),   variable("GDN_CHECK") == "1",
           variable("GDN_NO_SPLIT") == "1", thread_count(threads), threads};
 }
 

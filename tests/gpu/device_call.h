@@ -144,7 +144,8 @@ struct HostProblem {
   }
 };
 
-/// Workspace of a chunked call, set in exec; poisoned. Of a call that will be refused there is none.
+/// Workspace of a chunked call, set in exec; poisoned. Of a call that will be refused there is
+/// none.
 inline std::shared_ptr<DeviceTensor> workspace_for(const gdn_gated_delta_rule_args &args,
                                                    gdn_exec *exec) {
   size_t bytes = 0;

@@ -68,8 +68,9 @@ report() {
 gpu_test="$build/tests/gpu/gpu_test"
 run gpu_test "$gpu_test" --gtest_filter='-AsynchronousError.*' --gtest_brief=1
 run gpu_test_GDN_CHECK env GDN_CHECK=1 "$gpu_test" --gtest_filter='*Contents*' --gtest_brief=1
+run gpu_test_GDN_NO_SPLIT env GDN_NO_SPLIT=1 "$gpu_test" --gtest_filter='Split.Environment*' --gtest_brief=1
 run gpu_test_async_error "$gpu_test" --gtest_filter='AsynchronousError.*' --gtest_brief=1
-report gpu_test gpu_test_GDN_CHECK gpu_test_async_error
+report gpu_test gpu_test_GDN_CHECK gpu_test_GDN_NO_SPLIT gpu_test_async_error
 
 # The CPU tests' programs side by side: what they wait for is the reference on the host.
 mirrored=('layer_test *' 'recurrent_test *')

@@ -3,6 +3,7 @@
 // ladder and the hard cases run over all forms through the mirror.
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "operations.h"
 
@@ -76,15 +77,23 @@ TEST(Split, HalfHeadsAndNoSplitHaveTheBitsOfWholeHeads) {
     const HostProblem p = problem({1, 300, 0, 33, 1000}, 2, hv, Memory::long_lived);
     DeviceCall whole(p);
     ASSERT_EQ(whole.run("sm90a_whole"), "");
-    for (const auto &[isa, flags] : {std::pair("sm90a_half", 0U),
-                                     std::pair<const char *, uint32_t>("sm90a", GDN_EXEC_NO_SPLIT),
-                                     std::pair<const char *, uint32_t>("sm90a_split", GDN_EXEC_NO_SPLIT)}) {
+    for (const auto &[isa, flags] :
+         {std::pair("sm90a_half", 0U),
+          std::pair<const char *, uint32_t>("sm90a", GDN_EXEC_NO_SPLIT),
+          std::pair<const char *, uint32_t>("sm90a_split", GDN_EXEC_NO_SPLIT)}) {
       DeviceCall call(p);
       ASSERT_EQ(call.run(isa, nullptr, false, flags), "");
       EXPECT_EQ(call.o.download(), whole.o.download()) << isa;
       EXPECT_EQ(call.final_state.download(), whole.final_state.download()) << isa;
     }
   }
+}
+
+// The variable is read once, so that this is a run of its own (run.sh).
+TEST(Split, EnvironmentTurnsItOff) {
+  SKIP_WITHOUT_HOPPER();
+  if (std::getenv("GDN_NO_SPLIT") == nullptr) GTEST_SKIP() << "GDN_NO_SPLIT is not set";
+  EXPECT_EQ(workspace_size(problem({8192}, 1, 2, Memory::short_lived), "sm90a", 0), 0U);
 }
 
 TEST(Split, RuleFollowsShapes) {
@@ -96,16 +105,17 @@ TEST(Split, RuleFollowsShapes) {
   EXPECT_EQ(workspace_size(few, "sm80", 0), 0U);
   EXPECT_EQ(workspace_size(problem({512}, 1, 2, Memory::short_lived), "sm90a", 0), 0U);
   EXPECT_EQ(workspace_size(problem({8192}, 1, 17, Memory::short_lived), "sm90a", 0), 0U);
-  EXPECT_EQ(workspace_size(problem(std::vector<int64_t>(17, 512), 1, 1, Memory::short_lived),
-                           "sm90a", 0),
-            0U);
+  EXPECT_EQ(
+      workspace_size(problem(std::vector<int64_t>(17, 512), 1, 1, Memory::short_lived), "sm90a", 0),
+      0U);
 }
 
 TEST(Split, SegmentsHaveTheErrorsOfWholeSequences) {
   SKIP_WITHOUT_HOPPER();
   const std::vector<int64_t> one = {8192}, several = {700, 0, 64, 1, 3000};
   for (const Memory memory : {Memory::short_lived, Memory::long_lived, Memory::one_key}) {
-    for (const auto &[lengths, isa] : {std::pair(one, "sm90a"), std::pair(several, "sm90a_split")}) {
+    for (const auto &[lengths, isa] :
+         {std::pair(one, "sm90a"), std::pair(several, "sm90a_split")}) {
       const HostProblem p = problem(lengths, 2, 4, memory);
       DeviceCall cut(p), whole(p);
       ASSERT_EQ(cut.run(isa), "");

@@ -18,7 +18,8 @@ KernelTable with(KernelOf<op::chunk_gated_delta_rule> chunk) {
 }  // namespace
 
 const KernelTable &kernels() {
-  static const KernelTable table = with({&chunk_gated_delta_rule::run, &chunk_gated_delta_rule::workspace});
+  static const KernelTable table =
+      with({&chunk_gated_delta_rule::run, &chunk_gated_delta_rule::workspace});
   return table;
 }
 
@@ -33,8 +34,8 @@ const KernelTable &half_head_kernels() {
 }
 
 const KernelTable &segment_kernels() {
-  static const KernelTable table = with(
-      {&chunk_gated_delta_rule::run_segments, &chunk_gated_delta_rule::segments_workspace});
+  static const KernelTable table =
+      with({&chunk_gated_delta_rule::run_segments, &chunk_gated_delta_rule::segments_workspace});
   return table;
 }
 

@@ -3,8 +3,8 @@
 
 #include "cuda/sm90/chunk_gated_delta_rule/shared.cuh"
 
-// The gate warp: a lane a token. Of a transfer it tells the state that the step before has all that it
-// waits for, the next step's K among it.
+// The gate warp: a lane a token. Of a transfer it tells the state that the step before has all that
+// it waits for, the next step's K among it.
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
@@ -14,8 +14,8 @@ __device__ __forceinline__ float row_norm(const bf16 *tile, int row) {
   float sum = 0.0F;
 #pragma unroll 4
   for (int i = 0; i < 16; ++i) {
-    const uint4 x = *reinterpret_cast<const uint4 *>(tile + (i >> 3) * Shared<F>::kKqHalf + row * kHalf +
-                                                     ((i & 7) ^ swizzle128(row) / 8) * 8);
+    const uint4 x = *reinterpret_cast<const uint4 *>(
+        tile + (i >> 3) * Shared<F>::kKqHalf + row * kHalf + ((i & 7) ^ swizzle128(row) / 8) * 8);
     for (const uint32_t e : {x.x, x.y, x.z, x.w}) {
       const float2 f = unpack2<bf16>(e);
       sum = fmaf(f.x, f.x, sum);

@@ -22,7 +22,9 @@ int64_t cut(const DeltaRule &p, bool no_split, int64_t (*length)(const DeltaRule
   return no_split || !applies(p) ? 0 : length(p);
 }
 
-size_t bytes(const DeltaRule &p, int64_t length) { return length > 0 ? segment_bytes(p, length) : 0; }
+size_t bytes(const DeltaRule &p, int64_t length) {
+  return length > 0 ? segment_bytes(p, length) : 0;
+}
 
 Status run_uncut(const DeltaRule &p, const Launch &l) {
   const int64_t heads = p.sequences.count * p.heads.value_heads;

@@ -83,9 +83,9 @@ __global__ void __launch_bounds__(kThreads, 1)
     chunk_kernel(const __grid_constant__ DeltaRule p, const __grid_constant__ Plan plan,
                  const __grid_constant__ Maps maps) {
   extern __shared__ unsigned char memory[];
-  run_block(p, plan, maps,
-            *reinterpret_cast<Shared<F> *>(memory +
-                                           ((1024 - (shared_address(memory) & 1023)) & 1023)));
+  run_block(
+      p, plan, maps,
+      *reinterpret_cast<Shared<F> *>(memory + ((1024 - (shared_address(memory) & 1023)) & 1023)));
 }
 
 }  // namespace gdn::cuda::sm90::chunk_gated_delta_rule

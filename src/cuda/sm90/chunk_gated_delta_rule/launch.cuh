@@ -19,8 +19,8 @@ Status launch_kernel(const DeltaRule &p, const Launch &l, int threads, const Seg
   const int grid = static_cast<int>(std::min<int64_t>(items, l.device->multiprocessors));
   Plan plan;
   plan.items = static_cast<int>(items);
-  plan.sorted = !F::kSegments && p.sequences.packed() && p.sequences.count <= F::kMaxSorted &&
-                items > grid;
+  plan.sorted =
+      !F::kSegments && p.sequences.packed() && p.sequences.count <= F::kMaxSorted && items > grid;
   plan.segments = segments;
   Maps maps = {};
   const bool q = make_row_map(&maps.q, p.q, 1), k = make_row_map(&maps.k, p.k, 1);

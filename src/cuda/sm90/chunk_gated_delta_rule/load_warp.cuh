@@ -34,10 +34,10 @@ struct LoadWarp {
   Shared<F> &s;
   const int lane;
   Ring<F::kTiles> tile;
-  int value = 0, value_gates = 0;  ///< Place and gates of the V that is loaded next.
-  int o_buffer = 0, o_gates = 0;   ///< Of the step whose O is stored next.
+  int value = 0, value_gates = 0;        ///< Place and gates of the V that is loaded next.
+  int o_buffer = 0, o_gates = 0;         ///< Of the step whose O is stored next.
   int given_gates = 0, given_input = 0;  ///< Of the step that is given room.
-  Ring<F::kAhead> given, v_ready;     ///< Steps that are given room for O, and V of the next one.
+  Ring<F::kAhead> given, v_ready;  ///< Steps that are given room for O, and V of the next one.
 
   /// Tells the state that a step has room for its O and that V of the next one is on its way, and
   /// brings its T if that comes out of memory: the place is that of a step that is done.
@@ -50,8 +50,8 @@ struct LoadWarp {
       const StepGates &g = s.gates[given_gates];
       expect(ready, kInverseBytes);
       bulk_load(s.t[given_input],
-                inverse_at(plan.segments, static_cast<int>(p.heads.value_heads), g.segment_row, g.segment_step,
-                           g.head),
+                inverse_at(plan.segments, static_cast<int>(p.heads.value_heads), g.segment_row,
+                           g.segment_step, g.head),
                 kInverseBytes, ready);
     }
     arrive_warp(leader, ready);
@@ -133,8 +133,8 @@ struct LoadWarp {
         if (p.qk_l2norm) arrive(&s.kq_full[tile.i]);
       }
     } else {
-      load_rows<2>(kq, Shared<F>::kKqHalf, p.k.at<const bf16>(batch, token, key_head), p.k.stride[1], valid,
-                lane);
+      load_rows<2>(kq, Shared<F>::kKqHalf, p.k.at<const bf16>(batch, token, key_head),
+                   p.k.stride[1], valid, lane);
       load_rows<2>(kq + kTileHalf, Shared<F>::kKqHalf, p.q.at<const bf16>(batch, token, key_head),
                    p.q.stride[1], valid, lane);
       proxy_fence();

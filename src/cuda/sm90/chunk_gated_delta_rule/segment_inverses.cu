@@ -28,8 +28,8 @@ __device__ __forceinline__ float square_sum(uint32_t x) {
 }
 
 /// The units of K K^T on and below the diagonal: of rows 16 i .. columns 8 j .. in d[2 i + j]. Of
-/// rows past `valid` zeros. squares: of the four rows lane / 4 + 8 r this lane's share. The order of
-/// keys within a product is free, so that each lane loads 16 bytes at a time.
+/// rows past `valid` zeros. squares: of the four rows lane / 4 + 8 r this lane's share. The order
+/// of keys within a product is free, so that each lane loads 16 bytes at a time.
 template <bool kAligned>
 __device__ __forceinline__ void key_products(float (&d)[6][4], float (&squares)[4], const bf16 *k,
                                              int64_t stride, int valid, bool squared, int lane) {
@@ -46,8 +46,8 @@ __device__ __forceinline__ void key_products(float (&d)[6][4], float (&squares)[
       x[r] = make_uint4(0, 0, 0, 0);
       if (row < valid) x[r] = load_piece<kAligned>(k + row * stride + piece * 32 + lane % 4 * 8);
       if (squared) {
-        squares[r] += square_sum(x[r].x) + square_sum(x[r].y) + square_sum(x[r].z) +
-                      square_sum(x[r].w);
+        squares[r] +=
+            square_sum(x[r].x) + square_sum(x[r].y) + square_sum(x[r].z) + square_sum(x[r].w);
       }
     }
 #pragma unroll
@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(kWarps * 32, kResident)
 
   float d[6][4], squares[4];
   key_products<kAligned>(d, squares, p.k.at<const bf16>(span.batch, token, p.heads.key_head(head)),
-               p.k.stride[1], valid, p.qk_l2norm, lane);
+                         p.k.stride[1], valid, p.qk_l2norm, lane);
   float norm = 1.0F;
   if (p.qk_l2norm) {
 #pragma unroll
@@ -144,8 +144,8 @@ __global__ void __launch_bounds__(kWarps * 32, kResident)
 
 Status launch_segment_inverses(const DeltaRule &p, const Launch &l, const Segments &segments) {
   const int64_t tiles = segments.count * (segments.length / kStep) * p.heads.value_heads;
-  const bool aligned = reinterpret_cast<uintptr_t>(p.k.data) % 16 == 0 &&
-                       p.k.stride[0] % 8 == 0 && p.k.stride[1] % 8 == 0 && p.k.stride[2] % 8 == 0;
+  const bool aligned = reinterpret_cast<uintptr_t>(p.k.data) % 16 == 0 && p.k.stride[0] % 8 == 0 &&
+                       p.k.stride[1] % 8 == 0 && p.k.stride[2] % 8 == 0;
   const int64_t blocks = (tiles + kWarps - 1) / kWarps;
   constexpr const char *kName = "chunk_gated_delta_rule";
   return aligned ? launch<inverses_kernel<true>>(kName, l, blocks, kWarps * 32, 0, p, segments)

@@ -23,11 +23,11 @@ constexpr int kColumns = 8;
 constexpr int kBlocks = kDim / kColumns;  ///< Of a head.
 constexpr int kWarps = 8;
 constexpr int kStateThreads = kWarps * 32;
-constexpr int kPart = 64;               ///< Columns of M that come in at once.
+constexpr int kPart = 64;  ///< Columns of M that come in at once.
 constexpr int kParts = kDim / kPart;
 constexpr int kBuffers = 5;
 constexpr int kSlice = kPart / kWarps;  ///< Of them a warp's.
-constexpr int kSumRow = kColumns + 4;  ///< Of partial sums: rows of lanes meet all banks.
+constexpr int kSumRow = kColumns + 4;   ///< Of partial sums: rows of lanes meet all banks.
 
 struct Memory {
   float m[kBuffers][kPart][kDim];            ///< Columns of M: [column][row].
@@ -66,10 +66,9 @@ __global__ void __launch_bounds__(kStateThreads)
   int row = 0;
   for (int64_t n = 0; n < sequence; ++n) row += segments_of(p.sequences, all.length, n);
   const int end = min(row + segments_of(p.sequences, all.length, sequence), all.count);
-  const int64_t slot =
-      p.state_indices.present
-          ? checked_slot(p.state_indices.at(sequence), p.initial_state.shape[0])
-          : sequence;
+  const int64_t slot = p.state_indices.present
+                           ? checked_slot(p.state_indices.at(sequence), p.initial_state.shape[0])
+                           : sequence;
   if (slot < 0 || row >= end) return;
   if (p.initial_state.present()) {
     const Tensor &from = p.initial_state;
@@ -122,7 +121,8 @@ __global__ void __launch_bounds__(kStateThreads)
     __syncthreads();
 #pragma unroll
     for (int w = 0; w < kWarps; ++w) {
-      const float4 y = *reinterpret_cast<const float4 *>(&m.sums[w][own_row % 4][own_row / 4][own_column]);
+      const float4 y =
+          *reinterpret_cast<const float4 *>(&m.sums[w][own_row % 4][own_row / 4][own_column]);
       x = make_float4(x.x + y.x, x.y + y.y, x.z + y.z, x.w + y.w);
     }
     *reinterpret_cast<float4 *>(&m.s[own_row][own_column]) = x;

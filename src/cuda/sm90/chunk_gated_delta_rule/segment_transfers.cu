@@ -114,8 +114,8 @@ __global__ void __launch_bounds__(kTransferThreads, 1)
     transfer_kernel(const __grid_constant__ DeltaRule p, const __grid_constant__ Plan plan,
                     const __grid_constant__ Maps maps) {
   extern __shared__ unsigned char memory[];
-  auto &s = *reinterpret_cast<Shared<Form> *>(memory +
-                                              ((1024 - (shared_address(memory) & 1023)) & 1023));
+  auto &s =
+      *reinterpret_cast<Shared<Form> *>(memory + ((1024 - (shared_address(memory) & 1023)) & 1023));
   const int all_warps = __shfl_sync(kFullWarp, static_cast<int>(threadIdx.x) >> 5, 0);
   const int lane = __shfl_sync(kFullWarp, static_cast<int>(threadIdx.x) & 31, threadIdx.x & 31);
   const int group = all_warps >> 2, warp = all_warps & 3, thread = all_warps * 32 + lane;

@@ -12,9 +12,9 @@ constexpr int64_t kMultiprocessors = 132;
 constexpr int64_t kMostHeads = 16;     ///< Sequences times value heads.
 constexpr int64_t kMostSegments = 64;  ///< Of a call of one sequence.
 
-// Nanoseconds on an H200 (docs/lab/hopper_few.md). Of 64 tokens of a round of blocks: the transfers,
-// the outputs with whole and with half heads, the same uncut. Of 64 tokens of one head: the
-// inverses. A combination of two segments. What the passes cost besides.
+// Nanoseconds on an H200 (docs/lab/hopper_few.md). Of 64 tokens of a round of blocks: the
+// transfers, the outputs with whole and with half heads, the same uncut. Of 64 tokens of one head:
+// the inverses. A combination of two segments. What the passes cost besides.
 constexpr int64_t kTransfer = 1600, kWhole = 2550, kHalf = 1900, kUncut = 1950, kInverses = 9;
 constexpr int64_t kCombine = 1700, kFixed = 25000;
 
@@ -28,9 +28,8 @@ int64_t cost(int64_t chunks, int64_t heads, int64_t segments) {
   const int64_t each = divide_up(chunks, segments);
   const int64_t transfers = divide_up((2 * segments - 3) * heads, kMultiprocessors);
   const int64_t blocks = segments * heads;
-  const int64_t output = 2 * blocks <= kMultiprocessors
-                             ? kHalf
-                             : divide_up(blocks, kMultiprocessors) * kWhole;
+  const int64_t output =
+      2 * blocks <= kMultiprocessors ? kHalf : divide_up(blocks, kMultiprocessors) * kWhole;
   return each * (transfers * kTransfer + output) + chunks * heads * kInverses +
          segments * kCombine + kFixed;
 }

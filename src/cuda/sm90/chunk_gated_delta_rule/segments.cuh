@@ -11,8 +11,8 @@ namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 struct Segments {
   int length = 0;  ///< Tokens.
   int count = 0;   ///< Most that the sequences can have.
-  /// M of each segment, [count, HV, DK, DK], its rows side by side; the first of a sequence, which needs none, has a copy
-  /// of the initial state, since the last may write the final one over it.
+  /// M of each segment, [count, HV, DK, DK], its rows side by side; the first of a sequence, which
+  /// needs none, has a copy of the initial state, since the last may write the final one over it.
   Tensor transfers;
   Tensor states;  ///< N, then the state after each segment, [count, HV, DK, DV].
   unsigned char *inverses = nullptr;  ///< T of each step, [count, length / 32, HV, kInverseBytes].

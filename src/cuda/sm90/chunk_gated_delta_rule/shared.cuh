@@ -17,21 +17,21 @@ constexpr int kDim = 128;  ///< DK and DV.
 constexpr int kThreads = 512;
 constexpr int kTileHalf = kStep * kHalf;  ///< Elements of 64 columns of a step.
 
-// The forms of the kernel: what a block has of a head's value columns, and depths of the rings, which
-// fill shared memory. The product warpgroup is up to kAhead steps ahead of the state, which is what
-// the solvers need. No form changes a bit of the results.
+// The forms of the kernel: what a block has of a head's value columns, and depths of the rings,
+// which fill shared memory. The product warpgroup is up to kAhead steps ahead of the state, which
+// is what the solvers need. No form changes a bit of the results.
 
 /// A block a head: two state warpgroups with 64 value columns each.
 struct WholeHead {
   static constexpr bool kOutput = true;     ///< O is computed.
   static constexpr bool kSegments = false;  ///< Items are segments of sequences (segments.h).
   static constexpr bool kSolved = false;    ///< T comes out of memory.
-  static constexpr int kGroups = 2;        ///< State warpgroups.
-  static constexpr int kTiles = 7;         ///< K, Q tiles and gates.
-  static constexpr int kInputs = 4;        ///< V and T.
-  static constexpr int kSolvers = 2;       ///< Solver warps, and buffers of A.
-  static constexpr int kAhead = 5;         ///< P, and barriers of steps that are ready.
-  static constexpr int kMaxSorted = 2048;  ///< Sequences that are taken longest first.
+  static constexpr int kGroups = 2;         ///< State warpgroups.
+  static constexpr int kTiles = 7;          ///< K, Q tiles and gates.
+  static constexpr int kInputs = 4;         ///< V and T.
+  static constexpr int kSolvers = 2;        ///< Solver warps, and buffers of A.
+  static constexpr int kAhead = 5;          ///< P, and barriers of steps that are ready.
+  static constexpr int kMaxSorted = 2048;   ///< Sequences that are taken longest first.
 };
 
 /// Two blocks a head, each of which makes T and P for itself: for calls that leave multiprocessors
@@ -86,7 +86,7 @@ struct alignas(16) StepGates {
   int token;         ///< The first.
   int first;         ///< The step begins a sequence.
   int batch, head;
-  int half;  ///< First half of the value columns that the block has.
+  int half;                       ///< First half of the value columns that the block has.
   int segment_row, segment_step;  ///< Where items are segments.
 };
 
@@ -98,12 +98,12 @@ struct Shared : F {
   static constexpr int kKqHalf = (F::kOutput ? 2 : 1) * kTileHalf;  ///< 64 columns of K over Q.
   static constexpr int kKqHalfBytes = kKqHalf * 2;
 
-
   bf16 kq[kTiles][2 * kKqHalf];          ///< [dk half][K rows 0..31, Q rows 32..63][64].
   bf16 v[kInputs][kGroups * kTileHalf];  ///< [dv half][token][64].
   bf16 t[kInputs][2][kStep * kStep];     ///< [high or low part][j]: column j of T diag(beta).
-  bf16 o[F::kOutput ? 2 : 1][kGroups][kTileHalf];     ///< [buffer][dv half][token][64].
-  bf16 p[F::kOutput ? kAhead : 1][2][kStep * kStep];  ///< [high or low part]: scale P; rows of 64 bytes.
+  bf16 o[F::kOutput ? 2 : 1][kGroups][kTileHalf];  ///< [buffer][dv half][token][64].
+  bf16 p[F::kOutput ? kAhead : 1][2]
+        [kStep * kStep];                 ///< [high or low part]: scale P; rows of 64 bytes.
   float a[kSolvers][kStep][kInverseLd];  ///< Row c: column c of A.
   float raw[kTiles][2][kStep][4];        ///< g, beta of four heads as loaded.
   StepGates gates[kTiles];
@@ -166,7 +166,8 @@ __device__ __forceinline__ Item segment_item(const DeltaRule &p, const Plan &pla
   item.sequence = place.sequence;
   item.batch = item.begin = item.length = 0;
   item.slot = -1;
-  if (place.sequence < 0 || (transfer && (place.last || (item.identity && place.first)))) return item;
+  if (place.sequence < 0 || (transfer && (place.last || (item.identity && place.first))))
+    return item;
   const SequenceSpan span = clamped_span(p.sequences, place.sequence);
   item.batch = static_cast<int>(span.batch);
   item.begin = static_cast<int>(span.begin + place.offset);
@@ -275,7 +276,7 @@ __device__ __forceinline__ void init_barriers(Shared<F> &s) {
   for (int i = 0; i < F::kTiles; ++i) {
     barrier_init_warps(&s.tile_full[i], 1);
     barrier_init(&s.raw_full[i], 1);
-    barrier_init_warps(&s.kq_full[i], 2);  // The loader and the gates.
+    barrier_init_warps(&s.kq_full[i], 2);            // The loader and the gates.
     barrier_init_warps(&s.done[i], 4 * F::kGroups);  // The warps of the state.
   }
   for (int i = 0; i < F::kSolvers; ++i) {

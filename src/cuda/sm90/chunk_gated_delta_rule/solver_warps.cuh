@@ -56,8 +56,8 @@ __device__ __forceinline__ void multiply_column(float (&out)[8], const float *bl
   }
 }
 
-/// u = rows `row` .. row + 7 of column c of T21 = -T22 (A21 T11), by way of A21's place. T11 and T22
-/// have been kept.
+/// u = rows `row` .. row + 7 of column c of T21 = -T22 (A21 T11), by way of A21's place. T11 and
+/// T22 have been kept.
 __device__ __forceinline__ void invert_corner(float (&u)[8], float (*a)[kInverseLd], int c,
                                               int row) {
 #pragma unroll 1

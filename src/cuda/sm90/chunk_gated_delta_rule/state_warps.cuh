@@ -94,8 +94,9 @@ struct StateWarps {
 
   /// While issue_front() is in flight: S <- 2^{c_last} S unless this is past the last step. Then
   /// x = X^T as left operand, d[16 ..] = (Q S)^T.
-  __device__ __forceinline__ void finish_front(float (&state)[64], float (&d)[kFront], uint32_t (&x)[8],
-                                               const uint32_t (&vv)[8], bool past) const {
+  __device__ __forceinline__ void finish_front(float (&state)[64], float (&d)[kFront],
+                                               uint32_t (&x)[8], const uint32_t (&vv)[8],
+                                               bool past) const {
     const StepGates &g = s.gates[tile.i];
     float2 e[4];
 #pragma unroll

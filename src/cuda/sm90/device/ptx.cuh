@@ -117,8 +117,8 @@ __device__ __forceinline__ void tma_load_gates(void *to, const CUtensorMap *map,
 /// `bytes` (a multiple of 16) that lie together in either memory.
 __device__ __forceinline__ void bulk_load(void *to, const void *from, int bytes, uint64_t *b) {
   asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-          shared_address(to)),
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(shared_address(to)),
       "l"(from), "r"(bytes), "r"(shared_address(b))
       : "memory");
 }
