@@ -27,6 +27,7 @@ UNIT_PROGRAMS = {
     "tests/toy_backend/toy/backend.cc": "core",
     "tests/toy_backend/toy/backend.h": "core",
     "tests/gpu/plan_test.cu": "cuda",
+    "tests/gpu/segments_test.cc": "cuda",
     "bench/pool_wake.cc": "cpu",
     "tools/peak.cc": "cpu",
 }

@@ -114,6 +114,14 @@ __device__ __forceinline__ void tma_load_gates(void *to, const CUtensorMap *map,
       "l"(map), "r"(head), "r"(token), "r"(batch), "r"(shared_address(b))
       : "memory");
 }
+/// `bytes` (a multiple of 16) that lie together in either memory.
+__device__ __forceinline__ void bulk_load(void *to, const void *from, int bytes, uint64_t *b) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(shared_address(to)),
+      "l"(from), "r"(bytes), "r"(shared_address(b))
+      : "memory");
+}
 __device__ __forceinline__ void tma_store(const CUtensorMap *map, int token, int half, int head,
                                           int batch, const void *from) {
   asm volatile(
