@@ -56,6 +56,7 @@ __device__ __forceinline__ void run_block(const DeltaRule &p, const Plan &plan, 
   proxy_fence();
   __syncthreads();
   const int total = __shfl_sync(kFullWarp, s.total, 0);
+  if constexpr (F::kSegments) wait_for_previous();
 
   if (group == 0) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(R::kProduct));

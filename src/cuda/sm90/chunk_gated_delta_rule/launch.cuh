@@ -9,6 +9,27 @@
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
+/// launch() for a kernel that may start before the one before it on the stream has ended, and waits
+/// for that one itself (wait_for_previous) before it touches what that one reads or writes.
+template <auto Kernel, class... Args>
+Status launch_beside_previous(const Launch &l, int64_t blocks, int threads, size_t shared_memory,
+                              const Args &...args) {
+  constexpr const char *kName = "chunk_gated_delta_rule";
+  Status s = allow_shared_memory<Kernel>(kName, l, shared_memory);
+  if (!s.ok()) return s;
+  cudaLaunchAttribute beside = {};
+  beside.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  beside.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(static_cast<unsigned>(blocks));
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = shared_memory;
+  config.stream = l.stream;
+  config.attrs = &beside;
+  config.numAttrs = 1;
+  return to_status(cudaLaunchKernelEx(&config, Kernel, args...), kName);
+}
+
 /// Launches a kernel of form F.
 template <class F, auto Kernel>
 Status launch_kernel(const DeltaRule &p, const Launch &l, int threads, const Segments &segments) {
@@ -28,7 +49,12 @@ Status launch_kernel(const DeltaRule &p, const Launch &l, int threads, const Seg
   plan.tma_v = make_row_map(&maps.v, p.v, F::kGroups);
   plan.tma_o = make_row_map(&maps.o, p.o, F::kGroups);
   plan.tma_gates = make_gate_map(&maps.g, p.g) && make_gate_map(&maps.beta, p.beta);
-  return launch<Kernel>("chunk_gated_delta_rule", l, grid, threads, kSharedBytes<F>, p, plan, maps);
+  if constexpr (F::kSegments) {
+    return launch_beside_previous<Kernel>(l, grid, threads, kSharedBytes<F>, p, plan, maps);
+  } else {
+    return launch<Kernel>("chunk_gated_delta_rule", l, grid, threads, kSharedBytes<F>, p, plan,
+                          maps);
+  }
 }
 
 /// Launches form F of the chunk kernel.

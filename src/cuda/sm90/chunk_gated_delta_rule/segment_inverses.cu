@@ -113,6 +113,7 @@ template <bool kAligned>
 __global__ void __launch_bounds__(kWarps * 32, kResident)
     inverses_kernel(const __grid_constant__ DeltaRule p, const __grid_constant__ Segments all) {
   __shared__ float memory[kWarps][kStep][kInverseLd];
+  let_next_start();
   const int lane = static_cast<int>(threadIdx.x) & 31, warp = static_cast<int>(threadIdx.x) >> 5;
   const int heads = static_cast<int>(p.heads.value_heads), steps = all.length / kStep;
   const unsigned tile = blockIdx.x * kWarps + warp, part = tile / heads;

@@ -1,8 +1,8 @@
 #include <utility>
 
 #include "cuda/device/element.cuh"
-#include "cuda/launch.h"
 #include "cuda/sm90/chunk_gated_delta_rule/forms.h"
+#include "cuda/sm90/chunk_gated_delta_rule/launch.cuh"
 #include "cuda/sm90/chunk_gated_delta_rule/segments.cuh"
 #include "cuda/sm90/chunk_gated_delta_rule/segments.h"
 #include "cuda/sm90/device/ptx.cuh"
@@ -18,7 +18,6 @@
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 namespace {
 
-constexpr int kDim = 128;
 constexpr int kColumns = 8;
 constexpr int kBlocks = kDim / kColumns;  ///< Of a head.
 constexpr int kWarps = 8;
@@ -58,6 +57,7 @@ __global__ void __launch_bounds__(kStateThreads)
     states_kernel(const __grid_constant__ DeltaRule p, const __grid_constant__ Segments all) {
   extern __shared__ __align__(16) unsigned char memory[];
   Memory &m = *reinterpret_cast<Memory *>(memory);
+  let_next_start();
   const int thread = static_cast<int>(threadIdx.x), heads = static_cast<int>(p.heads.value_heads);
   const int lane = thread & 31, warp = thread >> 5;
   const int column = static_cast<int>(blockIdx.x) % kBlocks * kColumns;
@@ -67,6 +67,7 @@ __global__ void __launch_bounds__(kStateThreads)
   for (int64_t n = 0; n < sequence; ++n) row += segments_of(p.sequences, all.length, n);
   const int end = min(row + segments_of(p.sequences, all.length, sequence), all.count);
   const int64_t slot = p.initial_slot(sequence);
+  wait_for_previous();
   if (slot < 0 || row >= end) return;
   if (p.reads_state(sequence)) {
     const Tensor &from = p.initial_state;
@@ -132,9 +133,8 @@ __global__ void __launch_bounds__(kStateThreads)
 }  // namespace
 
 Status launch_segment_states(const DeltaRule &p, const Launch &l, const Segments &segments) {
-  return launch<states_kernel>("chunk_gated_delta_rule", l,
-                               p.sequences.count * p.heads.value_heads * kBlocks, kStateThreads,
-                               sizeof(Memory), p, segments);
+  return launch_beside_previous<states_kernel>(l, p.sequences.count * p.heads.value_heads * kBlocks,
+                                               kStateThreads, sizeof(Memory), p, segments);
 }
 
 Status launch_segments(const DeltaRule &p, const Launch &l, int64_t length) {

@@ -119,6 +119,7 @@ __global__ void __launch_bounds__(kTransferThreads, 1)
   const int all_warps = __shfl_sync(kFullWarp, static_cast<int>(threadIdx.x) >> 5, 0);
   const int lane = __shfl_sync(kFullWarp, static_cast<int>(threadIdx.x) & 31, threadIdx.x & 31);
   const int group = all_warps >> 2, warp = all_warps & 3, thread = all_warps * 32 + lane;
+  let_next_start();
   plan_work(p, plan, s, nullptr, thread);
   if (thread == 0) init_barriers(s);
   __syncthreads();
@@ -126,6 +127,7 @@ __global__ void __launch_bounds__(kTransferThreads, 1)
   if (group == 0) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kHelperRegisters));
     if (warp == 0) {
+      wait_for_previous();  // For T; every block waits, so that the next kernel can rely on it.
       TransferLoadWarp{p, plan, maps, s, lane}.run();
     } else if (warp == 1) {
       gate_steps(p, plan, s, lane, total);
