@@ -137,7 +137,9 @@ void recurrent(const Options &o, Report &report, int batch, int hk, int hv,
       v(kBf16, {rows, length, hv, o.dv}), out(kBf16, {rows, length, hv, o.dv}),
       g(kF32, {rows, length, hv}), beta(kF32, {rows, length, hv}), slots(kI32, {batch}),
       offsets(kI32, {batch + 1});
-  Tensor pool(form.narrow ? kBf16 : kF32, {batch, hv, o.dk, o.dv});
+  const std::vector<int64_t> shape = {batch, hv, form.v_first ? o.dv : o.dk,
+                                      form.v_first ? o.dk : o.dv};
+  Tensor pool(form.narrow ? kBf16 : kF32, shape);
   q.rows(1, true);
   k.rows(2, true);
   v.rows(3, false);

@@ -78,11 +78,23 @@ __device__ __forceinline__ void store_rows(E *to, int64_t row_stride, const uint
     if constexpr (kWhole) {
       if (i < keys) copy_piece(row, from, 16);
     } else if (key < keys) {
-      const int bytes = whole_piece(opaque(piece), columns * 2), per = bytes / 2;
-      const int end = min(8, columns - half * 8);
-#pragma unroll 1
-      for (int c = 0; c < end; c += per) {
-        copy_piece(row + c, reinterpret_cast<const E *>(from) + c, bytes);
+      const int bytes = whole_piece(opaque(piece), columns * 2), end = columns - half * 8;
+      const E *const elements = reinterpret_cast<const E *>(from);
+      if (bytes >= 8) {
+#pragma unroll
+        for (int c = 0; c < 8; c += 4) {
+          if (c < end) copy_piece(row + c, elements + c, 8);
+        }
+      } else if (bytes == 4) {
+#pragma unroll
+        for (int c = 0; c < 8; c += 2) {
+          if (c < end) copy_piece(row + c, elements + c, 4);
+        }
+      } else {
+#pragma unroll
+        for (int c = 0; c < 8; ++c) {
+          if (c < end) copy_piece(row + c, elements + c, 2);
+        }
       }
     }
   }

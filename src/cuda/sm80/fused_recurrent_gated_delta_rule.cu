@@ -28,6 +28,11 @@ struct RecurrentPlan {
   Divisor head_map;  ///< By the key heads if interleaved, else by a key head's value heads.
   bool interleaved;
   Access in, out;  ///< How the states are reached.
+  // What the prologue would else ask of operands all over the arguments: each first look at a line
+  // of them costs about as much as an access to the second-level cache.
+  bool reads, writes;  ///< There is a state to read; one to write.
+  bool flagged;        ///< has_initial_state is there.
+  bool output_named;   ///< output_state_indices is there.
 };
 
 /// A thread's share of a token as it lies in memory: elements thread, thread + 128, .. of q and k,
@@ -312,16 +317,17 @@ __global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOn
   };
   Part state;
   const Tensor &in = p.initial_state, &out = p.final_state;
-  if (p.reads_state(at.n) && inside) {
+  if (inside && plan.reads && (!plan.flagged || p.has_initial_state.at(at.n))) {
     state.read(static_cast<const S *>(in.data) + state_offset(in, slot), in.stride[2], in.stride[3],
                extent, plan.in);
   } else {
     state.clear();
   }
   // Looked up while the state is on its way, and kept where it costs no register.
-  if (thread == 0) {
-    final_slot = p.output_state_indices.present || !out.present() ? p.final_slot(at.n) : slot;
-  }
+  if (plan.output_named && thread == 0) final_slot = p.final_slot(at.n);
+  const auto last_entry = [&] {
+    return plan.output_named ? final_slot : plan.writes ? slot : int64_t{-1};
+  };
   const auto write_state = [&](int64_t entry) {
     with_state_type<S, kExact>(out, state_offset(out, entry), [&](auto *memory) {
       state.write(memory, out.stride[2], out.stride[3], extent, plan.out);
@@ -333,13 +339,17 @@ __global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOn
     SharedToken<kKeyDim> &shared = tokens[kOne ? 0 : i & 1];
     const bool far = give_token(shared, token, p, thread, lane, warp);
     const float v = from_bits(p.v.dtype, token.v);
-    if (__syncthreads_or(static_cast<int>(far)) != 0) rescale(shared);
-    const float4 gates = shared.gates;
-    const Decay decay(gates.x, gates.y);
-    const float beta = gates.z;
     if (!kOne && i + 1 < span.length) {
       token.load(p, span.batch, t + 1, at.h, at.key_head, v_column);
     }
+    if (!p.qk_l2norm) {
+      __syncthreads();
+    } else if (__syncthreads_or(static_cast<int>(far)) != 0) {
+      rescale(shared);
+    }
+    const float4 gates = shared.gates;
+    const Decay decay(gates.x, gates.y);
+    const float beta = gates.z;
 
     float k_sum[Part::kVector] = {}, q_sum[Part::kVector] = {};
     state.project(k_sum, q_sum, shared.k, shared.q);
@@ -357,7 +367,7 @@ __global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOn
     }
     float update[Part::kVector];
     ColumnSums<Part>::own_columns(update, updates);
-    int64_t to = kOne ? final_slot : -1;
+    int64_t to = kOne ? last_entry() : -1;
     if (p.slot_per_token()) to = p.token_slot(at.n, i);
     if constexpr (kOne) {
       if (to >= 0 && inside) {
@@ -373,7 +383,8 @@ __global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOn
   }
   if (kOne || p.slot_per_token()) return;
   if (span.length == 0) __syncthreads();  // No token has made the others wait for final_slot.
-  if (final_slot >= 0 && inside) write_state(final_slot);
+  const int64_t to = last_entry();
+  if (to >= 0 && inside) write_state(to);
 }
 
 /// How a state is reached in pieces of `vector` elements along its unit stride: 16 bytes of the
@@ -418,6 +429,9 @@ Status launch_for(const DeltaRule &p, const Launch &l, bool rows_first) {
   plan.head_map =
       Divisor(static_cast<unsigned>(p.heads.interleaved ? p.heads.key_heads : p.heads.group()));
   plan.interleaved = p.heads.interleaved;
+  plan.reads = p.initial_state.present(), plan.writes = p.final_state.present();
+  plan.flagged = p.has_initial_state.present;
+  plan.output_named = p.output_state_indices.present;
   plan.in = access_of(p.initial_state, dtype_of<S>(), rows_first);
   plan.out = access_of(p.final_state, dtype_of<S>(), rows_first);
   const DType written = p.final_state.dtype;

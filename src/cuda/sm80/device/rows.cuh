@@ -167,41 +167,30 @@ __device__ __forceinline__ void normalize(const E *const (&rows)[D::kRows], int6
     });
     return over_lanes(sum, [](float a, float b) { return a + b; });
   };
-  float norms[D::kRows], scales[D::kRows];
-  bool any = false;
 #pragma unroll
   for (int r = 0; r < D::kRows; ++r) {
-    const float mean = factor * sum_of(r, 1.0F) + eps;
-    norms[r] = rsqrtf(mean);
-    scales[r] = 1.0F;
-    any = any || !(mean <= kFarAbove) || mean < kFarBelow;
-  }
-  // Squares leave f32's range long before elements do: such rows take powers of two.
-  if (__any_sync(kFullWarp, any)) {
-#pragma unroll
-    for (int r = 0; r < D::kRows; ++r) {
-      const float mean = factor * sum_of(r, 1.0F) + eps;
+    float scale = 1.0F, mean = factor * sum_of(r, 1.0F) + eps;
+    // Squares leave f32's range long before elements do: such a row takes a power of two.
+    const bool far = !(mean <= kFarAbove) || mean < kFarBelow;
+    if (__any_sync(kFullWarp, far)) {
       float most = 0.0F;
       for_each_eight(
           r, [&](const Eight<E, kWhole> &eight, int64_t, int64_t) { most = eight.largest(most); });
-      most = over_lanes(most, [](float a, float b) { return fmaxf(a, b); });
-      if (!(mean <= kFarAbove) || mean < kFarBelow)
-        scales[r] = most > 0.0F ? row_scale<100>(most) : 1.0F;
-      norms[r] = rsqrtf(factor * sum_of(r, scales[r]) + eps * scales[r] * scales[r]);
+      most = over_lanes(most, [](float x, float y) { return fmaxf(x, y); });
+      if (far && most > 0.0F) scale = row_scale<100>(most);
+      mean = factor * sum_of(r, scale) + eps * scale * scale;
     }
-  }
-#pragma unroll
-  for (int r = 0; r < D::kRows; ++r) {
+    const float norm = rsqrtf(mean);
     for_each_eight(r, [&](const Eight<E, kWhole> &eight, int64_t d, int64_t end) {
       if (d >= end) return;
       float x[kVector];
       eight.values(x);
-      if (scales[r] != 1.0F) {
+      if (scale != 1.0F) {
 #pragma unroll
-        for (int i = 0; i < kVector; ++i) x[i] *= scales[r];
+        for (int i = 0; i < kVector; ++i) x[i] *= scale;
       }
 #pragma unroll
-      for (int i = 0; i < kVector; ++i) x[i] *= norms[r];
+      for (int i = 0; i < kVector; ++i) x[i] *= norm;
       finish(r, d, x);
     });
   }
