@@ -18,6 +18,7 @@ SOURCE = {
     "reference": {"reference", "core"},
     "cpu": {"cpu", "core"},
     "cuda": {"cuda", "core"},
+    "ascend": {"ascend", "core"},
 }
 # Everything outside src/ sees the public header and the test cases, never a folder of src/.
 OUTSIDE = ("tools", "cases", "tests", "python", "bench", "examples")

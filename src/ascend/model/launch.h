@@ -1,0 +1,56 @@
+#ifndef GDN_ASCEND_MODEL_LAUNCH_H_
+#define GDN_ASCEND_MODEL_LAUNCH_H_
+
+#include <functional>
+#include <vector>
+
+#include "ascend/model/cycles.h"
+#include "ascend/model/finding.h"
+#include "ascend/model/recorder.h"
+
+namespace gdn::ascend::model {
+
+/// How a launch runs.
+struct Options {
+  int64_t blocks = kBlocks;
+  uint64_t seed = 1;  ///< Which of the schedules.
+  Edit edit;          ///< Seeds a fault; empty: none.
+  size_t most_findings = Findings::kMost;  ///< A run ends when it has as many.
+};
+
+/// What came of it.
+struct Result {
+  std::vector<Finding> findings;  ///< Empty for a kernel without fault.
+  Cycles cycles;
+};
+
+/// Tensors in GM and kernels that run on them, one after the other.
+class Launch {
+ public:
+  template <class E>
+  Gm<const E> input(const char *name, const E *data, int64_t elements) {
+    // The model refuses every write to an input.
+    return {add(name, Role::input, const_cast<E *>(data), elements * sizeof(E)), 0};
+  }
+  template <class E>
+  Gm<E> output(const char *name, E *data, int64_t elements) {
+    return {add(name, Role::output, data, elements * sizeof(E)), 0};
+  }
+  /// Memory of the launch itself.
+  template <class E>
+  Gm<E> scratch(const char *name, int64_t elements) {
+    return {add(name, Role::scratch, nullptr, elements * sizeof(E)), 0};
+  }
+
+  /// Runs `kernel` once on each core of each block.
+  Result run(const std::function<void(Core &)> &kernel, const Options &options);
+
+ private:
+  uint32_t add(const char *name, Role role, void *data, int64_t bytes);
+
+  std::vector<Buffer> tensors_;
+};
+
+}  // namespace gdn::ascend::model
+
+#endif  // GDN_ASCEND_MODEL_LAUNCH_H_

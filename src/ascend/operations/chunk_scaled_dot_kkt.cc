@@ -1,0 +1,62 @@
+#include "ascend/kernels/chunk_scaled_dot_kkt.h"
+
+#include <vector>
+
+#include "ascend/operations/operations.h"
+#include "ascend/operations/problem.h"
+
+namespace gdn::ascend {
+namespace {
+
+/// Bit j of row i is 1 for i > j, the lowest bit of a byte first.
+std::vector<uint8_t> strict_triangle(int64_t size) {
+  std::vector<uint8_t> bits(static_cast<size_t>(size * size / 8));
+  for (int64_t i = 0; i < size; ++i) {
+    for (int64_t j = 0; j < i; ++j) {
+      bits[static_cast<size_t>((i * size + j) / 8)] |= static_cast<uint8_t>(1U << j % 8);
+    }
+  }
+  return bits;
+}
+
+template <class E, class B, int64_t C>
+Status run(const ChunkScaledDotKkt &p, const model::Options &options) {
+  const std::vector<uint8_t> triangle = strict_triangle(C);
+  model::Launch launch;
+  kernels::ChunkScaledDotKktTensors<E, B> t;
+  t.sequences = sequence_table(launch, p);
+  t.key_heads = p.heads.key_heads;
+  t.value_heads = p.heads.value_heads;
+  t.k = input<E>(launch, "k", p.k);
+  t.beta = input<B>(launch, "beta", p.beta);
+  t.g_cumsum = input<float>(launch, "g_cumsum", p.g_cumsum);
+  t.triangle = launch.input("triangle", triangle.data(), C * C / 8);
+  t.products = launch.scratch<float>("products", options.blocks * kernels::kSlots * C * C);
+  t.A = output<float>(launch, "A", p.A);
+  return status_of(launch.run(
+      [&](Core &core) { kernels::chunk_scaled_dot_kkt<E, B, C>(core, t); }, options));
+}
+
+}  // namespace
+
+Status chunk_scaled_dot_kkt(const ChunkScaledDotKkt &p, const model::Options &options) {
+  const Status status =
+      check_stage(p, {{"k", &p.k}, {"beta", &p.beta}, {"g_cumsum", &p.g_cumsum}, {"A", &p.A}});
+  if (!status.ok()) return status;
+  if (p.k.dtype == DType::f32) return unsupported("takes k in bfloat16 or float16.");
+  if (p.heads.interleaved) return unsupported("takes head_map = block alone.");
+  if (empty(p)) return {};
+  return with_type(p.k.dtype, [&](auto element) {
+    using E = decltype(element);
+    return with_chunk(p.chunk_size, [&](auto chunk) {
+      if constexpr (!std::is_same_v<E, float>) {
+        return p.beta.dtype == DType::f32 ? run<E, float, chunk>(p, options)
+                                          : run<E, E, chunk>(p, options);
+      } else {
+        return Status();
+      }
+    });
+  });
+}
+
+}  // namespace gdn::ascend

@@ -1,0 +1,99 @@
+// The ladder's stages on the backend "ascend" through the C interface: its own rule and ours, and
+// the same bits from three schedules. Suites: quick (one number of value heads a case) and full.
+
+#include <cstdlib>
+
+#include "case_test.h"
+#include "cases/errors.h"
+#include "cases/stage_call.h"
+
+namespace gdn::testing {
+namespace {
+
+constexpr Stage kStagesServed[] = {Stage::cumsum, Stage::kkt};
+
+class LadderTest : public ::testing::Test {
+ public:
+  LadderTest(const Case &c, Element type, int32_t chunk) : case_(c), type_(type), chunk_(chunk) {}
+
+  void TestBody() override {
+    const DeltaRuleCall call = make_call(case_, type_);
+    const DeltaRuleCall wide = call.widened();
+    StageCall exact(wide, chunk_);
+    for (const Stage stage : kStagesServed) ASSERT_EQ(exact.run(stage, reference_target()), "");
+    const uint64_t inputs = call.input_hash();
+    // Each stage reads the reference's result of the one before.
+    StageCall stages(call, chunk_);
+    stages.copy_values(exact);
+    for (size_t i = std::size(kStagesServed); i-- > 0;) {
+      SCOPED_TRACE(name_of(kStagesServed[i]));
+      run_schedules(kStagesServed[i], exact, stages);
+    }
+    EXPECT_EQ(stages.damage(), "");
+    EXPECT_EQ(call.input_hash(), inputs) << "an input was modified";
+  }
+
+ private:
+  void run_schedules(Stage stage, StageCall &exact, StageCall &stages) {
+    std::vector<unsigned char> first;
+    for (const char *seed : {"1", "2", "3"}) {
+      Array &array = *stages.outputs(stage)[0];
+      array.poison();
+      setenv("GDN_ASCEND_SEED", seed, 1);
+      ASSERT_EQ(stages.run(stage, {"ascend", "model"}), "") << "schedule " << seed;
+      if (first.empty()) {
+        judge(array, exact.outputs(stage)[0]->values(), stage);
+        first = array.bytes();
+      }
+      EXPECT_EQ(array.bytes(), first) << "schedule " << seed;
+    }
+  }
+
+  void judge(const Array &array, const std::vector<float> &expected, Stage stage) {
+    const int64_t heads = array.shape()[2];
+    const int64_t width = stage == Stage::cumsum ? 1 : array.shape()[3];
+    std::vector<int64_t> head_of_row(static_cast<size_t>(array.size() / width));
+    for (size_t r = 0; r < head_of_row.size(); ++r) {
+      head_of_row[r] = static_cast<int64_t>(r) % heads;
+    }
+    const std::vector<float> actual = array.values();
+    const Error error = compare(actual, expected, width, head_of_row, array.type());
+    // Products of 16-bit numbers are exact, and what they are added up in is f32.
+    const Tolerance tolerance = tolerance_of(case_, Element::f32, Element::f32);
+    EXPECT_TRUE(error.finite);
+    EXPECT_LE(error.total, tolerance.total);
+    EXPECT_LE(error.worst_block, tolerance.block) << "head " << error.block;
+    EXPECT_EQ(stage_rule(actual, expected), "");
+  }
+
+  const Case &case_;
+  Element type_;
+  int32_t chunk_;
+};
+
+void register_all() {
+  for (const Case &c : cases()) {
+    if (!c.tagged(kLadder)) continue;
+    for (const Element type : {Element::bf16, Element::f16}) {
+      for (const int32_t chunk : {64, 128}) {
+        // Of the quick cases each type has its chunk.
+        const bool quick = c.tagged(kQuick) && (type == Element::f16) == (chunk == 64);
+        const std::string name =
+            std::string(c.name) + "/" + name_of(type) + "/" + std::to_string(chunk);
+        ::testing::RegisterTest(quick ? "quick" : "full", name.c_str(), nullptr, nullptr, __FILE__,
+                                __LINE__, [&c, type, chunk]() -> ::testing::Test * {
+                                  return new LadderTest(c, type, chunk);
+                                });
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace gdn::testing
+
+int main(int argc, char **argv) {
+  ::testing::InitGoogleTest(&argc, argv);
+  gdn::testing::register_all();
+  return RUN_ALL_TESTS();
+}

@@ -1,0 +1,129 @@
+#ifndef GDN_TESTS_ASCEND_PROBLEMS_H_
+#define GDN_TESTS_ASCEND_PROBLEMS_H_
+
+// Small problems for the kernels: a few sequences with tails, so that every core has several items
+// and every line of a kernel runs.
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "ascend/operations/operations.h"
+
+namespace gdn::ascend::testing {
+
+/// A compact tensor in memory of its own, filled with numbers between -1 and 0.
+class Data {
+ public:
+  Data(DType type, std::vector<int64_t> shape) {
+    tensor_.dtype = type;
+    tensor_.rank = static_cast<int32_t>(shape.size());
+    int64_t size = 1;
+    for (size_t d = shape.size(); d-- > 0;) {
+      tensor_.shape[d] = shape[d];
+      tensor_.stride[d] = size;
+      size *= shape[d];
+    }
+    bytes_.resize(static_cast<size_t>(size) * dtype_size(type));
+    for (int64_t i = 0; i < size; ++i) {
+      const float x = -0.5F + 0.5F * std::sin(static_cast<float>(i) * 1.7F);
+      const uint32_t bits = std::bit_cast<uint32_t>(x);
+      if (type == DType::f32) {
+        std::memcpy(&bytes_[static_cast<size_t>(i) * 4], &bits, 4);
+      } else {
+        // Bits of bf16 are small numbers as f16 too.
+        const auto half = static_cast<uint16_t>(bits >> 16);
+        std::memcpy(&bytes_[static_cast<size_t>(i) * 2], &half, 2);
+      }
+    }
+    tensor_.data = bytes_.data();
+  }
+  Data(const Data &) = delete;
+  Data &operator=(const Data &) = delete;
+
+  const Tensor &tensor() const { return tensor_; }
+  const std::vector<unsigned char> &bytes() const { return bytes_; }
+
+ private:
+  std::vector<unsigned char> bytes_;
+  Tensor tensor_;
+};
+
+/// Offsets of sequences of the given lengths.
+class Offsets {
+ public:
+  explicit Offsets(const std::vector<int64_t> &lengths) {
+    for (const int64_t length : lengths) offsets_.push_back(offsets_.back() + length);
+  }
+  Sequences sequences() const {
+    Sequences s;
+    s.count = static_cast<int64_t>(offsets_.size()) - 1;
+    s.batch = 1;
+    s.tokens = offsets_.back();
+    s.cu_seqlens = {offsets_.data(), true, true, s.count + 1, 1, 1, 0};
+    return s;
+  }
+
+ private:
+  std::vector<int64_t> offsets_ = {0};
+};
+
+inline Status run_cumsum(DType type, int64_t chunk_size, const model::Options &options) {
+  const Offsets offsets({130, 0, 17, 300, 1});
+  ChunkLocalCumsum p;
+  p.sequences = offsets.sequences();
+  p.chunk_size = chunk_size;
+  p.heads.key_heads = p.heads.value_heads = 44;
+  const Data g(type, {1, p.sequences.tokens, 44});
+  const Data g_cumsum(DType::f32, {1, p.sequences.tokens, 44});
+  p.g = g.tensor();
+  p.g_cumsum = g_cumsum.tensor();
+  return chunk_local_cumsum(p, options);
+}
+
+inline Status run_kkt(DType type, DType beta_type, int64_t chunk_size,
+                      const model::Options &options) {
+  const Offsets offsets({130, 0, 17, 300, 1});
+  ChunkScaledDotKkt p;
+  p.sequences = offsets.sequences();
+  p.chunk_size = chunk_size;
+  p.key_dim = 128;
+  p.heads.key_heads = 2;
+  p.heads.value_heads = 18;
+  const int64_t T = p.sequences.tokens;
+  const Data k(type, {1, T, 2, 128});
+  const Data beta(beta_type, {1, T, 18});
+  const Data g_cumsum(DType::f32, {1, T, 18});
+  const Data A(DType::f32, {1, T, 18, chunk_size});
+  p.k = k.tensor();
+  p.beta = beta.tensor();
+  p.g_cumsum = g_cumsum.tensor();
+  p.A = A.tensor();
+  return chunk_scaled_dot_kkt(p, options);
+}
+
+/// A kernel on one of these problems, in one of its forms.
+struct Problem {
+  const char *name;
+  const char *file;  ///< Of the kernel.
+  Status (*run)(const model::Options &options);
+};
+
+inline constexpr Problem kProblems[] = {
+    {"cumsum_f32_64", "chunk_local_cumsum.h",
+     [](const model::Options &o) { return run_cumsum(DType::f32, 64, o); }},
+    {"cumsum_f32_128", "chunk_local_cumsum.h",
+     [](const model::Options &o) { return run_cumsum(DType::f32, 128, o); }},
+    {"cumsum_bf16_128", "chunk_local_cumsum.h",
+     [](const model::Options &o) { return run_cumsum(DType::bf16, 128, o); }},
+    {"kkt_bf16_f32_128", "chunk_scaled_dot_kkt.h",
+     [](const model::Options &o) { return run_kkt(DType::bf16, DType::f32, 128, o); }},
+    {"kkt_f16_f16_64", "chunk_scaled_dot_kkt.h",
+     [](const model::Options &o) { return run_kkt(DType::f16, DType::f16, 64, o); }},
+};
+
+}  // namespace gdn::ascend::testing
+
+#endif  // GDN_TESTS_ASCEND_PROBLEMS_H_
