@@ -40,6 +40,7 @@ class AscendBackend final : public Backend {
       t.at<op::chunk_local_cumsum>() = service<op::chunk_local_cumsum, chunk_local_cumsum>();
       t.at<op::chunk_scaled_dot_kkt>() =
           service<op::chunk_scaled_dot_kkt, chunk_scaled_dot_kkt>(kHeadDims);
+      t.at<op::solve_tril>() = service<op::solve_tril, solve_tril>();
       return t;
     }();
     return table;

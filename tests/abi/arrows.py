@@ -1,4 +1,4 @@
-"""Checks which folder includes which: api -> core, reference, cpu, cuda -> core.
+"""Checks which folder includes which: api -> core, reference, cpu, cuda, ascend -> core.
 
 A backend is no more than a folder: the list of backends is made by CMake, so the api names none.
 
@@ -27,6 +27,10 @@ UNIT_PROGRAMS = {
     "tests/pool_test.cc": "cpu",
     "tests/toy_backend/toy/backend.cc": "core",
     "tests/toy_backend/toy/backend.h": "core",
+    "tests/ascend/faults_test.cc": "ascend",
+    "tests/ascend/findings_test.cc": "ascend",
+    "tests/ascend/primitives_test.cc": "ascend",
+    "tests/ascend/problems.h": "ascend",
     "tests/gpu/plan_test.cu": "cuda",
     "bench/pool_wake.cc": "cpu",
 }

@@ -10,7 +10,7 @@
 namespace gdn::testing {
 namespace {
 
-constexpr Stage kStagesServed[] = {Stage::cumsum, Stage::kkt};
+constexpr Stage kStagesServed[] = {Stage::cumsum, Stage::kkt, Stage::solve};
 
 class LadderTest : public ::testing::Test {
  public:
@@ -80,10 +80,9 @@ void register_all() {
         const bool quick = c.tagged(kQuick) && (type == Element::f16) == (chunk == 64);
         const std::string name =
             std::string(c.name) + "/" + name_of(type) + "/" + std::to_string(chunk);
-        ::testing::RegisterTest(quick ? "quick" : "full", name.c_str(), nullptr, nullptr, __FILE__,
-                                __LINE__, [&c, type, chunk]() -> ::testing::Test * {
-                                  return new LadderTest(c, type, chunk);
-                                });
+        ::testing::RegisterTest(
+            quick ? "quick" : "full", name.c_str(), nullptr, nullptr, __FILE__, __LINE__,
+            [&c, type, chunk]() -> ::testing::Test * { return new LadderTest(c, type, chunk); });
       }
     }
   }

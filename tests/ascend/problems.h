@@ -104,24 +104,42 @@ inline Status run_kkt(DType type, DType beta_type, int64_t chunk_size,
   return chunk_scaled_dot_kkt(p, options);
 }
 
+inline Status run_solve(DType type, int64_t chunk_size, const model::Options &options) {
+  const Offsets offsets({130, 0, 17, 65, 1, 2});
+  SolveTril p;
+  p.sequences = offsets.sequences();
+  p.chunk_size = chunk_size;
+  p.heads.key_heads = p.heads.value_heads = 3;
+  const Data A(DType::f32, {1, p.sequences.tokens, 3, chunk_size});
+  const Data T(type, {1, p.sequences.tokens, 3, chunk_size});
+  p.A = A.tensor();
+  p.T = T.tensor();
+  return solve_tril(p, options);
+}
+
 /// A kernel on one of these problems, in one of its forms.
 struct Problem {
   const char *name;
   const char *file;  ///< Of the kernel.
+  Pipe binds;        ///< The busiest pipe of a Vector core.
   Status (*run)(const model::Options &options);
 };
 
 inline constexpr Problem kProblems[] = {
-    {"cumsum_f32_64", "chunk_local_cumsum.h",
+    {"cumsum_f32_64", "chunk_local_cumsum.h", Pipe::mte2,
      [](const model::Options &o) { return run_cumsum(DType::f32, 64, o); }},
-    {"cumsum_f32_128", "chunk_local_cumsum.h",
+    {"cumsum_f32_128", "chunk_local_cumsum.h", Pipe::mte2,
      [](const model::Options &o) { return run_cumsum(DType::f32, 128, o); }},
-    {"cumsum_bf16_128", "chunk_local_cumsum.h",
+    {"cumsum_bf16_128", "chunk_local_cumsum.h", Pipe::v,
      [](const model::Options &o) { return run_cumsum(DType::bf16, 128, o); }},
-    {"kkt_bf16_f32_128", "chunk_scaled_dot_kkt.h",
+    {"kkt_bf16_f32_128", "chunk_scaled_dot_kkt.h", Pipe::v,
      [](const model::Options &o) { return run_kkt(DType::bf16, DType::f32, 128, o); }},
-    {"kkt_f16_f16_64", "chunk_scaled_dot_kkt.h",
+    {"kkt_f16_f16_64", "chunk_scaled_dot_kkt.h", Pipe::v,
      [](const model::Options &o) { return run_kkt(DType::f16, DType::f16, 64, o); }},
+    {"solve_f32_64", "solve_tril.h", Pipe::v,
+     [](const model::Options &o) { return run_solve(DType::f32, 64, o); }},
+    {"solve_bf16_128", "solve_tril.h", Pipe::v,
+     [](const model::Options &o) { return run_solve(DType::bf16, 128, o); }},
 };
 
 }  // namespace gdn::ascend::testing

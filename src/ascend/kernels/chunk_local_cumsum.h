@@ -10,7 +10,9 @@
 //              even, odd     64 rows of zeros + 128 rows        2 x 24 KB
 //              sums          2 x 128 rows                       2 x 16 KB
 //          112 KB of 192; g in 16 bits takes 2 x 8 KB and a tile of 16.1 KB for its values.
-// Binds:   MTE2 and MTE3 move 8 bytes an element; V runs log2(C) instructions an item.
+// Binds:   the moves of MTE2 and MTE3, 8 bytes an element, and V close to them, log2(C)
+// instructions
+//          an item; V where g has 16 bits.
 
 #include <array>
 #include <type_traits>
@@ -26,8 +28,8 @@ template <class G>
 struct ChunkLocalCumsumTensors {
   SequenceTable sequences;
   int64_t heads;
-  Gm<const G> g;         ///< [tokens, heads].
-  Gm<float> g_cumsum;    ///< Out [tokens, heads].
+  Gm<const G> g;       ///< [tokens, heads].
+  Gm<float> g_cumsum;  ///< Out [tokens, heads].
 };
 
 template <class G, int64_t C>

@@ -16,8 +16,8 @@
 //          UB    products    2 x 32, A 2 x 32, gates 2 x 4 and beta 2 x 4 as loaded, c and beta by
 //                heads 2 x 4, beta widened 8, c and beta of the half's rows over a block 2 x 2,
 //                the triangle 1: 165 of 192
-// Binds:   MTE3 of the Vector cores, which writes C f32 a token and value head. V has C / 64 * 2 + 3
-//          instructions on a tile, the Cube core one product a key head.
+// Binds:   V, with C / 64 * 2 + 3 instructions of a tile's size for each value head, and MTE3 close
+//          to it, which writes C f32 a token and head. The Cube core makes one product a key head.
 
 #include <type_traits>
 
@@ -31,13 +31,13 @@ template <class E, class B>
 struct ChunkScaledDotKktTensors {
   SequenceTable sequences;
   int64_t key_heads;
-  int64_t value_heads;            ///< Value head h reads key head h / (value_heads / key_heads).
-  Gm<const E> k;                  ///< [tokens, key_heads, 128].
-  Gm<const B> beta;               ///< [tokens, value_heads].
-  Gm<const float> g_cumsum;       ///< [tokens, value_heads].
-  Gm<const uint8_t> triangle;     ///< [C, C / 8]: bit j of row i is 1 for i > j.
-  Gm<float> products;             ///< Scratch [blocks, 2, C, C].
-  Gm<float> A;                    ///< Out [tokens, value_heads, C].
+  int64_t value_heads;         ///< Value head h reads key head h / (value_heads / key_heads).
+  Gm<const E> k;               ///< [tokens, key_heads, 128].
+  Gm<const B> beta;            ///< [tokens, value_heads].
+  Gm<const float> g_cumsum;    ///< [tokens, value_heads].
+  Gm<const uint8_t> triangle;  ///< [C, C / 8]: bit j of row i is 1 for i > j.
+  Gm<float> products;          ///< Scratch [blocks, 2, C, C].
+  Gm<float> A;                 ///< Out [tokens, value_heads, C].
 };
 
 inline constexpr int64_t kKeyDim = 128;
@@ -289,9 +289,9 @@ class ChunkScaledDotKktVector {
   Core &core_;
   const Tensors &t_;
   int64_t first_;
-  int slot_ = 0;    ///< Of the products.
-  int gates_ = 0;   ///< Slot of the gates.
-  int out_ = 0;     ///< Slot of A.
+  int slot_ = 0;   ///< Of the products.
+  int gates_ = 0;  ///< Slot of the gates.
+  int out_ = 0;    ///< Slot of A.
   Ub<float> products_[kSlots], A_[kSlots], c_[kSlots];
   Ub<B> beta_[kSlots];
   Ub<float> c_by_heads_, beta_by_heads_, wide_, c_of_row_, beta_of_row_;

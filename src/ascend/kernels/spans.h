@@ -22,9 +22,8 @@ void for_each_span(int64_t elements, F f) {
 /// value in `elements` lanes without gaps.
 inline void fill(Core &core, Ub<float> to, float value, int64_t elements,
                  Where where = Where::current()) {
-  for_each_span(elements, [&](int64_t at, Repeats repeats) {
-    vdup(core, {to + at}, value, repeats, where);
-  });
+  for_each_span(elements,
+                [&](int64_t at, Repeats repeats) { vdup(core, {to + at}, value, repeats, where); });
 }
 
 }  // namespace gdn::ascend::kernels

@@ -53,8 +53,8 @@ class Access {
   /// Thrown at an access that has no memory: the rest of the instruction is left out.
   struct Abandoned {};
 
-  Access(const Running &now, std::vector<Buffer> &own, std::vector<Buffer> &tensors,
-         Stamps &stamps, Watcher &watcher)
+  Access(const Running &now, std::vector<Buffer> &own, std::vector<Buffer> &tensors, Stamps &stamps,
+         Watcher &watcher)
       : now_(now), own_(&own), tensors_(&tensors), stamps_(&stamps), watcher_(&watcher) {}
 
   const unsigned char *read(const Ref &at, int64_t bytes) { return touch(at, bytes, false); }

@@ -36,6 +36,7 @@ struct Cost {
     return kVectorStart + static_cast<double>(i.m * i.k * i.n) / (kFractal * kFractal * kFractal);
   }
   double operator()(const VBinary &i) const { return vector(i.repeats, 1.0); }
+  double operator()(const VMla &i) const { return vector(i.repeats, 1.0); }
   double operator()(const VExp &i) const { return vector(i.repeats, 4.0); }
   double operator()(const VDup &i) const { return vector(i.repeats, 1.0); }
   double operator()(const VCast &i) const { return vector(i.repeats, 1.0); }

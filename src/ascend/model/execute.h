@@ -14,6 +14,7 @@ void execute(const StoreNz2Nd &i, Access &memory);
 void execute(const LoadL0 &i, Access &memory);
 void execute(const Mmad &i, Access &memory);
 void execute(const VBinary &i, Access &memory);
+void execute(const VMla &i, Access &memory);
 void execute(const VExp &i, Access &memory);
 void execute(const VDup &i, Access &memory);
 void execute(const VCast &i, Access &memory);

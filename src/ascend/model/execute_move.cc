@@ -40,8 +40,7 @@ void execute(const StoreNz2Nd &i, Access &memory) {
     unsigned char *to = memory.write(i.to + r * i.stride, i.columns * size_of(i.type));
     for (int64_t c = 0; c < i.columns; c += kFractal) {
       const int64_t count = i.columns - c < kFractal ? i.columns - c : kFractal;
-      const auto *from =
-          memory.read<float>(i.from + (c * i.height + r * kFractal) * 4, count);
+      const auto *from = memory.read<float>(i.from + (c * i.height + r * kFractal) * 4, count);
       for (int64_t j = 0; j < count; ++j) narrow_at(to, i.type, c + j, from[j]);
     }
   }

@@ -7,12 +7,15 @@
 namespace gdn::ascend::model {
 namespace {
 
-/// Elements of an operand's block.
-int64_t block_elements(const Operand &o) { return kBlockBytes / o.element_size; }
-
 /// Where an operand's block of a repeat begins.
 Ref block_at(const Operand &o, int64_t repeat, int64_t block) {
   return o.at + (repeat * o.repeat_stride + block * o.block_stride) * kBlockBytes;
+}
+
+/// Where a lane lies.
+Ref lane_at(const Operand &o, int64_t repeat, int64_t lane) {
+  const int64_t in_block = kBlockBytes / o.element_size;
+  return block_at(o, repeat, lane / in_block) + lane % in_block * o.element_size;
 }
 
 /// Calls f(repeat, first lane, lanes) for each block of 8 lanes.
@@ -61,6 +64,16 @@ void execute(const VBinary &i, Access &memory) {
   });
 }
 
+void execute(const VMla &i, Access &memory) {
+  for_each_block(i.repeats, [&](int64_t r, int64_t lane, int64_t count) {
+    const float *a = read_lanes(i.a, r, lane, count, memory);
+    const float *b = read_lanes(i.b, r, lane, count, memory);
+    const float *sum = read_lanes(i.to, r, lane, count, memory);
+    float *to = write_lanes(i.to, r, lane, count, memory);
+    for (int64_t l = 0; l < count; ++l) to[l] = sum[l] + a[l] * b[l];
+  });
+}
+
 void execute(const VExp &i, Access &memory) {
   for_each_block(i.repeats, [&](int64_t r, int64_t lane, int64_t count) {
     const float *a = read_lanes(i.a, r, lane, count, memory);
@@ -76,12 +89,10 @@ void execute(const VDup &i, Access &memory) {
 }
 
 void execute(const VCast &i, Access &memory) {
-  const int64_t wide = block_elements(i.a);
   for_each_block(i.repeats, [&](int64_t r, int64_t lane, int64_t count) {
-    const Ref at = block_at(i.a, r, lane / wide) + lane % wide * i.a.element_size;
-    const unsigned char *a = memory.read(at, count * i.a.element_size);
-    float *to = write_lanes(i.to, r, lane, count, memory);
-    for (int64_t l = 0; l < count; ++l) to[l] = widen_at(a, i.type, l);
+    const unsigned char *a = memory.read(lane_at(i.a, r, lane), count * i.a.element_size);
+    unsigned char *to = memory.write(lane_at(i.to, r, lane), count * i.to.element_size);
+    for (int64_t l = 0; l < count; ++l) narrow_at(to, i.to_type, l, widen_at(a, i.type, l));
   });
 }
 

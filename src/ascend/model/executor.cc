@@ -170,10 +170,9 @@ void Executor::act(const Agent &agent, const SetFlag &i) {
   if (!taken) {
     findings_->add(Kind::flag_set_twice,
                    place(number_) + " sets event " + std::to_string(i.event) + " for " +
-                       name_of(i.to) + ", which may still be set by " +
-                       place(event.signal.setter) + ". Expected " + name_of(agent.pipe()) +
-                       " to wait for something that " + name_of(i.to) +
-                       " sets after its wait_flag.");
+                       name_of(i.to) + ", which may still be set by " + place(event.signal.setter) +
+                       ". Expected " + name_of(agent.pipe()) + " to wait for something that " +
+                       name_of(i.to) + " sets after its wait_flag.");
   }
   event.set = true;
   event.signal = signal_of(agent);
@@ -213,7 +212,8 @@ void Executor::add(const Agent &agent, int64_t to_core, int flag) {
   }
   cell.setter = agent.index;
   ++cell.sets;
-  // Whatever the schedule: the counter is below its limit if the wait so many settings ago has been.
+  // Whatever the schedule: the counter is below its limit if the wait so many settings ago has
+  // been.
   const Agent waiter(to_core, Pipe::s);
   const int64_t must_be_taken = cell.sets - kCrossLimit;
   const auto waits = static_cast<int64_t>(cell.wait_times.size());

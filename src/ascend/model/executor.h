@@ -29,9 +29,9 @@ struct CoreState {
   };
   struct PipeState {
     std::deque<Issued> queue;
-    Clock clock;          ///< What has finished before its next instruction starts.
-    size_t known = 0;     ///< Up to which of `scalar_clocks` it has joined.
-    uint32_t time = 0;    ///< Instructions that it has run.
+    Clock clock;              ///< What has finished before its next instruction starts.
+    size_t known = 0;         ///< Up to which of `scalar_clocks` it has joined.
+    uint32_t time = 0;        ///< Instructions that it has run.
     std::vector<size_t> ran;  ///< Their places in the program.
     double cycle = 0.0;
     double busy = 0.0;
@@ -106,7 +106,7 @@ class Executor final : private Watcher {
   std::vector<Agent> ready_;
   std::vector<bool> is_ready_;
   std::vector<CrossFlag> cross_;
-  uint32_t number_ = 0;                               ///< Of the instruction that runs.
+  uint32_t number_ = 0;                                  ///< Of the instruction that runs.
   std::set<std::pair<std::string, std::string>> races_;  ///< Lines of those found.
 };
 

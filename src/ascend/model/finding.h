@@ -10,18 +10,18 @@ namespace gdn::ascend::model {
 
 /// What the model holds against a kernel.
 enum class Kind {
-  race,           ///< Two accesses that nothing orders, one of them a write.
-  unwritten,      ///< A read of bytes that nothing has written.
-  bounds,         ///< An access past the end of a buffer or tensor.
-  alignment,      ///< An address that the instruction cannot take.
-  operand,        ///< A size, stride or number that it cannot take.
-  capacity,       ///< Buffers that do not fit their memory.
-  wrong_core,     ///< An instruction of a pipe that the core lacks.
-  input_written,  ///< A write to a tensor that is an input.
-  flag_set_twice, ///< An event that may be set while it is set.
-  flag_left,      ///< An event or a flag that is still set at the end.
-  flag_overflow,  ///< A flag between cores that may pass 15.
-  deadlock,       ///< Cores that wait for what does not come.
+  race,            ///< Two accesses that nothing orders, one of them a write.
+  unwritten,       ///< A read of bytes that nothing has written.
+  bounds,          ///< An access past the end of a buffer or tensor.
+  alignment,       ///< An address that the instruction cannot take.
+  operand,         ///< A size, stride or number that it cannot take.
+  capacity,        ///< Buffers that do not fit their memory.
+  wrong_core,      ///< An instruction of a pipe that the core lacks.
+  input_written,   ///< A write to a tensor that is an input.
+  flag_set_twice,  ///< An event that may be set while it is set.
+  flag_left,       ///< An event or a flag that is still set at the end.
+  flag_overflow,   ///< A flag between cores that may pass 15.
+  deadlock,        ///< Cores that wait for what does not come.
 };
 
 /// One of them, in full sentences.

@@ -10,9 +10,9 @@ namespace gdn::ascend::model {
 
 /// What a flag carries from who sets it to who waits for it.
 struct Signal {
-  Clock clock;           ///< What had finished.
-  double cycle = 0.0;    ///< When.
-  uint32_t setter = 0;   ///< Number of the instruction.
+  Clock clock;          ///< What had finished.
+  double cycle = 0.0;   ///< When.
+  uint32_t setter = 0;  ///< Number of the instruction.
 };
 
 /// One event of a pair of pipes.
@@ -28,8 +28,8 @@ struct Event {
 /// order, so the k-th wait takes the k-th addition, whatever the schedule.
 struct CrossFlag {
   std::deque<Signal> pending;
-  int32_t setter = -1;                ///< The one agent that adds to it.
-  std::vector<uint32_t> wait_times;   ///< On the scalar unit that waits.
+  int32_t setter = -1;               ///< The one agent that adds to it.
+  std::vector<uint32_t> wait_times;  ///< On the scalar unit that waits.
   int64_t sets = 0;
 };
 

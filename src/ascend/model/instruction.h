@@ -74,6 +74,10 @@ struct VBinary {
   Operand to, a, b;
   Repeats repeats;
 };
+struct VMla {
+  Operand to, a, b;
+  Repeats repeats;
+};
 struct VExp {
   Operand to, a;
   Repeats repeats;
@@ -85,7 +89,7 @@ struct VDup {
 };
 struct VCast {
   Operand to, a;
-  Type type;
+  Type to_type, type;
   Repeats repeats;
 };
 struct VSelect {
@@ -123,10 +127,9 @@ struct CrossWait {
   int flag;
 };
 
-using Action =
-    std::variant<Load, Store, LoadNd2Nz, FillL1, StoreNz2Nd, LoadL0, Mmad, VBinary, VExp, VDup,
-                 VCast, VSelect, VBrcb, VTranspose, ScalarLoad, SetFlag, WaitFlag, PipeBarrier,
-                 CrossSet, CrossWait>;
+using Action = std::variant<Load, Store, LoadNd2Nz, FillL1, StoreNz2Nd, LoadL0, Mmad, VBinary, VMla,
+                            VExp, VDup, VCast, VSelect, VBrcb, VTranspose, ScalarLoad, SetFlag,
+                            WaitFlag, PipeBarrier, CrossSet, CrossWait>;
 
 /// One instruction of a core's program. `pipe` runs it.
 struct Instruction {

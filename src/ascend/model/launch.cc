@@ -18,7 +18,8 @@ uint32_t Launch::add(const char *name, Role role, void *data, int64_t bytes) {
   return static_cast<uint32_t>(tensors_.size() - 1);
 }
 
-Result Launch::run(const std::function<void(Core &)> &kernel, const Options &options) {
+std::vector<Finding> Launch::run(const std::function<void(Core &)> &kernel,
+                                 const Options &options) {
   for (Buffer &tensor : tensors_) tensor.clear();
   Findings findings(options.most_findings);
   std::vector<CoreState> cores(static_cast<size_t>(options.blocks * kCoresOfBlock));
@@ -31,7 +32,8 @@ Result Launch::run(const std::function<void(Core &)> &kernel, const Options &opt
   }
   Executor executor(cores, tensors_, findings, options.seed);
   const Cycles cycles = executor.run();
-  return {findings.all(), cycles};
+  if (options.cycles != nullptr) *options.cycles = cycles;
+  return findings.all();
 }
 
 }  // namespace gdn::ascend::model

@@ -13,15 +13,10 @@ namespace gdn::ascend::model {
 /// How a launch runs.
 struct Options {
   int64_t blocks = kBlocks;
-  uint64_t seed = 1;  ///< Which of the schedules.
-  Edit edit;          ///< Seeds a fault; empty: none.
+  uint64_t seed = 1;                       ///< Which of the schedules.
+  Edit edit;                               ///< Seeds a fault; empty: none.
   size_t most_findings = Findings::kMost;  ///< A run ends when it has as many.
-};
-
-/// What came of it.
-struct Result {
-  std::vector<Finding> findings;  ///< Empty for a kernel without fault.
-  Cycles cycles;
+  Cycles *cycles = nullptr;                ///< Where to leave the schedule; nullptr: nowhere.
 };
 
 /// Tensors in GM and kernels that run on them, one after the other.
@@ -42,8 +37,8 @@ class Launch {
     return {add(name, Role::scratch, nullptr, elements * sizeof(E)), 0};
   }
 
-  /// Runs `kernel` once on each core of each block.
-  Result run(const std::function<void(Core &)> &kernel, const Options &options);
+  /// Runs `kernel` once on each core of each block. Returns what is wrong with it.
+  std::vector<Finding> run(const std::function<void(Core &)> &kernel, const Options &options);
 
  private:
   uint32_t add(const char *name, Role role, void *data, int64_t bytes);

@@ -155,7 +155,7 @@ void store(Core &core, Gm<E> to, Ub<E> from, Rows rows, Where where) {
   constexpr int64_t kSize = sizeof(E);
   issue(core, Pipe::mte3,
         model::Store{ref(to), ref(from), rows.count, rows.width * kSize, rows.stride * kSize,
-                    pitch_of(rows, kSize)},
+                     pitch_of(rows, kSize)},
         where);
 }
 
@@ -178,14 +178,11 @@ void load_nd2nz(Core &core, L1<E> to, GmIn<E> from, Rows rows, int64_t height, W
 
 template <class E>
 void fill_l1(Core &core, L1<E> to, int64_t elements, Where where) {
-  if (!Checks(core, where)
-           .aligned("to", ref(to))
-           .multiple("elements", elements, kFractal)
-           .ok()) {
+  if (!Checks(core, where).aligned("to", ref(to)).multiple("elements", elements, kFractal).ok()) {
     return;
   }
-  issue(core, Pipe::mte2,
-        model::FillL1{ref(to), elements * static_cast<int64_t>(sizeof(E))}, where);
+  issue(core, Pipe::mte2, model::FillL1{ref(to), elements * static_cast<int64_t>(sizeof(E))},
+        where);
 }
 
 template <class E>
@@ -265,6 +262,22 @@ void vbinary(Core &core, Binary op, Lanes<float> to, Lanes<float> a, Lanes<float
   issue(core, Pipe::v, action, where);
 }
 
+void vmla(Core &core, Lanes<float> to, Lanes<float> a, Lanes<float> b, Repeats repeats,
+          Where where) {
+  const model::VMla action{operand(to), operand(a), operand(b), repeats};
+  if (!Checks(core, where)
+           .vector("to", action.to)
+           .vector("a", action.a)
+           .vector("b", action.b)
+           .repeats(repeats)
+           .apart(action.to, action.a, repeats)
+           .apart(action.to, action.b, repeats)
+           .ok()) {
+    return;
+  }
+  issue(core, Pipe::v, action, where);
+}
+
 void vexp(Core &core, Lanes<float> to, Lanes<float> a, Repeats repeats, Where where) {
   const model::VExp action{operand(to), operand(a), repeats};
   if (!Checks(core, where)
@@ -284,18 +297,30 @@ void vdup(Core &core, Lanes<float> to, float value, Repeats repeats, Where where
   issue(core, Pipe::v, action, where);
 }
 
-template <class E>
-void vcast(Core &core, Lanes<float> to, Lanes<E> a, Repeats repeats, Where where) {
-  const model::VCast action{operand(to), operand(a), model::kTypeOf<E>, repeats};
+namespace {
+
+void cast(Core &core, const model::VCast &action, const Where &where) {
   if (!Checks(core, where)
            .vector("to", action.to)
            .vector("a", action.a)
-           .repeats(repeats)
-           .apart(action.to, action.a, repeats)
+           .repeats(action.repeats)
+           .apart(action.to, action.a, action.repeats)
            .ok()) {
     return;
   }
   issue(core, Pipe::v, action, where);
+}
+
+}  // namespace
+
+template <class E>
+void vcast(Core &core, Lanes<float> to, Lanes<E> a, Repeats repeats, Where where) {
+  cast(core, {operand(to), operand(a), model::Type::f32, model::kTypeOf<E>, repeats}, where);
+}
+
+template <class E>
+void vround(Core &core, Lanes<E> to, Lanes<float> a, Repeats repeats, Where where) {
+  cast(core, {operand(to), operand(a), model::kTypeOf<E>, model::Type::f32, repeats}, where);
 }
 
 void vselect(Core &core, Lanes<float> to, Ub<uint8_t> mask, Lanes<float> a, float otherwise,
@@ -324,8 +349,8 @@ void vbrcb(Core &core, Ub<float> to, Ub<float> from, int64_t repeats, Where wher
   issue(core, Pipe::v, model::VBrcb{ref(to), ref(from), repeats}, where);
 }
 
-void vtranspose(Core &core, Ub<float> to, Ub<float> from, int64_t repeats,
-                TransposeStrides strides, Where where) {
+void vtranspose(Core &core, Ub<float> to, Ub<float> from, int64_t repeats, TransposeStrides strides,
+                Where where) {
   if (!Checks(core, where)
            .aligned("to", ref(to))
            .aligned("from", ref(from))
@@ -360,5 +385,7 @@ template void mmad<f16>(Core &, L0c, L0a<f16>, L0b<f16>, int64_t, int64_t, int64
 template void mmad<bf16>(Core &, L0c, L0a<bf16>, L0b<bf16>, int64_t, int64_t, int64_t, Sum, Where);
 template void vcast<f16>(Core &, Lanes<float>, Lanes<f16>, Repeats, Where);
 template void vcast<bf16>(Core &, Lanes<float>, Lanes<bf16>, Repeats, Where);
+template void vround<f16>(Core &, Lanes<f16>, Lanes<float>, Repeats, Where);
+template void vround<bf16>(Core &, Lanes<bf16>, Lanes<float>, Repeats, Where);
 
 }  // namespace gdn::ascend

@@ -17,8 +17,8 @@ Status chunk_local_cumsum(const ChunkLocalCumsum &p, const model::Options &optio
       t.heads = p.heads.value_heads;
       t.g = input<G>(launch, "g", p.g);
       t.g_cumsum = output<float>(launch, "g_cumsum", p.g_cumsum);
-      return status_of(launch.run(
-          [&](Core &core) { kernels::chunk_local_cumsum<G, chunk>(core, t); }, options));
+      return status_of(
+          launch.run([&](Core &core) { kernels::chunk_local_cumsum<G, chunk>(core, t); }, options));
     });
   });
 }

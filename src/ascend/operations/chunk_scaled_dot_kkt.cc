@@ -33,8 +33,8 @@ Status run(const ChunkScaledDotKkt &p, const model::Options &options) {
   t.triangle = launch.input("triangle", triangle.data(), C * C / 8);
   t.products = launch.scratch<float>("products", options.blocks * kernels::kSlots * C * C);
   t.A = output<float>(launch, "A", p.A);
-  return status_of(launch.run(
-      [&](Core &core) { kernels::chunk_scaled_dot_kkt<E, B, C>(core, t); }, options));
+  return status_of(
+      launch.run([&](Core &core) { kernels::chunk_scaled_dot_kkt<E, B, C>(core, t); }, options));
 }
 
 }  // namespace

@@ -16,6 +16,7 @@ model::Options default_options();
 
 Status chunk_local_cumsum(const ChunkLocalCumsum &p, const model::Options &options);
 Status chunk_scaled_dot_kkt(const ChunkScaledDotKkt &p, const model::Options &options);
+Status solve_tril(const SolveTril &p, const model::Options &options);
 
 }  // namespace gdn::ascend
 

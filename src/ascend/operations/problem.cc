@@ -66,12 +66,10 @@ kernels::SequenceTable sequence_table(model::Launch &launch, const StageShape &p
   return to;
 }
 
-Status status_of(const model::Result &result) {
-  if (result.findings.empty()) return {};
-  return {Code::internal_error, "the model of the NPU found " +
-                                    std::to_string(result.findings.size()) +
-                                    " faults in the kernel, the first: " +
-                                    result.findings.front().text};
+Status status_of(const std::vector<model::Finding> &findings) {
+  if (findings.empty()) return {};
+  return {Code::internal_error, "the model of the NPU found " + std::to_string(findings.size()) +
+                                    " faults in the kernel, the first: " + findings.front().text};
 }
 
 }  // namespace gdn::ascend

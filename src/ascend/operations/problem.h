@@ -32,7 +32,7 @@ bool empty(const StageShape &p);
 kernels::SequenceTable sequence_table(model::Launch &launch, const StageShape &p);
 
 /// What a launch came to: the first finding is the sentence.
-Status status_of(const model::Result &result);
+Status status_of(const std::vector<model::Finding> &findings);
 
 inline int64_t elements_of(const Tensor &t) {
   int64_t n = 1;

@@ -81,11 +81,7 @@ struct Gm {
 
   Gm operator+(int64_t elements) const { return {tensor, offset + elements}; }
   // NOLINTNEXTLINE(google-explicit-constructor): as T * converts to const T *.
-  operator Gm<const E>() const
-    requires(!std::is_const_v<E>)
-  {
-    return {tensor, offset};
-  }
+  operator Gm<const E>() const requires(!std::is_const_v<E>) { return {tensor, offset}; }
 };
 
 /// The same, where E is deduced from other arguments.

@@ -30,6 +30,10 @@ enum class Binary : uint8_t { add, sub, mul, min, max };
 void vbinary(Core &core, Binary op, Lanes<float> to, Lanes<float> a, Lanes<float> b,
              Repeats repeats, Where where = Where::current());
 
+/// to = to + a b.
+void vmla(Core &core, Lanes<float> to, Lanes<float> a, Lanes<float> b, Repeats repeats,
+          Where where = Where::current());
+
 /// to = e^a. The model takes the C library's.
 void vexp(Core &core, Lanes<float> to, Lanes<float> a, Repeats repeats,
           Where where = Where::current());
@@ -42,6 +46,11 @@ void vdup(Core &core, Lanes<float> to, float value, Repeats repeats,
 template <class E>
 void vcast(Core &core, Lanes<float> to, Lanes<E> a, Repeats repeats,
            Where where = Where::current());
+
+/// to = a, rounded to nearest, ties to even. 64 lanes of `to` are 4 blocks. E: f16, bf16.
+template <class E>
+void vround(Core &core, Lanes<E> to, Lanes<float> a, Repeats repeats,
+            Where where = Where::current());
 
 /// to = a where the lane's bit of the mask is 1, else otherwise. The mask has 8 bytes a repeat, the
 /// lowest bit first, one repeat's behind the other's.
@@ -61,8 +70,8 @@ struct TransposeStrides {
 };
 
 /// 16 rows of 8 f32 (a block each) become 8 rows of 16 (two blocks each), `repeats` times.
-void vtranspose(Core &core, Ub<float> to, Ub<float> from, int64_t repeats,
-                TransposeStrides strides, Where where = Where::current());
+void vtranspose(Core &core, Ub<float> to, Ub<float> from, int64_t repeats, TransposeStrides strides,
+                Where where = Where::current());
 
 }  // namespace gdn::ascend
 
