@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "ascend/kernels/items.h"
 #include "ascend/operations/operations.h"
 
 namespace gdn::ascend {
@@ -36,11 +37,12 @@ class AscendBackend final : public Backend {
   const OperationTable<Service> &operations() const override {
     static const OperationTable<Service> table = [] {
       OperationTable<Service> t;
-      constexpr HeadDims kHeadDims = {kHeadDim, kHeadDim};
+      constexpr HeadDims kHeadDims = {kernels::kHeadWidth, kernels::kHeadWidth};
       t.at<op::chunk_local_cumsum>() = service<op::chunk_local_cumsum, chunk_local_cumsum>();
       t.at<op::chunk_scaled_dot_kkt>() =
           service<op::chunk_scaled_dot_kkt, chunk_scaled_dot_kkt>(kHeadDims);
       t.at<op::solve_tril>() = service<op::solve_tril, solve_tril>();
+      t.at<op::recompute_w_u>() = service<op::recompute_w_u, recompute_w_u>(kHeadDims);
       return t;
     }();
     return table;

@@ -173,7 +173,7 @@ TEST_F(Findings, BufferTooSmall) {
     core.take<Ub<float>>("next", 64);
     vdup(core, {a}, 1.0F, {1});
   });
-  expect(Kind::bounds, {"UB \"small\" bytes 224 to 255, which has 240"});
+  expect(Kind::bounds, {"UB \"small\" bytes 0 to 255, which has 240"});
 }
 
 TEST_F(Findings, EndOfATensor) {

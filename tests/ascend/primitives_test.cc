@@ -290,6 +290,7 @@ struct Product {
   int64_t m, k, n;
   int64_t given;
   Sum sum;
+  bool turned = false;  ///< B [k, n] in GM, not its transpose.
 };
 
 /// C = A B, or 2 A B with Sum::onto; E in L0, R in GM. Rows of A that are not given are zeros.
@@ -310,14 +311,25 @@ std::vector<R> multiply(const Product &p, const std::vector<E> &a, const std::ve
     fill_l1(core, l1_a, p.m * p.k);
     pipe_barrier(core, Pipe::mte2);
     load_nd2nz(core, l1_a, from_a, {p.given, p.k, p.k}, p.m);
-    load_nd2nz(core, l1_b, from_b, {p.n, p.k, p.k}, p.n);
+    if (p.turned) {
+      load_nd2nz(core, l1_b, from_b, {p.k, p.n, p.n}, p.k);
+    } else {
+      load_nd2nz(core, l1_b, from_b, {p.n, p.k, p.k}, p.n);
+    }
     set_flag(core, Pipe::mte2, Pipe::mte1, 0);
     wait_flag(core, Pipe::mte2, Pipe::mte1, 0);
     for (int64_t i = 0; i < p.m / kFractal; ++i) {
       load_a(core, l0a + i * kFractal * p.k, l1_a + i * kFractal * kFractal,
              {p.k / kFractal, p.m / kFractal});
     }
-    load_b(core, l0b, l1_b, {p.n * p.k / (kFractal * kFractal), 1});
+    if (p.turned) {
+      for (int64_t i = 0; i < p.k / kFractal; ++i) {
+        load_b_transposed(core, l0b + i * kFractal * p.n, l1_b + i * kFractal * kFractal,
+                          {p.n / kFractal, p.k / kFractal});
+      }
+    } else {
+      load_b(core, l0b, l1_b, {p.n * p.k / (kFractal * kFractal), 1});
+    }
     set_flag(core, Pipe::mte1, Pipe::m, 0);
     wait_flag(core, Pipe::mte1, Pipe::m, 0);
     mmad(core, l0c, l0a, l0b, p.m, p.k, p.n, Sum::fresh);
@@ -338,7 +350,7 @@ double exact(const Product &p, const std::vector<E> &a, const std::vector<E> &b,
   double sum = 0.0;
   for (int64_t e = 0; e < p.k && i < p.given; ++e) {
     sum += static_cast<double>(widen(a[static_cast<size_t>(i * p.k + e)])) *
-           static_cast<double>(widen(b[static_cast<size_t>(j * p.k + e)]));
+           static_cast<double>(widen(b[static_cast<size_t>(p.turned ? e * p.n + j : j * p.k + e)]));
   }
   return p.sum == Sum::onto ? 2.0 * sum : sum;
 }
@@ -368,6 +380,9 @@ void check_product(const Product &p, double bound) {
 TEST(Primitives, Mmad) { check_product<bf16, float>({48, 32, 80, 48, Sum::fresh}, 1e-6); }
 TEST(Primitives, MmadOfF16) { check_product<f16, float>({16, 64, 32, 16, Sum::fresh}, 1e-6); }
 TEST(Primitives, MmadOnto) { check_product<bf16, float>({32, 16, 48, 32, Sum::onto}, 1e-6); }
+TEST(Primitives, LoadBTransposed) {
+  check_product<f16, float>({16, 48, 32, 16, Sum::fresh, true}, 1e-6);
+}
 TEST(Primitives, FillL1) { check_product<bf16, float>({48, 32, 16, 33, Sum::fresh}, 1e-6); }
 TEST(Primitives, StoreNz2NdAsF16) { check_product<f16, f16>({32, 48, 16, 32, Sum::fresh}, 5e-4); }
 TEST(Primitives, StoreNz2NdAsBf16) {

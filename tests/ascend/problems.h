@@ -117,29 +117,69 @@ inline Status run_solve(DType type, int64_t chunk_size, const model::Options &op
   return solve_tril(p, options);
 }
 
+inline Status run_w_u(DType type, DType gate_type, int64_t chunk_size,
+                      const model::Options &options) {
+  const Offsets offsets({130, 0, 17, 200, 1});
+  RecomputeWU p;
+  p.sequences = offsets.sequences();
+  p.chunk_size = chunk_size;
+  p.key_dim = p.value_dim = 128;
+  p.heads.key_heads = 2;
+  p.heads.value_heads = 18;
+  const int64_t T = p.sequences.tokens;
+  const Data k(type, {1, T, 2, 128});
+  const Data v(type, {1, T, 18, 128});
+  const Data beta(gate_type, {1, T, 18});
+  const Data g_cumsum(DType::f32, {1, T, 18});
+  const Data inverse(gate_type, {1, T, 18, chunk_size});
+  const Data w(type, {1, T, 18, 128});
+  const Data u(type, {1, T, 18, 128});
+  p.k = k.tensor();
+  p.v = v.tensor();
+  p.beta = beta.tensor();
+  p.g_cumsum = g_cumsum.tensor();
+  p.T = inverse.tensor();
+  p.w = w.tensor();
+  p.u = u.tensor();
+  return recompute_w_u(p, options);
+}
+
 /// A kernel on one of these problems, in one of its forms.
 struct Problem {
   const char *name;
-  const char *file;  ///< Of the kernel.
-  Pipe binds;        ///< The busiest pipe of a Vector core.
+  Pipe binds;                ///< The busiest pipe of a Vector core.
+  const char *const *slots;  ///< Buffers that it has two of, then nullptr.
   Status (*run)(const model::Options &options);
 };
 
+inline constexpr const char *kCumsumSlots[] = {"g", "sums", nullptr};
+inline constexpr const char *kKktSlots[] = {"keys", "rows", "columns", "products",
+                                            "A",    "c",    "beta",    nullptr};
+inline constexpr const char *kSolveSlots[] = {"column", nullptr};
+
+inline constexpr const char *kWUSlots[] = {"operands", "values",   "keys", "rows",
+                                           "columns",  "products", "T",    "high",
+                                           "low",      "c",        "beta", nullptr};
+
 inline constexpr Problem kProblems[] = {
-    {"cumsum_f32_64", "chunk_local_cumsum.h", Pipe::mte2,
+    {"cumsum_f32_64", Pipe::mte2, kCumsumSlots,
      [](const model::Options &o) { return run_cumsum(DType::f32, 64, o); }},
-    {"cumsum_f32_128", "chunk_local_cumsum.h", Pipe::mte2,
+    {"cumsum_f32_128", Pipe::mte2, kCumsumSlots,
      [](const model::Options &o) { return run_cumsum(DType::f32, 128, o); }},
-    {"cumsum_bf16_128", "chunk_local_cumsum.h", Pipe::v,
+    {"cumsum_bf16_128", Pipe::v, kCumsumSlots,
      [](const model::Options &o) { return run_cumsum(DType::bf16, 128, o); }},
-    {"kkt_bf16_f32_128", "chunk_scaled_dot_kkt.h", Pipe::v,
+    {"kkt_bf16_f32_128", Pipe::v, kKktSlots,
      [](const model::Options &o) { return run_kkt(DType::bf16, DType::f32, 128, o); }},
-    {"kkt_f16_f16_64", "chunk_scaled_dot_kkt.h", Pipe::v,
+    {"kkt_f16_f16_64", Pipe::v, kKktSlots,
      [](const model::Options &o) { return run_kkt(DType::f16, DType::f16, 64, o); }},
-    {"solve_f32_64", "solve_tril.h", Pipe::v,
+    {"solve_f32_64", Pipe::v, kSolveSlots,
      [](const model::Options &o) { return run_solve(DType::f32, 64, o); }},
-    {"solve_bf16_128", "solve_tril.h", Pipe::v,
+    {"solve_bf16_128", Pipe::v, kSolveSlots,
      [](const model::Options &o) { return run_solve(DType::bf16, 128, o); }},
+    {"w_u_bf16_f32_128", Pipe::mte3, kWUSlots,
+     [](const model::Options &o) { return run_w_u(DType::bf16, DType::f32, 128, o); }},
+    {"w_u_f16_f16_64", Pipe::v, kWUSlots,
+     [](const model::Options &o) { return run_w_u(DType::f16, DType::f16, 64, o); }},
 };
 
 }  // namespace gdn::ascend::testing

@@ -13,14 +13,12 @@
 //          L0A   rows        2 x 32   of 64
 //          L0B   columns     2 x 32   of 64
 //          L0C   products    2 x 64   of 128
-//          UB    products    2 x 32, A 2 x 32, gates 2 x 4 and beta 2 x 4 as loaded, c and beta by
-//                heads 2 x 4, beta widened 8, c and beta of the half's rows over a block 2 x 2,
-//                the triangle 1: 165 of 192
+//          UB    products    2 x 32, A 2 x 32, c and beta (head_rows.h) 2 x 12 and 8, both of the
+//                half's rows over a block 2 x 2, the triangle 1: 165 of 192
 // Binds:   V, with C / 64 * 2 + 3 instructions of a tile's size for each value head, and MTE3 close
 //          to it, which writes C f32 a token and head. The Cube core makes one product a key head.
 
-#include <type_traits>
-
+#include "ascend/kernels/head_rows.h"
 #include "ascend/kernels/items.h"
 #include "ascend/kernels/spans.h"
 
@@ -40,10 +38,8 @@ struct ChunkScaledDotKktTensors {
   Gm<float> A;                 ///< Out [tokens, value_heads, C].
 };
 
-inline constexpr int64_t kKeyDim = 128;
-
 /// Flags between the cores of a block.
-enum KktFlag { kProducts, kSlotFree };
+enum class KktFlag { products, slot_free };
 
 /// The Cube core's part.
 template <class E, class B, int64_t C>
@@ -53,9 +49,9 @@ class ChunkScaledDotKktCube {
 
   ChunkScaledDotKktCube(Core &core, const Tensors &t) : core_(core), t_(t) {
     for (int slot = 0; slot < kSlots; ++slot) {
-      keys_[slot] = core.take<L1<E>>("keys", C * kKeyDim);
-      rows_[slot] = core.take<L0a<E>>("rows", C * kKeyDim);
-      columns_[slot] = core.take<L0b<E>>("columns", C * kKeyDim);
+      keys_[slot] = core.take<L1<E>>("keys", C * kHeadWidth);
+      rows_[slot] = core.take<L0a<E>>("rows", C * kHeadWidth);
+      columns_[slot] = core.take<L0b<E>>("columns", C * kHeadWidth);
       products_[slot] = core.take<L0c>("products", C * C);
     }
   }
@@ -82,23 +78,26 @@ class ChunkScaledDotKktCube {
   }
 
  private:
+  static constexpr int kProducts = static_cast<int>(KktFlag::products);
+  static constexpr int kSlotFree = static_cast<int>(KktFlag::slot_free);
+
   /// Rows past the chunk's end are zeros, never the next sequence's.
   void load_keys(const Chunk &chunk, int64_t head) {
     wait_flag(core_, Pipe::mte1, Pipe::mte2, slot_);
     if (chunk.length < C) {
-      fill_l1(core_, keys_[slot_], C * kKeyDim);
+      fill_l1(core_, keys_[slot_], C * kHeadWidth);
       pipe_barrier(core_, Pipe::mte2);
     }
-    const int64_t stride = t_.key_heads * kKeyDim;
-    load_nd2nz(core_, keys_[slot_], t_.k + (chunk.begin * stride + head * kKeyDim),
-               {chunk.length, kKeyDim, stride}, C);
+    const int64_t stride = t_.key_heads * kHeadWidth;
+    load_nd2nz(core_, keys_[slot_], t_.k + (chunk.begin * stride + head * kHeadWidth),
+               {chunk.length, kHeadWidth, stride}, C);
     set_flag(core_, Pipe::mte2, Pipe::mte1, slot_);
   }
 
   /// The fractals of K in L1 are those of its rows for A, and of K^T's columns for B.
   void multiply() {
     constexpr int64_t kDown = C / kFractal;
-    constexpr int64_t kAcross = kKeyDim / kFractal;
+    constexpr int64_t kAcross = kHeadWidth / kFractal;
     constexpr int64_t kElements = kFractal * kFractal;
     wait_flag(core_, Pipe::mte2, Pipe::mte1, slot_);
     wait_flag(core_, Pipe::m, Pipe::mte1, slot_);
@@ -112,7 +111,7 @@ class ChunkScaledDotKktCube {
 
     wait_flag(core_, Pipe::mte1, Pipe::m, slot_);
     wait_flag(core_, Pipe::fix, Pipe::m, slot_);
-    mmad(core_, products_[slot_], rows_[slot_], columns_[slot_], C, kKeyDim, C, Sum::fresh);
+    mmad(core_, products_[slot_], rows_[slot_], columns_[slot_], C, kHeadWidth, C, Sum::fresh);
     set_flag(core_, Pipe::m, Pipe::mte1, slot_);
     set_flag(core_, Pipe::m, Pipe::fix, slot_);
   }
@@ -142,16 +141,11 @@ class ChunkScaledDotKktVector {
   using Tensors = ChunkScaledDotKktTensors<E, B>;
 
   ChunkScaledDotKktVector(Core &core, const Tensors &t)
-      : core_(core), t_(t), first_(core.vector() * kRows) {
+      : core_(core), t_(t), first_(core.vector() * kRows), c_(core, "c"), beta_(core, "beta") {
     for (int slot = 0; slot < kSlots; ++slot) {
       products_[slot] = core.take<Ub<float>>("products", kRows * C);
       A_[slot] = core.take<Ub<float>>("A", kRows * C);
-      c_[slot] = core.take<Ub<float>>("c", C * kBlockLanes);
-      beta_[slot] = core.take<Ub<B>>("beta", C * kBetaLanes);
     }
-    c_by_heads_ = core.take<Ub<float>>("c by heads", kBlockLanes * C);
-    beta_by_heads_ = core.take<Ub<float>>("beta by heads", kBlockLanes * C);
-    if constexpr (kNarrow) wide_ = core.take<Ub<float>>("beta widened", C * kBetaLanes);
     c_of_row_ = core.take<Ub<float>>("c of each row", kRows * kBlockLanes);
     beta_of_row_ = core.take<Ub<float>>("beta of each row", kRows * kBlockLanes);
     triangle_ = core.take<Ub<uint8_t>>("triangle", kRows * C / 8);
@@ -172,21 +166,18 @@ class ChunkScaledDotKktVector {
   }
 
  private:
+  static constexpr int kProducts = static_cast<int>(KktFlag::products);
+  static constexpr int kSlotFree = static_cast<int>(KktFlag::slot_free);
   static constexpr int64_t kRows = C / 2;
   static constexpr int64_t kParts = C / kLanes;
-  static constexpr bool kNarrow = !std::is_same_v<B, float>;
-  /// Elements of a row of beta as loaded: a block.
-  static constexpr int64_t kBetaLanes = kBlockBytes / static_cast<int64_t>(sizeof(B));
   /// Events between MTE2 and V, each of them one for each slot.
   static constexpr int kProductsEvent = 0;
   static constexpr int kGatesEvent = 2;
 
-  /// Gates past a chunk's end are whatever was there before, finite or not: the triangle drops what
-  /// comes of them. Here they become zeros once.
   void begin() {
     for (int slot = 0; slot < kSlots; ++slot) {
-      fill(core_, c_[slot], 0.0F, C * kBlockLanes);
-      fill(core_, beta_[slot].template as<float>(), 0.0F, C * kBlockLanes);
+      c_.clear_slot(slot);
+      beta_.clear_slot(slot);
       set_flag(core_, Pipe::v, Pipe::mte2, kProductsEvent + slot);
       set_flag(core_, Pipe::v, Pipe::mte2, kGatesEvent + slot);
       set_flag(core_, Pipe::mte3, Pipe::v, slot);
@@ -221,45 +212,34 @@ class ChunkScaledDotKktVector {
     set_flag(core_, Pipe::v, Pipe::mte2, kProductsEvent + slot_);
   }
 
-  /// c and beta of up to 8 heads, a block a token. MTE2 loads them after the products, so that V
-  /// need not wait for the products by themselves.
+  /// MTE2 loads c and beta after the products, so that V need not wait for the products by
+  /// themselves.
   void load_gates(const Chunk &chunk, int64_t first_head, int64_t heads) {
     const int64_t at = chunk.begin * t_.value_heads + first_head;
-    const Rows rows{chunk.length, heads, t_.value_heads};
     wait_flag(core_, Pipe::v, Pipe::mte2, kGatesEvent + gates_);
-    load(core_, c_[gates_], t_.g_cumsum + at, rows);
-    load(core_, beta_[gates_], t_.beta + at, rows);
+    c_.load_slot(gates_, t_.g_cumsum + at, chunk.length, heads, t_.value_heads);
+    beta_.load_slot(gates_, t_.beta + at, chunk.length, heads, t_.value_heads);
     set_flag(core_, Pipe::mte2, Pipe::v, kGatesEvent + gates_);
   }
 
-  /// From a block a token to a row a head.
   void split_gates() {
     wait_flag(core_, Pipe::mte2, Pipe::v, kGatesEvent + gates_);
-    constexpr int64_t kBlocks = kBetaLanes / kBlockLanes;
-    Ub<float> beta;
-    if constexpr (kNarrow) {
-      vcast<B>(core_, {wide_}, {beta_[gates_]}, {C * kBetaLanes / kLanes});
-      pipe_barrier(core_, Pipe::v);
-      beta = wide_;
-    } else {
-      beta = beta_[gates_];
-    }
-    vtranspose(core_, c_by_heads_, c_[gates_], C / kFractal, {1, kFractal, C / kBlockLanes, 2});
-    vtranspose(core_, beta_by_heads_, beta, C / kFractal,
-               {kBlocks, kBlocks * kFractal, C / kBlockLanes, 2});
-    set_flag(core_, Pipe::v, Pipe::mte2, kGatesEvent + gates_);
+    c_.split_slot(gates_);
+    beta_.split_slot(gates_);
     pipe_barrier(core_, Pipe::v);
+    c_.clear_slot(gates_);
+    beta_.clear_slot(gates_);
+    set_flag(core_, Pipe::v, Pipe::mte2, kGatesEvent + gates_);
     gates_ ^= 1;
   }
 
   void compute_A(int64_t h, int64_t rows) {
-    const Ub<float> c = c_by_heads_ + h * C;
+    const Ub<float> c = c_.row(h);
     const Ub<float> A = A_[out_];
     const Repeats all{rows * kParts};
     const int64_t row_blocks = C / kBlockLanes;
     vbrcb(core_, c_of_row_, c + first_, (rows + kBlockLanes - 1) / kBlockLanes);
-    vbrcb(core_, beta_of_row_, beta_by_heads_ + (h * C + first_),
-          (rows + kBlockLanes - 1) / kBlockLanes);
+    vbrcb(core_, beta_of_row_, beta_.row(h) + first_, (rows + kBlockLanes - 1) / kBlockLanes);
     wait_flag(core_, Pipe::mte3, Pipe::v, out_);
     pipe_barrier(core_, Pipe::v);
     for (int64_t p = 0; p < C; p += kLanes) {
@@ -292,9 +272,10 @@ class ChunkScaledDotKktVector {
   int slot_ = 0;   ///< Of the products.
   int gates_ = 0;  ///< Slot of the gates.
   int out_ = 0;    ///< Slot of A.
-  Ub<float> products_[kSlots], A_[kSlots], c_[kSlots];
-  Ub<B> beta_[kSlots];
-  Ub<float> c_by_heads_, beta_by_heads_, wide_, c_of_row_, beta_of_row_;
+  HeadRows<float, C> c_;
+  HeadRows<B, C> beta_;
+  Ub<float> products_[kSlots], A_[kSlots];
+  Ub<float> c_of_row_, beta_of_row_;
   Ub<uint8_t> triangle_;
 };
 

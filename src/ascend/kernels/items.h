@@ -46,6 +46,9 @@ void for_each_item(Core &core, const SequenceTable &s, int64_t parts, int64_t wo
   }
 }
 
+/// DK and DV.
+inline constexpr int64_t kHeadWidth = 128;
+
 /// Two of everything: what one item fills while another one uses it.
 inline constexpr int kSlots = 2;
 

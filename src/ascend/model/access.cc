@@ -5,12 +5,6 @@
 namespace gdn::ascend::model {
 namespace {
 
-/// Nothing orders the blocks of a launch.
-bool ordered(const Stamp &earlier, const Running &now) {
-  const Agent agent(earlier.agent);
-  return agent.block() == now.agent.block() && (*now.clock)[agent] >= earlier.time;
-}
-
 /// Bits of the bytes begin .. end - 1 of a cell.
 uint32_t bits(int64_t begin, int64_t end) {
   const uint32_t below_end = end >= kBlockBytes ? ~0U : (1U << end) - 1U;
@@ -39,7 +33,8 @@ unsigned char *Access::touch(const Ref &at, int64_t bytes, bool write) {
     if (write) {
       written |= mask;
     } else if ((written & mask) != mask) {
-      watcher_->bad_access(Kind::unwritten, now_, buffer, at.byte, bytes);
+      watcher_->bad_access(Kind::unwritten, now_, buffer, first,
+                           std::min(kBlockBytes, end - first));
       written |= mask;
     }
     touch_cell(buffer, cell, mask, write);
@@ -47,31 +42,43 @@ unsigned char *Access::touch(const Ref &at, int64_t bytes, bool write) {
   return buffer.data + at.byte;
 }
 
+/// Nothing orders the blocks of a launch.
+bool Access::ordered(const Stamp &earlier) const {
+  return earlier.block == block_ && now_.clock->finished[earlier.in_block] >= earlier.time;
+}
+
 // A stamp is dropped once whatever is ordered after the new access is ordered after it too: what a
-// write covers, and earlier reads that a read covers.
+// write covers, and earlier reads that a read covers. The new one takes the place of one of them.
 void Access::touch_cell(Buffer &buffer, int64_t cell, uint32_t mask, bool write) {
   Stamps &stamps = *stamps_;
   int32_t &head = buffer.stamps[static_cast<size_t>(cell)];
+  int32_t place = -1;
   int32_t before = -1;
   for (int32_t i = head; i >= 0;) {
-    const Stamp stamp = stamps[i];
+    const Stamp &stamp = stamps[i];
+    const int32_t next = stamp.next;
     const bool own = stamp.instruction == now_.number;
     if (own && stamp.write == write && stamp.mask == mask) return;
-    const bool conflict = !own && (write || stamp.write) && (stamp.mask & mask) != 0;
-    const bool in_order = own || stamp.agent == now_.agent.index || ordered(stamp, now_);
-    if (conflict && !ordered(stamp, now_)) {
+    const bool in_order = own || ordered(stamp);
+    if (!in_order && (write || stamp.write) && (stamp.mask & mask) != 0) {
       watcher_->race(now_, stamp, buffer, cell * kBlockBytes, write);
     }
+    const bool same_agent = stamp.block == block_ && stamp.in_block == in_block_;
     const bool covered = (stamp.mask & ~mask) == 0;
-    if (covered && (write || (!stamp.write && in_order))) {
-      (before < 0 ? head : stamps[before].next) = stamp.next;
-      stamps.remove(i);
-    } else {
+    if (!covered || !(write || (!stamp.write && (in_order || same_agent)))) {
       before = i;
+    } else if (place < 0) {
+      place = before = i;
+    } else {
+      stamps[before].next = next;
+      stamps.remove(i);
     }
-    i = stamp.next;
+    i = next;
   }
-  head = stamps.add({head, now_.time, now_.number, mask, now_.agent.index, write});
+  if (place < 0) {
+    place = head = stamps.add({head, 0, 0, 0, 0, 0, false});
+  }
+  stamps[place] = {stamps[place].next, now_.time, now_.number, mask, block_, in_block_, write};
 }
 
 }  // namespace gdn::ascend::model

@@ -55,7 +55,13 @@ class Access {
 
   Access(const Running &now, std::vector<Buffer> &own, std::vector<Buffer> &tensors, Stamps &stamps,
          Watcher &watcher)
-      : now_(now), own_(&own), tensors_(&tensors), stamps_(&stamps), watcher_(&watcher) {}
+      : now_(now),
+        block_(static_cast<uint16_t>(now.agent.block())),
+        in_block_(static_cast<uint8_t>(now.agent.in_block())),
+        own_(&own),
+        tensors_(&tensors),
+        stamps_(&stamps),
+        watcher_(&watcher) {}
 
   const unsigned char *read(const Ref &at, int64_t bytes) { return touch(at, bytes, false); }
   unsigned char *write(const Ref &at, int64_t bytes) { return touch(at, bytes, true); }
@@ -71,9 +77,12 @@ class Access {
 
  private:
   unsigned char *touch(const Ref &at, int64_t bytes, bool write);
+  bool ordered(const Stamp &earlier) const;
   void touch_cell(Buffer &buffer, int64_t cell, uint32_t mask, bool write);
 
   Running now_;
+  uint16_t block_;
+  uint8_t in_block_;
   std::vector<Buffer> *own_;
   std::vector<Buffer> *tensors_;
   Stamps *stamps_;

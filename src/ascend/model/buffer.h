@@ -19,7 +19,8 @@ struct Stamp {
   uint32_t time;         ///< Which instruction of its agent it was, counted from 1.
   uint32_t instruction;  ///< Number of the instruction.
   uint32_t mask;         ///< Which bytes of the cell.
-  int32_t agent;
+  uint16_t block;        ///< Its agent's block,
+  uint8_t in_block;      ///< and place there.
   bool write;
 };
 

@@ -43,7 +43,16 @@ void execute(const LoadL0 &i, Access &memory) {
   for (int64_t f = 0; f < i.fractals.count; ++f) {
     const unsigned char *from =
         memory.read(i.from + f * i.fractals.stride * kFractalBytes, kFractalBytes);
-    std::memcpy(memory.write(i.to + f * kFractalBytes, kFractalBytes), from, kFractalBytes);
+    unsigned char *to = memory.write(i.to + f * kFractalBytes, kFractalBytes);
+    if (!i.transposed) {
+      std::memcpy(to, from, kFractalBytes);
+      continue;
+    }
+    for (int64_t r = 0; r < kFractal; ++r) {
+      for (int64_t c = 0; c < kFractal; ++c) {
+        std::memcpy(to + (c * kFractal + r) * 2, from + (r * kFractal + c) * 2, 2);
+      }
+    }
   }
 }
 

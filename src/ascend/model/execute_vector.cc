@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "ascend/model/convert.h"
 #include "ascend/model/execute.h"
@@ -7,34 +8,57 @@
 namespace gdn::ascend::model {
 namespace {
 
-/// Where an operand's block of a repeat begins.
-Ref block_at(const Operand &o, int64_t repeat, int64_t block) {
-  return o.at + (repeat * o.repeat_stride + block * o.block_stride) * kBlockBytes;
-}
+/// The lanes of one repeat.
+struct Row {
+  float lane[kLanes];
+};
 
-/// Where a lane lies.
-Ref lane_at(const Operand &o, int64_t repeat, int64_t lane) {
-  const int64_t in_block = kBlockBytes / o.element_size;
-  return block_at(o, repeat, lane / in_block) + lane % in_block * o.element_size;
-}
-
-/// Calls f(repeat, first lane, lanes) for each block of 8 lanes.
+/// Calls f(at, first lane, lanes) for each piece of a repeat's lanes that lies without gaps.
 template <class F>
-void for_each_block(const Repeats &repeats, F f) {
-  for (int64_t r = 0; r < repeats.count; ++r) {
-    for (int64_t lane = 0; lane < repeats.lanes; lane += kBlockLanes) {
-      f(r, lane, std::min(kBlockLanes, repeats.lanes - lane));
-    }
+void for_each_piece(const Operand &o, int64_t repeat, int64_t lanes, F f) {
+  const Ref at = o.at + repeat * o.repeat_stride * kBlockBytes;
+  if (o.block_stride == 1) return f(at, int64_t{0}, lanes);
+  const int64_t in_block = kBlockBytes / o.element_size;
+  for (int64_t lane = 0; lane < lanes; lane += in_block) {
+    f(at + lane / in_block * o.block_stride * kBlockBytes, lane, std::min(in_block, lanes - lane));
   }
 }
 
-/// The `count` lanes from `lane` on.
-const float *read_lanes(const Operand &o, int64_t repeat, int64_t lane, int64_t count,
-                        Access &memory) {
-  return memory.read<float>(block_at(o, repeat, lane / kBlockLanes), count);
+Row read_row(const Operand &o, Type type, int64_t repeat, int64_t lanes, Access &memory) {
+  Row row;
+  for_each_piece(o, repeat, lanes, [&](const Ref &at, int64_t lane, int64_t count) {
+    const unsigned char *from = memory.read(at, count * o.element_size);
+    if (type == Type::f32) {
+      std::memcpy(row.lane + lane, from, static_cast<size_t>(count) * sizeof(float));
+    } else {
+      for (int64_t l = 0; l < count; ++l) row.lane[lane + l] = widen_at(from, type, l);
+    }
+  });
+  return row;
 }
-float *write_lanes(const Operand &o, int64_t repeat, int64_t lane, int64_t count, Access &memory) {
-  return memory.write<float>(block_at(o, repeat, lane / kBlockLanes), count);
+
+Row read_row(const Operand &o, int64_t repeat, int64_t lanes, Access &memory) {
+  return read_row(o, Type::f32, repeat, lanes, memory);
+}
+
+void write_row(const Operand &o, Type type, int64_t repeat, int64_t lanes, const Row &row,
+               Access &memory) {
+  for_each_piece(o, repeat, lanes, [&](const Ref &at, int64_t lane, int64_t count) {
+    unsigned char *to = memory.write(at, count * o.element_size);
+    if (type == Type::f32) {
+      std::memcpy(to, row.lane + lane, static_cast<size_t>(count) * sizeof(float));
+    } else {
+      for (int64_t l = 0; l < count; ++l) narrow_at(to, type, l, row.lane[lane + l]);
+    }
+  });
+}
+
+/// Each repeat of `to` becomes f(repeat), a row.
+template <class F>
+void for_each_repeat(const Operand &to, Type type, const Repeats &repeats, Access &memory, F f) {
+  for (int64_t r = 0; r < repeats.count; ++r) {
+    write_row(to, type, r, repeats.lanes, f(r), memory);
+  }
 }
 
 float apply(Binary op, float a, float b) {
@@ -56,52 +80,55 @@ float apply(Binary op, float a, float b) {
 }  // namespace
 
 void execute(const VBinary &i, Access &memory) {
-  for_each_block(i.repeats, [&](int64_t r, int64_t lane, int64_t count) {
-    const float *a = read_lanes(i.a, r, lane, count, memory);
-    const float *b = read_lanes(i.b, r, lane, count, memory);
-    float *to = write_lanes(i.to, r, lane, count, memory);
-    for (int64_t l = 0; l < count; ++l) to[l] = apply(i.op, a[l], b[l]);
+  const int64_t lanes = i.repeats.lanes;
+  for_each_repeat(i.to, Type::f32, i.repeats, memory, [&](int64_t r) {
+    Row a = read_row(i.a, r, lanes, memory);
+    const Row b = read_row(i.b, r, lanes, memory);
+    for (int64_t l = 0; l < lanes; ++l) a.lane[l] = apply(i.op, a.lane[l], b.lane[l]);
+    return a;
   });
 }
 
 void execute(const VMla &i, Access &memory) {
-  for_each_block(i.repeats, [&](int64_t r, int64_t lane, int64_t count) {
-    const float *a = read_lanes(i.a, r, lane, count, memory);
-    const float *b = read_lanes(i.b, r, lane, count, memory);
-    const float *sum = read_lanes(i.to, r, lane, count, memory);
-    float *to = write_lanes(i.to, r, lane, count, memory);
-    for (int64_t l = 0; l < count; ++l) to[l] = sum[l] + a[l] * b[l];
+  const int64_t lanes = i.repeats.lanes;
+  for_each_repeat(i.to, Type::f32, i.repeats, memory, [&](int64_t r) {
+    const Row a = read_row(i.a, r, lanes, memory);
+    const Row b = read_row(i.b, r, lanes, memory);
+    Row sum = read_row(i.to, r, lanes, memory);
+    for (int64_t l = 0; l < lanes; ++l) sum.lane[l] += a.lane[l] * b.lane[l];
+    return sum;
   });
 }
 
 void execute(const VExp &i, Access &memory) {
-  for_each_block(i.repeats, [&](int64_t r, int64_t lane, int64_t count) {
-    const float *a = read_lanes(i.a, r, lane, count, memory);
-    float *to = write_lanes(i.to, r, lane, count, memory);
-    for (int64_t l = 0; l < count; ++l) to[l] = std::exp(a[l]);
+  const int64_t lanes = i.repeats.lanes;
+  for_each_repeat(i.to, Type::f32, i.repeats, memory, [&](int64_t r) {
+    Row a = read_row(i.a, r, lanes, memory);
+    for (int64_t l = 0; l < lanes; ++l) a.lane[l] = std::exp(a.lane[l]);
+    return a;
   });
 }
 
 void execute(const VDup &i, Access &memory) {
-  for_each_block(i.repeats, [&](int64_t r, int64_t lane, int64_t count) {
-    std::fill_n(write_lanes(i.to, r, lane, count, memory), count, i.value);
-  });
+  Row row;
+  std::fill_n(row.lane, kLanes, i.value);
+  for_each_repeat(i.to, Type::f32, i.repeats, memory, [&](int64_t) { return row; });
 }
 
 void execute(const VCast &i, Access &memory) {
-  for_each_block(i.repeats, [&](int64_t r, int64_t lane, int64_t count) {
-    const unsigned char *a = memory.read(lane_at(i.a, r, lane), count * i.a.element_size);
-    unsigned char *to = memory.write(lane_at(i.to, r, lane), count * i.to.element_size);
-    for (int64_t l = 0; l < count; ++l) narrow_at(to, i.to_type, l, widen_at(a, i.type, l));
-  });
+  for_each_repeat(i.to, i.to_type, i.repeats, memory,
+                  [&](int64_t r) { return read_row(i.a, i.type, r, i.repeats.lanes, memory); });
 }
 
 void execute(const VSelect &i, Access &memory) {
-  for_each_block(i.repeats, [&](int64_t r, int64_t lane, int64_t count) {
-    const unsigned char bits = *memory.read(i.mask + (r * kLanes + lane) / 8, 1);
-    const float *a = read_lanes(i.a, r, lane, count, memory);
-    float *to = write_lanes(i.to, r, lane, count, memory);
-    for (int64_t l = 0; l < count; ++l) to[l] = (bits >> l & 1) != 0 ? a[l] : i.otherwise;
+  const int64_t lanes = i.repeats.lanes;
+  for_each_repeat(i.to, Type::f32, i.repeats, memory, [&](int64_t r) {
+    const unsigned char *bits = memory.read(i.mask + r * kLanes / 8, (lanes + 7) / 8);
+    Row a = read_row(i.a, r, lanes, memory);
+    for (int64_t l = 0; l < lanes; ++l) {
+      if ((bits[l / 8] >> l % 8 & 1) == 0) a.lane[l] = i.otherwise;
+    }
+    return a;
   });
 }
 

@@ -62,6 +62,7 @@ struct StoreNz2Nd {
 struct LoadL0 {
   Ref to, from;
   Fractals fractals;
+  bool transposed;
 };
 struct Mmad {
   Ref c, a, b;

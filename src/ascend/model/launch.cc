@@ -24,7 +24,7 @@ std::vector<Finding> Launch::run(const std::function<void(Core &)> &kernel,
   Findings findings(options.most_findings);
   std::vector<CoreState> cores(static_cast<size_t>(options.blocks * kCoresOfBlock));
   for (size_t i = 0; i < cores.size(); ++i) {
-    Recorder recorder(static_cast<int64_t>(i), options.blocks, tensors_, options.edit, findings);
+    Recorder recorder(static_cast<int64_t>(i), options.blocks, tensors_, options, findings);
     Core core(recorder);
     kernel(core);
     cores[i].program = std::move(recorder.program());

@@ -4,20 +4,11 @@
 #include <functional>
 #include <vector>
 
-#include "ascend/model/cycles.h"
 #include "ascend/model/finding.h"
+#include "ascend/model/options.h"
 #include "ascend/model/recorder.h"
 
 namespace gdn::ascend::model {
-
-/// How a launch runs.
-struct Options {
-  int64_t blocks = kBlocks;
-  uint64_t seed = 1;                       ///< Which of the schedules.
-  Edit edit;                               ///< Seeds a fault; empty: none.
-  size_t most_findings = Findings::kMost;  ///< A run ends when it has as many.
-  Cycles *cycles = nullptr;                ///< Where to leave the schedule; nullptr: nowhere.
-};
 
 /// Tensors in GM and kernels that run on them, one after the other.
 class Launch {

@@ -88,6 +88,10 @@ struct Agent {
   Agent(int64_t core, Pipe pipe)
       : index(static_cast<int32_t>(core * kPipes + static_cast<int>(pipe))) {}
   explicit Agent(int32_t i) : index(i) {}
+  /// The one at that place of a block's clocks.
+  static Agent of(int64_t block, int64_t in_block) {
+    return Agent(static_cast<int32_t>(block * kAgentsOfBlock + in_block));
+  }
 
   int64_t core() const { return index / kPipes; }
   Pipe pipe() const { return static_cast<Pipe>(index % kPipes); }

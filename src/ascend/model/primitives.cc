@@ -206,28 +206,35 @@ int64_t scalar_load(Core &core, Gm<const I> from, Where where) {
   return core.recorder().scalar(ref(from), sizeof(I), where);
 }
 
-template <class E>
-void load_a(Core &core, L0a<E> to, L1<E> from, Fractals fractals, Where where) {
+namespace {
+
+void load_l0(Core &core, const model::LoadL0 &action, const Where &where) {
   if (!Checks(core, where)
-           .aligned("to", ref(to))
-           .aligned("from", ref(from))
-           .range("fractals.count", fractals.count, 1, kMaxRepeats)
+           .aligned("to", action.to)
+           .aligned("from", action.from)
+           .range("fractals.count", action.fractals.count, 1, kMaxRepeats)
+           .range("fractals.stride", action.fractals.stride, 0, UINT16_MAX)
            .ok()) {
     return;
   }
-  issue(core, Pipe::mte1, model::LoadL0{ref(to), ref(from), fractals}, where);
+  issue(core, Pipe::mte1, action, where);
+}
+
+}  // namespace
+
+template <class E>
+void load_a(Core &core, L0a<E> to, L1<E> from, Fractals fractals, Where where) {
+  load_l0(core, {ref(to), ref(from), fractals, false}, where);
 }
 
 template <class E>
 void load_b(Core &core, L0b<E> to, L1<E> from, Fractals fractals, Where where) {
-  if (!Checks(core, where)
-           .aligned("to", ref(to))
-           .aligned("from", ref(from))
-           .range("fractals.count", fractals.count, 1, kMaxRepeats)
-           .ok()) {
-    return;
-  }
-  issue(core, Pipe::mte1, model::LoadL0{ref(to), ref(from), fractals}, where);
+  load_l0(core, {ref(to), ref(from), fractals, false}, where);
+}
+
+template <class E>
+void load_b_transposed(Core &core, L0b<E> to, L1<E> from, Fractals fractals, Where where) {
+  load_l0(core, {ref(to), ref(from), fractals, true}, where);
 }
 
 template <class E>
@@ -381,6 +388,8 @@ template void load_a<f16>(Core &, L0a<f16>, L1<f16>, Fractals, Where);
 template void load_a<bf16>(Core &, L0a<bf16>, L1<bf16>, Fractals, Where);
 template void load_b<f16>(Core &, L0b<f16>, L1<f16>, Fractals, Where);
 template void load_b<bf16>(Core &, L0b<bf16>, L1<bf16>, Fractals, Where);
+template void load_b_transposed<f16>(Core &, L0b<f16>, L1<f16>, Fractals, Where);
+template void load_b_transposed<bf16>(Core &, L0b<bf16>, L1<bf16>, Fractals, Where);
 template void mmad<f16>(Core &, L0c, L0a<f16>, L0b<f16>, int64_t, int64_t, int64_t, Sum, Where);
 template void mmad<bf16>(Core &, L0c, L0a<bf16>, L0b<bf16>, int64_t, int64_t, int64_t, Sum, Where);
 template void vcast<f16>(Core &, Lanes<float>, Lanes<f16>, Repeats, Where);

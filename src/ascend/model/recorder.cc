@@ -22,6 +22,11 @@ bool Recorder::expect(bool holds, Kind kind, const Where &where, const std::stri
 }
 
 uint32_t Recorder::take(Space space, const char *name, int64_t bytes, const Where &where) {
+  if (options_->one_slot_of == name) {
+    for (size_t i = 0; i < buffers_.size(); ++i) {
+      if (buffers_[i].name == name) return static_cast<uint32_t>(i);
+    }
+  }
   const std::string what = std::string("buffer \"") + name + "\" in " + name_of(space);
   expect(has_space(kind(), space), Kind::wrong_core, where,
          what + ", a memory that this core lacks.");
@@ -45,7 +50,7 @@ uint32_t Recorder::take(Space space, const char *name, int64_t bytes, const Wher
 
 void Recorder::issue(Pipe pipe, const Action &action, const Where &where) {
   Instruction instruction{pipe, action, where};
-  if (*edit_ && !(*edit_)(instruction)) return;
+  if (options_->edit && !options_->edit(instruction)) return;
   if (!expect(has_pipe(kind(), instruction.pipe), Kind::wrong_core, where,
               std::string("an instruction of pipe ") + name_of(instruction.pipe) + " on a " +
                   (kind() == CoreKind::cube ? "Cube" : "Vector") + " core.")) {

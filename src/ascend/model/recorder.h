@@ -2,18 +2,15 @@
 #define GDN_ASCEND_MODEL_RECORDER_H_
 
 #include <array>
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "ascend/model/buffer.h"
 #include "ascend/model/finding.h"
 #include "ascend/model/instruction.h"
+#include "ascend/model/options.h"
 
 namespace gdn::ascend::model {
-
-/// Changes an instruction before it is issued, or drops it (false): how tests seed faults.
-using Edit = std::function<bool(Instruction &)>;
 
 /// "kernel.h:12".
 std::string text_of(const Where &where);
@@ -22,9 +19,13 @@ std::string text_of(const Where &where);
 /// the launch's inputs alone, so that one pass serves every schedule.
 class Recorder {
  public:
-  Recorder(int64_t core, int64_t blocks, std::vector<Buffer> &tensors, const Edit &edit,
+  Recorder(int64_t core, int64_t blocks, std::vector<Buffer> &tensors, const Options &options,
            Findings &findings)
-      : core_(core), blocks_(blocks), tensors_(&tensors), edit_(&edit), findings_(&findings) {}
+      : core_(core),
+        blocks_(blocks),
+        tensors_(&tensors),
+        options_(&options),
+        findings_(&findings) {}
 
   int64_t core() const { return core_; }
   int64_t blocks() const { return blocks_; }
@@ -42,7 +43,7 @@ class Recorder {
   int64_t core_;
   int64_t blocks_;
   std::vector<Buffer> *tensors_;
-  const Edit *edit_;
+  const Options *options_;
   Findings *findings_;
   std::vector<Instruction> program_;
   std::vector<Buffer> buffers_;

@@ -50,7 +50,7 @@ std::string Executor::known(const Running &now, const Agent &other) const {
 }
 
 std::string Executor::remedy(const Running &now, const Stamp &earlier) const {
-  const Agent other(earlier.agent);
+  const Agent other = Agent::of(earlier.block, earlier.in_block);
   const std::string behind = place(earlier.instruction);
   const std::string before = place(now.number);
   const std::string from = name_of(other.pipe());
@@ -75,7 +75,7 @@ void Executor::race(const Running &now, const Stamp &earlier, const Buffer &buff
   if (!races_.emplace(first, second).second) return;
   findings_->add(Kind::race, second + ": " + text_of(now.agent) + (write ? " writes " : " reads ") +
                                  bytes_of(buffer, byte, kBlockBytes) + ", which " + first + ": " +
-                                 text_of(Agent(earlier.agent)) +
+                                 text_of(Agent::of(earlier.block, earlier.in_block)) +
                                  (earlier.write ? " may still write. " : " may still read. ") +
                                  remedy(now, earlier));
 }

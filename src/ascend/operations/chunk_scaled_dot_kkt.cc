@@ -43,18 +43,13 @@ Status chunk_scaled_dot_kkt(const ChunkScaledDotKkt &p, const model::Options &op
   const Status status =
       check_stage(p, {{"k", &p.k}, {"beta", &p.beta}, {"g_cumsum", &p.g_cumsum}, {"A", &p.A}});
   if (!status.ok()) return status;
-  if (p.k.dtype == DType::f32) return unsupported("takes k in bfloat16 or float16.");
-  if (p.heads.interleaved) return unsupported("takes head_map = block alone.");
-  if (empty(p)) return {};
-  return with_type(p.k.dtype, [&](auto element) {
+  const Status heads = check_heads(p, p.k);
+  if (!heads.ok() || empty(p)) return heads;
+  return with_narrow_type(p.k.dtype, [&](auto element) {
     using E = decltype(element);
     return with_chunk(p.chunk_size, [&](auto chunk) {
-      if constexpr (!std::is_same_v<E, float>) {
-        return p.beta.dtype == DType::f32 ? run<E, float, chunk>(p, options)
-                                          : run<E, E, chunk>(p, options);
-      } else {
-        return Status();
-      }
+      return with_f32_or<E>(p.beta.dtype,
+                            [&](auto b) { return run<E, decltype(b), chunk>(p, options); });
     });
   });
 }

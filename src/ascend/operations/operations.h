@@ -6,9 +6,6 @@
 
 namespace gdn::ascend {
 
-/// The head width that the kernels are written for.
-inline constexpr int64_t kHeadDim = 128;
-
 // The operations that the backend has, each in a file of its name. They run with `options`, by
 // default those of the environment: GDN_ASCEND_SEED chooses one of the schedules.
 
@@ -17,6 +14,7 @@ model::Options default_options();
 Status chunk_local_cumsum(const ChunkLocalCumsum &p, const model::Options &options);
 Status chunk_scaled_dot_kkt(const ChunkScaledDotKkt &p, const model::Options &options);
 Status solve_tril(const SolveTril &p, const model::Options &options);
+Status recompute_w_u(const RecomputeWU &p, const model::Options &options);
 
 }  // namespace gdn::ascend
 

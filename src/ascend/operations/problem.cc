@@ -47,6 +47,12 @@ Status check_stage(const StageShape &p, std::initializer_list<Named> tensors) {
   return {};
 }
 
+Status check_heads(const StageShape &p, const Tensor &k) {
+  if (k.dtype == DType::f32) return unsupported("takes k in bfloat16 or float16.");
+  if (p.heads.interleaved) return unsupported("takes head_map = block alone.");
+  return {};
+}
+
 kernels::SequenceTable sequence_table(model::Launch &launch, const StageShape &p) {
   const Sequences &from = p.sequences;
   kernels::SequenceTable to;

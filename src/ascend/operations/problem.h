@@ -25,6 +25,9 @@ struct Named {
 /// What the kernels take of any stage: chunks of 64 or 128 tokens, tensors without gaps.
 Status check_stage(const StageShape &p, std::initializer_list<Named> tensors);
 
+/// What they take of a stage with key heads.
+Status check_heads(const StageShape &p, const Tensor &k);
+
 /// True if a call has no token at all.
 bool empty(const StageShape &p);
 
@@ -55,6 +58,18 @@ Status with_type(DType type, F f) {
   if (type == DType::f16) return f(f16());
   if (type == DType::bf16) return f(bf16());
   return f(float());
+}
+
+/// The same where it is a 16-bit type.
+template <class F>
+Status with_narrow_type(DType type, F f) {
+  return type == DType::f16 ? f(f16()) : f(bf16());
+}
+
+/// The same where it is float or E.
+template <class E, class F>
+Status with_f32_or(DType type, F f) {
+  return type == DType::f32 ? f(float()) : f(E());
 }
 
 /// Calls f(std::integral_constant<int64_t, C>()).

@@ -24,6 +24,11 @@ void load_a(Core &core, L0a<E> to, L1<E> from, Fractals fractals, Where where = 
 template <class E>
 void load_b(Core &core, L0b<E> to, L1<E> from, Fractals fractals, Where where = Where::current());
 
+/// MTE1. Each fractal turned over: 16 rows of a matrix in L1 become 16 rows of B. E: f16, bf16.
+template <class E>
+void load_b_transposed(Core &core, L0b<E> to, L1<E> from, Fractals fractals,
+                       Where where = Where::current());
+
 /// How a product adds: to what L0C holds, or to zero.
 enum class Sum : uint8_t { fresh, onto };
 
