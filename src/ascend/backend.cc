@@ -43,6 +43,8 @@ class AscendBackend final : public Backend {
           service<op::chunk_scaled_dot_kkt, chunk_scaled_dot_kkt>(kHeadDims);
       t.at<op::solve_tril>() = service<op::solve_tril, solve_tril>();
       t.at<op::recompute_w_u>() = service<op::recompute_w_u, recompute_w_u>(kHeadDims);
+      t.at<op::chunk_fwd_h>() = service<op::chunk_fwd_h, chunk_fwd_h>(kHeadDims);
+      t.at<op::chunk_fwd_o>() = service<op::chunk_fwd_o, chunk_fwd_o>(kHeadDims);
       return t;
     }();
     return table;

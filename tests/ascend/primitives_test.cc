@@ -290,7 +290,8 @@ struct Product {
   int64_t m, k, n;
   int64_t given;
   Sum sum;
-  bool turned = false;  ///< B [k, n] in GM, not its transpose.
+  bool turned = false;    ///< B [k, n] in GM, not its transpose.
+  bool a_turned = false;  ///< A^T [k, m] in GM.
 };
 
 /// C = A B, or 2 A B with Sum::onto; E in L0, R in GM. Rows of A that are not given are zeros.
@@ -310,7 +311,11 @@ std::vector<R> multiply(const Product &p, const std::vector<E> &a, const std::ve
     const auto l0c = core.take<L0c>("c", p.m * p.n);
     fill_l1(core, l1_a, p.m * p.k);
     pipe_barrier(core, Pipe::mte2);
-    load_nd2nz(core, l1_a, from_a, {p.given, p.k, p.k}, p.m);
+    if (p.a_turned) {
+      load_nd2nz(core, l1_a, from_a, {p.k, p.m, p.m}, p.k);
+    } else {
+      load_nd2nz(core, l1_a, from_a, {p.given, p.k, p.k}, p.m);
+    }
     if (p.turned) {
       load_nd2nz(core, l1_b, from_b, {p.k, p.n, p.n}, p.k);
     } else {
@@ -318,7 +323,10 @@ std::vector<R> multiply(const Product &p, const std::vector<E> &a, const std::ve
     }
     set_flag(core, Pipe::mte2, Pipe::mte1, 0);
     wait_flag(core, Pipe::mte2, Pipe::mte1, 0);
-    for (int64_t i = 0; i < p.m / kFractal; ++i) {
+    if (p.a_turned) {
+      load_a_transposed(core, l0a, l1_a, {p.m * p.k / (kFractal * kFractal), 1});
+    }
+    for (int64_t i = 0; !p.a_turned && i < p.m / kFractal; ++i) {
       load_a(core, l0a + i * kFractal * p.k, l1_a + i * kFractal * kFractal,
              {p.k / kFractal, p.m / kFractal});
     }
@@ -349,8 +357,10 @@ double exact(const Product &p, const std::vector<E> &a, const std::vector<E> &b,
              int64_t j) {
   double sum = 0.0;
   for (int64_t e = 0; e < p.k && i < p.given; ++e) {
-    sum += static_cast<double>(widen(a[static_cast<size_t>(i * p.k + e)])) *
-           static_cast<double>(widen(b[static_cast<size_t>(p.turned ? e * p.n + j : j * p.k + e)]));
+    const int64_t at_a = p.a_turned ? e * p.m + i : i * p.k + e;
+    const int64_t at_b = p.turned ? e * p.n + j : j * p.k + e;
+    sum += static_cast<double>(widen(a[static_cast<size_t>(at_a)])) *
+           static_cast<double>(widen(b[static_cast<size_t>(at_b)]));
   }
   return p.sum == Sum::onto ? 2.0 * sum : sum;
 }
@@ -380,6 +390,9 @@ void check_product(const Product &p, double bound) {
 TEST(Primitives, Mmad) { check_product<bf16, float>({48, 32, 80, 48, Sum::fresh}, 1e-6); }
 TEST(Primitives, MmadOfF16) { check_product<f16, float>({16, 64, 32, 16, Sum::fresh}, 1e-6); }
 TEST(Primitives, MmadOnto) { check_product<bf16, float>({32, 16, 48, 32, Sum::onto}, 1e-6); }
+TEST(Primitives, LoadATransposed) {
+  check_product<bf16, float>({48, 32, 16, 48, Sum::fresh, false, true}, 1e-6);
+}
 TEST(Primitives, LoadBTransposed) {
   check_product<f16, float>({16, 48, 32, 16, Sum::fresh, true}, 1e-6);
 }

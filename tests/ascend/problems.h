@@ -85,7 +85,7 @@ inline Status run_cumsum(DType type, int64_t chunk_size, const model::Options &o
 
 inline Status run_kkt(DType type, DType beta_type, int64_t chunk_size,
                       const model::Options &options) {
-  const Offsets offsets({130, 0, 17, 300, 1});
+  const Offsets offsets({130, 0, 17, 140, 1});
   ChunkScaledDotKkt p;
   p.sequences = offsets.sequences();
   p.chunk_size = chunk_size;
@@ -119,21 +119,21 @@ inline Status run_solve(DType type, int64_t chunk_size, const model::Options &op
 
 inline Status run_w_u(DType type, DType gate_type, int64_t chunk_size,
                       const model::Options &options) {
-  const Offsets offsets({130, 0, 17, 200, 1});
+  const Offsets offsets({130, 0, 17, 140, 1});
   RecomputeWU p;
   p.sequences = offsets.sequences();
   p.chunk_size = chunk_size;
   p.key_dim = p.value_dim = 128;
-  p.heads.key_heads = 2;
-  p.heads.value_heads = 18;
+  p.heads.key_heads = 3;
+  p.heads.value_heads = 3;
   const int64_t T = p.sequences.tokens;
-  const Data k(type, {1, T, 2, 128});
-  const Data v(type, {1, T, 18, 128});
-  const Data beta(gate_type, {1, T, 18});
-  const Data g_cumsum(DType::f32, {1, T, 18});
-  const Data inverse(gate_type, {1, T, 18, chunk_size});
-  const Data w(type, {1, T, 18, 128});
-  const Data u(type, {1, T, 18, 128});
+  const Data k(type, {1, T, 3, 128});
+  const Data v(type, {1, T, 3, 128});
+  const Data beta(gate_type, {1, T, 3});
+  const Data g_cumsum(DType::f32, {1, T, 3});
+  const Data inverse(gate_type, {1, T, 3, chunk_size});
+  const Data w(type, {1, T, 3, 128});
+  const Data u(type, {1, T, 3, 128});
   p.k = k.tensor();
   p.v = v.tensor();
   p.beta = beta.tensor();
@@ -142,6 +142,64 @@ inline Status run_w_u(DType type, DType gate_type, int64_t chunk_size,
   p.w = w.tensor();
   p.u = u.tensor();
   return recompute_w_u(p, options);
+}
+
+inline Status run_fwd_h(DType type, DType h_type, bool states, int64_t chunk_size,
+                        const model::Options &options) {
+  const Offsets offsets({130, 0, 17, 300, 1});
+  ChunkFwdH p;
+  p.sequences = offsets.sequences();
+  p.chunk_size = chunk_size;
+  p.key_dim = p.value_dim = 128;
+  p.heads.key_heads = 1;
+  p.heads.value_heads = 2;
+  const int64_t T = p.sequences.tokens;
+  const int64_t chunks = chunk_size == 64 ? 3 + 1 + 5 + 1 : 2 + 1 + 3 + 1;
+  const Data k(type, {1, T, 1, 128});
+  const Data w(type, {1, T, 2, 128});
+  const Data u(type, {1, T, 2, 128});
+  const Data g_cumsum(DType::f32, {1, T, 2});
+  const Data initial_state(DType::f32, {5, 2, 128, 128});
+  const Data h(h_type, {chunks, 2, 128, 128});
+  const Data v_new(type, {1, T, 2, 128});
+  const Data final_state(DType::f32, {5, 2, 128, 128});
+  p.k = k.tensor();
+  p.w = w.tensor();
+  p.u = u.tensor();
+  p.g_cumsum = g_cumsum.tensor();
+  p.h = h.tensor();
+  p.v_new = v_new.tensor();
+  if (states) {
+    p.initial_state = initial_state.tensor();
+    p.final_state = final_state.tensor();
+  }
+  return chunk_fwd_h(p, options);
+}
+
+inline Status run_fwd_o(DType type, DType h_type, int64_t chunk_size,
+                        const model::Options &options) {
+  const Offsets offsets({130, 0, 17, 140, 1});
+  ChunkFwdO p;
+  p.sequences = offsets.sequences();
+  p.chunk_size = chunk_size;
+  p.key_dim = p.value_dim = 128;
+  p.heads.key_heads = 1;
+  p.heads.value_heads = 9;
+  const int64_t T = p.sequences.tokens;
+  const int64_t chunks = chunk_size == 64 ? 3 + 1 + 3 + 1 : 2 + 1 + 2 + 1;
+  const Data q(type, {1, T, 1, 128});
+  const Data k(type, {1, T, 1, 128});
+  const Data v_new(type, {1, T, 9, 128});
+  const Data h(h_type, {chunks, 9, 128, 128});
+  const Data g_cumsum(DType::f32, {1, T, 9});
+  const Data o(type, {1, T, 9, 128});
+  p.q = q.tensor();
+  p.k = k.tensor();
+  p.v_new = v_new.tensor();
+  p.h = h.tensor();
+  p.g_cumsum = g_cumsum.tensor();
+  p.o = o.tensor();
+  return chunk_fwd_o(p, options);
 }
 
 /// A kernel on one of these problems, in one of its forms.
@@ -160,6 +218,11 @@ inline constexpr const char *kSolveSlots[] = {"column", nullptr};
 inline constexpr const char *kWUSlots[] = {"operands", "values",   "keys", "rows",
                                            "columns",  "products", "T",    "high",
                                            "low",      "c",        "beta", nullptr};
+
+inline constexpr const char *kFwdHSlots[] = {"W", "K", "left", "right", "products", nullptr};
+
+inline constexpr const char *kFwdOSlots[] = {"operands", "values", "left", "right",
+                                             "rounded",  "c",      nullptr};
 
 inline constexpr Problem kProblems[] = {
     {"cumsum_f32_64", Pipe::mte2, kCumsumSlots,
@@ -180,6 +243,14 @@ inline constexpr Problem kProblems[] = {
      [](const model::Options &o) { return run_w_u(DType::bf16, DType::f32, 128, o); }},
     {"w_u_f16_f16_64", Pipe::v, kWUSlots,
      [](const model::Options &o) { return run_w_u(DType::f16, DType::f16, 64, o); }},
+    {"fwd_h_bf16_f32_128", Pipe::v, kFwdHSlots,
+     [](const model::Options &o) { return run_fwd_h(DType::bf16, DType::f32, true, 128, o); }},
+    {"fwd_h_f16_f16_64", Pipe::v, kFwdHSlots,
+     [](const model::Options &o) { return run_fwd_h(DType::f16, DType::f16, false, 64, o); }},
+    {"fwd_o_bf16_f32_128", Pipe::v, kFwdOSlots,
+     [](const model::Options &o) { return run_fwd_o(DType::bf16, DType::f32, 128, o); }},
+    {"fwd_o_f16_f16_64", Pipe::v, kFwdOSlots,
+     [](const model::Options &o) { return run_fwd_o(DType::f16, DType::f16, 64, o); }},
 };
 
 }  // namespace gdn::ascend::testing

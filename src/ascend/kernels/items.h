@@ -28,6 +28,7 @@ inline int64_t first_token(Core &core, const SequenceTable &s, int64_t sequence)
 struct Chunk {
   int64_t begin;
   int64_t length;
+  int64_t index;  ///< Among the chunks of all sequences.
 };
 
 /// Calls f(chunk, part) for this worker's share of all (chunk, part), part < parts. Workers take
@@ -37,13 +38,45 @@ void for_each_item(Core &core, const SequenceTable &s, int64_t parts, int64_t wo
                    int64_t workers, F f) {
   int64_t begin = first_token(core, s, 0);
   int64_t next = worker;  // The next item of this worker, counted from the chunk at hand.
+  int64_t index = 0;
   for (int64_t n = 0; n < s.count; ++n) {
     const int64_t end = first_token(core, s, n + 1);
-    for (; begin < end; begin += C, next -= parts) {
-      for (; next < parts; next += workers) f(Chunk{begin, std::min(C, end - begin)}, next);
+    for (; begin < end; begin += C, next -= parts, ++index) {
+      for (; next < parts; next += workers) f(Chunk{begin, std::min(C, end - begin), index}, next);
     }
     begin = end;
   }
+}
+
+/// One sequence of a launch.
+struct Sequence {
+  int64_t index;
+  int64_t begin;        ///< Its first token, among the tokens of all rows.
+  int64_t end;          ///< Behind its last token.
+  int64_t first_chunk;  ///< Among the chunks of all sequences.
+};
+
+/// Calls f(sequence, part) for this worker's share of all (sequence, part), part < parts. Workers
+/// take turns.
+template <int64_t C, class F>
+void for_each_sequence(Core &core, const SequenceTable &s, int64_t parts, int64_t worker,
+                       int64_t workers, F f) {
+  int64_t begin = first_token(core, s, 0);
+  int64_t next = worker;
+  int64_t chunks = 0;
+  for (int64_t n = 0; n < s.count; ++n, next -= parts) {
+    const int64_t end = first_token(core, s, n + 1);
+    for (; next < parts; next += workers) f(Sequence{n, begin, end, chunks}, next);
+    chunks += (end - begin + C - 1) / C;
+    begin = end;
+  }
+}
+
+/// Calls f(chunk) for each chunk of a sequence.
+template <int64_t C, class F>
+void for_each_chunk(const Sequence &s, F f) {
+  int64_t index = s.first_chunk;
+  for (int64_t t = s.begin; t < s.end; t += C) f(Chunk{t, std::min(C, s.end - t), index++});
 }
 
 /// DK and DV.

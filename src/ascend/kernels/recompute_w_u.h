@@ -234,9 +234,12 @@ class RecomputeWUVector {
         split_gates();
       }
       for (int64_t h = 0; h < heads; ++h) {
+        for (int64_t row = first_; row < end; row += kRows) {
+          load_rows(chunk, first_head + h, row, std::min(kRows, end - row));
+        }
         cross_wait(core_, kSlotFree);
         for (int64_t row = first_; row < end; row += kRows) {
-          run_rows(chunk, first_head + h, h, row, std::min(kRows, end - row));
+          scale_rows(h, row, std::min(kRows, end - row));
         }
         cross_set(core_, Pipe::mte3, kOperands);
         slot_ ^= 1;
@@ -255,8 +258,8 @@ class RecomputeWUVector {
   /// Past a chunk's end beta is zero, which drops what may be there in T's columns.
   void split_gates() {
     wait_flag(core_, Pipe::mte2, Pipe::v, kGatesEvent + gates_);
-    c_.split_slot(gates_);
     beta_.split_slot(gates_);
+    c_.split_slot(gates_);
     pipe_barrier(core_, Pipe::v);
     c_.clear_slot(gates_);
     beta_.clear_slot(gates_);
@@ -266,16 +269,19 @@ class RecomputeWUVector {
     vexp(core_, {decay_}, {c_.row(0)}, all);
     pipe_barrier(core_, Pipe::v);
     vbinary(core_, Binary::mul, {decay_}, {decay_}, {beta_.row(0)}, all);
-    pipe_barrier(core_, Pipe::v);
+  }
+
+  /// Rows of T, at most two times before they are scaled.
+  void load_rows(const Chunk &chunk, int64_t head, int64_t row, int64_t rows) {
+    wait_flag(core_, Pipe::v, Pipe::mte2, kTEvent + next_);
+    load(core_, T_[next_], t_.T + ((chunk.begin + row) * t_.value_heads + head) * C,
+         {rows, C, t_.value_heads * C});
+    set_flag(core_, Pipe::mte2, Pipe::v, kTEvent + next_);
+    next_ ^= 1;
   }
 
   /// Both operands of some rows of T, for U and for W.
-  void run_rows(const Chunk &chunk, int64_t head, int64_t h, int64_t row, int64_t rows) {
-    wait_flag(core_, Pipe::v, Pipe::mte2, kTEvent + T_slot_);
-    load(core_, T_[T_slot_], t_.T + ((chunk.begin + row) * t_.value_heads + head) * C,
-         {rows, C, t_.value_heads * C});
-    set_flag(core_, Pipe::mte2, Pipe::v, kTEvent + T_slot_);
-
+  void scale_rows(int64_t h, int64_t row, int64_t rows) {
     wait_flag(core_, Pipe::mte2, Pipe::v, kTEvent + T_slot_);
     const Repeats all{rows * C / kLanes};
     Ub<float> T;
@@ -329,7 +335,8 @@ class RecomputeWUVector {
   int64_t first_;
   int slot_ = 0;    ///< Of the operands in GM.
   int gates_ = 0;   ///< Slot of c and beta.
-  int T_slot_ = 0;  ///< Slot of T.
+  int next_ = 0;    ///< Slot of T to be loaded.
+  int T_slot_ = 0;  ///< Slot of T to be scaled.
   int out_ = 0;     ///< Slot of the halves.
   HeadRows<float, C> c_;
   HeadRows<B, C> beta_;

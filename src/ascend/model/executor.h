@@ -106,8 +106,9 @@ class Executor final : private Watcher {
   std::vector<Agent> ready_;
   std::vector<bool> is_ready_;
   std::vector<CrossFlag> cross_;
-  uint32_t number_ = 0;                                  ///< Of the instruction that runs.
-  std::set<std::pair<std::string, std::string>> races_;  ///< Lines of those found.
+  uint32_t number_ = 0;  ///< Of the instruction that runs.
+  /// Both lines of each race, and line and kind of each bad access.
+  std::set<std::pair<std::string, std::string>> reported_;
 };
 
 }  // namespace gdn::ascend::model

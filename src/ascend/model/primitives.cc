@@ -228,6 +228,11 @@ void load_a(Core &core, L0a<E> to, L1<E> from, Fractals fractals, Where where) {
 }
 
 template <class E>
+void load_a_transposed(Core &core, L0a<E> to, L1<E> from, Fractals fractals, Where where) {
+  load_l0(core, {ref(to), ref(from), fractals, true}, where);
+}
+
+template <class E>
 void load_b(Core &core, L0b<E> to, L1<E> from, Fractals fractals, Where where) {
   load_l0(core, {ref(to), ref(from), fractals, false}, where);
 }
@@ -386,6 +391,8 @@ template int64_t scalar_load<int32_t>(Core &, Gm<const int32_t>, Where);
 template int64_t scalar_load<int64_t>(Core &, Gm<const int64_t>, Where);
 template void load_a<f16>(Core &, L0a<f16>, L1<f16>, Fractals, Where);
 template void load_a<bf16>(Core &, L0a<bf16>, L1<bf16>, Fractals, Where);
+template void load_a_transposed<f16>(Core &, L0a<f16>, L1<f16>, Fractals, Where);
+template void load_a_transposed<bf16>(Core &, L0a<bf16>, L1<bf16>, Fractals, Where);
 template void load_b<f16>(Core &, L0b<f16>, L1<f16>, Fractals, Where);
 template void load_b<bf16>(Core &, L0b<bf16>, L1<bf16>, Fractals, Where);
 template void load_b_transposed<f16>(Core &, L0b<f16>, L1<f16>, Fractals, Where);

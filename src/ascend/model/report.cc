@@ -72,7 +72,7 @@ void Executor::race(const Running &now, const Stamp &earlier, const Buffer &buff
                     bool write) {
   const std::string first = place(earlier.instruction);
   const std::string second = place(now.number);
-  if (!races_.emplace(first, second).second) return;
+  if (!reported_.emplace(first, second).second) return;
   findings_->add(Kind::race, second + ": " + text_of(now.agent) + (write ? " writes " : " reads ") +
                                  bytes_of(buffer, byte, kBlockBytes) + ", which " + first + ": " +
                                  text_of(Agent::of(earlier.block, earlier.in_block)) +
@@ -91,7 +91,7 @@ void Executor::bad_access(Kind kind, const Running &now, const Buffer &buffer, i
   } else {
     what = " writes " + bytes_of(buffer, byte, bytes) + ", an input of the launch.";
   }
-  if (!races_.emplace(place(now.number), what).second) return;
+  if (!reported_.emplace(place(now.number), std::to_string(static_cast<int>(kind))).second) return;
   findings_->add(kind, place(now.number) + ": " + text_of(now.agent) + what);
 }
 

@@ -1,27 +1,14 @@
 #include "ascend/kernels/chunk_scaled_dot_kkt.h"
 
-#include <vector>
-
 #include "ascend/operations/operations.h"
 #include "ascend/operations/problem.h"
 
 namespace gdn::ascend {
 namespace {
 
-/// Bit j of row i is 1 for i > j, the lowest bit of a byte first.
-std::vector<uint8_t> strict_triangle(int64_t size) {
-  std::vector<uint8_t> bits(static_cast<size_t>(size * size / 8));
-  for (int64_t i = 0; i < size; ++i) {
-    for (int64_t j = 0; j < i; ++j) {
-      bits[static_cast<size_t>((i * size + j) / 8)] |= static_cast<uint8_t>(1U << j % 8);
-    }
-  }
-  return bits;
-}
-
 template <class E, class B, int64_t C>
 Status run(const ChunkScaledDotKkt &p, const model::Options &options) {
-  const std::vector<uint8_t> triangle = strict_triangle(C);
+  const std::vector<uint8_t> triangle = triangle_bits(C, false);
   model::Launch launch;
   kernels::ChunkScaledDotKktTensors<E, B> t;
   t.sequences = sequence_table(launch, p);

@@ -15,6 +15,8 @@ Status chunk_local_cumsum(const ChunkLocalCumsum &p, const model::Options &optio
 Status chunk_scaled_dot_kkt(const ChunkScaledDotKkt &p, const model::Options &options);
 Status solve_tril(const SolveTril &p, const model::Options &options);
 Status recompute_w_u(const RecomputeWU &p, const model::Options &options);
+Status chunk_fwd_h(const ChunkFwdH &p, const model::Options &options);
+Status chunk_fwd_o(const ChunkFwdO &p, const model::Options &options);
 
 }  // namespace gdn::ascend
 

@@ -72,6 +72,16 @@ kernels::SequenceTable sequence_table(model::Launch &launch, const StageShape &p
   return to;
 }
 
+std::vector<uint8_t> triangle_bits(int64_t size, bool diagonal) {
+  std::vector<uint8_t> bits(static_cast<size_t>(size * size / 8));
+  for (int64_t i = 0; i < size; ++i) {
+    for (int64_t j = 0; j < i + (diagonal ? 1 : 0); ++j) {
+      bits[static_cast<size_t>((i * size + j) / 8)] |= static_cast<uint8_t>(1U << j % 8);
+    }
+  }
+  return bits;
+}
+
 Status status_of(const std::vector<model::Finding> &findings) {
   if (findings.empty()) return {};
   return {Code::internal_error, "the model of the NPU found " + std::to_string(findings.size()) +

@@ -4,6 +4,7 @@
 #include <initializer_list>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 #include "ascend/kernels/items.h"
 #include "ascend/model/launch.h"
@@ -33,6 +34,9 @@ bool empty(const StageShape &p);
 
 /// The sequences as kernels see them; offsets become an input of the launch.
 kernels::SequenceTable sequence_table(model::Launch &launch, const StageShape &p);
+
+/// Bit j of row i is 1 for i > j, or for i >= j, the lowest bit of a byte first.
+std::vector<uint8_t> triangle_bits(int64_t size, bool diagonal);
 
 /// What a launch came to: the first finding is the sentence.
 Status status_of(const std::vector<model::Finding> &findings);

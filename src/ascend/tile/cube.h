@@ -19,6 +19,11 @@ struct Fractals {
 template <class E>
 void load_a(Core &core, L0a<E> to, L1<E> from, Fractals fractals, Where where = Where::current());
 
+/// MTE1. Each fractal turned over: 16 columns of a matrix in L1 become 16 rows of A. E: f16, bf16.
+template <class E>
+void load_a_transposed(Core &core, L0a<E> to, L1<E> from, Fractals fractals,
+                       Where where = Where::current());
+
 /// MTE1. Fractals as they are: a matrix in L1, all of it, becomes its transpose as B, without a
 /// move inside a fractal. E: f16, bf16.
 template <class E>
