@@ -98,6 +98,21 @@ TEST_F(Findings, AWriteAfterARead) {
          {"writes UB \"a\" bytes 0 to 31", "may still read", "Expected pipe_barrier(V)"});
 }
 
+// The second instruction reads what it writes; what it must wait for is the first one's read.
+TEST_F(Findings, AWriteInPlaceAfterARead) {
+  int first = 0;
+  run([&](Core &core) {
+    const auto a = core.take<Ub<float>>("a", 128);
+    vdup(core, {a}, 1.0F, {2});
+    pipe_barrier(core, Pipe::v);
+    first = __LINE__ + 1;
+    vexp(core, {a + 64}, {a}, {1});
+    vexp(core, {a}, {a}, {1});
+  });
+  expect(Kind::race, {here(first + 1) + ": V of Vector core", "writes UB \"a\" bytes 0 to 31",
+                      here(first), "may still read"});
+}
+
 TEST_F(Findings, CoresThatDoNotWait) {
   const auto cube = [&](Core &core) {
     const auto c = core.take<L0c>("c", 256);

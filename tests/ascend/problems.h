@@ -219,10 +219,10 @@ inline constexpr const char *kWUSlots[] = {"operands", "values",   "keys", "rows
                                            "columns",  "products", "T",    "high",
                                            "low",      "c",        "beta", nullptr};
 
-inline constexpr const char *kFwdHSlots[] = {"W", "K", "left", "right", "products", nullptr};
+inline constexpr const char *kFwdHSlots[] = {"K", nullptr};
 
-inline constexpr const char *kFwdOSlots[] = {"operands", "values", "left", "right",
-                                             "rounded",  "c",      nullptr};
+inline constexpr const char *kFwdOSlots[] = {"operands", "values",  "left",
+                                             "right",    "rounded", nullptr};
 
 inline constexpr Problem kProblems[] = {
     {"cumsum_f32_64", Pipe::mte2, kCumsumSlots,
@@ -239,17 +239,17 @@ inline constexpr Problem kProblems[] = {
      [](const model::Options &o) { return run_solve(DType::f32, 64, o); }},
     {"solve_bf16_128", Pipe::v, kSolveSlots,
      [](const model::Options &o) { return run_solve(DType::bf16, 128, o); }},
-    {"w_u_bf16_f32_128", Pipe::mte3, kWUSlots,
+    {"w_u_bf16_f32_128", Pipe::v, kWUSlots,
      [](const model::Options &o) { return run_w_u(DType::bf16, DType::f32, 128, o); }},
     {"w_u_f16_f16_64", Pipe::v, kWUSlots,
      [](const model::Options &o) { return run_w_u(DType::f16, DType::f16, 64, o); }},
-    {"fwd_h_bf16_f32_128", Pipe::v, kFwdHSlots,
+    {"fwd_h_bf16_f32_128", Pipe::mte3, kFwdHSlots,
      [](const model::Options &o) { return run_fwd_h(DType::bf16, DType::f32, true, 128, o); }},
-    {"fwd_h_f16_f16_64", Pipe::v, kFwdHSlots,
+    {"fwd_h_f16_f16_64", Pipe::mte2, kFwdHSlots,
      [](const model::Options &o) { return run_fwd_h(DType::f16, DType::f16, false, 64, o); }},
     {"fwd_o_bf16_f32_128", Pipe::v, kFwdOSlots,
      [](const model::Options &o) { return run_fwd_o(DType::bf16, DType::f32, 128, o); }},
-    {"fwd_o_f16_f16_64", Pipe::v, kFwdOSlots,
+    {"fwd_o_f16_f16_64", Pipe::mte3, kFwdOSlots,
      [](const model::Options &o) { return run_fwd_o(DType::f16, DType::f16, 64, o); }},
 };
 

@@ -15,12 +15,10 @@
 //          flags between cores order all but the first and last moves of an item. No other event
 //          is needed to use a buffer again.
 // Buffers, C = 128 (KB):
-//          L1    W and K 2 x 64, S 32, V' 32 of 512
-//          L0A   W 32, K^T 32 of 64
-//          L0B   S 32, V' 32 of 64
-//          L0C   W S 64, K^T V' 64 of 128
+//          L1    K 2 x 32, W 32, S 32, V' 32 of 512
+//          L0A   32 of 64, L0B 32 of 64, L0C 64 of 128: one product at a time
 //          UB    S 32, product 32, V' 32, U 16, S rounded 16, V' and decayed V' rounded 2 x 16, c
-//                (head_rows.h) 12, its factors 2: 174 of 192
+//                (head_rows.h) 8, its factors 2: 170 of 192
 // Binds:   the chain, more than any pipe: while one kind of core works, the other waits. Two items
 // a
 //          block by turns would hide that, and do not fit into UB beside each other.
@@ -65,15 +63,13 @@ class ChunkFwdHCube {
   using Tensors = ChunkFwdHTensors<E, H>;
 
   ChunkFwdHCube(Core &core, const Tensors &t) : core_(core), t_(t) {
-    for (int slot = 0; slot < kSlots; ++slot) {
-      w_[slot] = core.take<L1<E>>("W", C * kHeadWidth);
-      k_[slot] = core.take<L1<E>>("K", C * kHeadWidth);
-      left_[slot] = core.take<L0a<E>>("left", C * kHeadWidth);
-      right_[slot] = core.take<L0b<E>>("right", kStateSize);
-      products_[slot] = core.take<L0c>("products", kStateSize);
-    }
+    for (L1<E> &k : k_) k = core.take<L1<E>>("K", C * kHeadWidth);
+    w_ = core.take<L1<E>>("W", C * kHeadWidth);
     state_ = core.take<L1<E>>("S", kStateSize);
     values_ = core.take<L1<E>>("V'", C * kHeadWidth);
+    left_ = core.take<L0a<E>>("left", C * kHeadWidth);
+    right_ = core.take<L0b<E>>("right", kStateSize);
+    product_ = core.take<L0c>("product", kStateSize);
   }
 
   void run() {
@@ -96,7 +92,7 @@ class ChunkFwdHCube {
     const Gm<E> operands = t_.operands + core_.block() * 2 * kStateSize;
     const Gm<float> products = t_.products + core_.block() * 2 * kStateSize;
     if (chunk.length < C) clear_rows();
-    load_rows(w_[slot_], t_.w, chunk, head, t_.value_heads);
+    load_rows(w_, t_.w, chunk, head, t_.value_heads);
     load_rows(k_[slot_], t_.k, chunk, key_head, t_.key_heads);
 
     cross_wait(core_, flag_of(FwdHFlag::state));
@@ -104,12 +100,11 @@ class ChunkFwdHCube {
     set_flag(core_, Pipe::mte2, Pipe::mte1, 0);
     wait_flag(core_, Pipe::mte2, Pipe::mte1, 0);
     for (int64_t i = 0; i < kDown; ++i) {
-      load_a(core_, left_[0] + i * kAcross * kElements, w_[slot_] + i * kElements,
-             {kAcross, kDown});
+      load_a(core_, left_ + i * kAcross * kElements, w_ + i * kElements, {kAcross, kDown});
     }
-    load_right(right_[0], state_, kAcross);
-    multiply(0, C, kHeadWidth);
-    store_nz2nd(core_, products, products_[0], {chunk.length, kHeadWidth, kHeadWidth}, C);
+    load_right(right_, state_, kAcross);
+    multiply(C, kHeadWidth);
+    store_nz2nd(core_, products, product_, {chunk.length, kHeadWidth, kHeadWidth}, C);
     cross_set(core_, Pipe::fix, flag_of(FwdHFlag::w_s));
 
     cross_wait(core_, flag_of(FwdHFlag::values));
@@ -121,17 +116,17 @@ class ChunkFwdHCube {
     set_flag(core_, Pipe::mte2, Pipe::mte1, 1);
     wait_flag(core_, Pipe::mte2, Pipe::mte1, 1);
     // The fractals of K turned over are those of K^T, in their order.
-    load_a_transposed(core_, left_[1], k_[slot_], {kAcross * kDown, 1});
-    load_right(right_[1], values_, kDown);
-    multiply(1, kHeadWidth, C);
-    store_nz2nd(core_, products + kStateSize, products_[1], {kHeadWidth, kHeadWidth, kHeadWidth},
+    load_a_transposed(core_, left_, k_[slot_], {kAcross * kDown, 1});
+    load_right(right_, values_, kDown);
+    multiply(kHeadWidth, C);
+    store_nz2nd(core_, products + kStateSize, product_, {kHeadWidth, kHeadWidth, kHeadWidth},
                 kHeadWidth);
     cross_set(core_, Pipe::fix, flag_of(FwdHFlag::k_values));
   }
 
   /// Rows past a chunk's end are zeros, never the next sequence's.
   void clear_rows() {
-    fill_l1(core_, w_[slot_], C * kHeadWidth);
+    fill_l1(core_, w_, C * kHeadWidth);
     fill_l1(core_, k_[slot_], C * kHeadWidth);
     pipe_barrier(core_, Pipe::mte2);
   }
@@ -149,22 +144,22 @@ class ChunkFwdHCube {
     }
   }
 
-  void multiply(int which, int64_t m, int64_t k) {
-    set_flag(core_, Pipe::mte1, Pipe::m, which);
-    wait_flag(core_, Pipe::mte1, Pipe::m, which);
-    mmad(core_, products_[which], left_[which], right_[which], m, k, kHeadWidth, Sum::fresh);
-    set_flag(core_, Pipe::m, Pipe::fix, which);
-    wait_flag(core_, Pipe::m, Pipe::fix, which);
+  void multiply(int64_t m, int64_t k) {
+    set_flag(core_, Pipe::mte1, Pipe::m, 0);
+    wait_flag(core_, Pipe::mte1, Pipe::m, 0);
+    mmad(core_, product_, left_, right_, m, k, kHeadWidth, Sum::fresh);
+    set_flag(core_, Pipe::m, Pipe::fix, 0);
+    wait_flag(core_, Pipe::m, Pipe::fix, 0);
   }
 
   Core &core_;
   const Tensors &t_;
-  int slot_ = 0;
-  L1<E> w_[kSlots], k_[kSlots];
-  L1<E> state_, values_;
-  L0a<E> left_[kSlots];
-  L0b<E> right_[kSlots];
-  L0c products_[kSlots];
+  int slot_ = 0;  ///< Of K, which comes before the last chunk's product has read its own.
+  L1<E> k_[kSlots];
+  L1<E> w_, state_, values_;
+  L0a<E> left_;
+  L0b<E> right_;
+  L0c product_;
 };
 
 /// A Vector core's part: rows [first_row_, first_row_ + 64) of S, and tokens [first_token_,
@@ -192,7 +187,7 @@ class ChunkFwdHVector {
   }
 
   void run() {
-    for (int slot = 0; slot < kSlots; ++slot) c_.clear_slot(slot);
+    c_.clear_slot(0);
     set_flag(core_, Pipe::v, Pipe::mte3, kStateEvent);
     wait_flag(core_, Pipe::v, Pipe::mte3, kStateEvent);
     set_flag(core_, Pipe::mte3, Pipe::mte2, kStateEvent);
@@ -356,7 +351,7 @@ class ChunkFwdHVector {
   Core &core_;
   const Tensors &t_;
   int64_t first_row_, first_token_;
-  HeadRows<float, C> c_;
+  HeadRows<float, C, 1> c_;
   Ub<float> state_, product_, values_, factors_, last_;
   Lanes<float> exp_c_last_;
   Ub<E> u_, state_rounded_, values_rounded_, decayed_rounded_;

@@ -78,7 +78,6 @@ class ChunkFwdOCube {
       set_flag(core_, Pipe::m, Pipe::mte1, slot);
       cross_set(core_, Pipe::mte2, flag_of(FwdOFlag::slot_free));
     }
-    set_flag(core_, Pipe::mte1, Pipe::mte2, kItemEvent);
     set_flag(core_, Pipe::fix, Pipe::m, 0);
     const int64_t group = t_.value_heads / t_.key_heads;
     for_each_item<C>(core_, t_.sequences, t_.key_heads, core_.block(), core_.blocks(),
@@ -93,7 +92,6 @@ class ChunkFwdOCube {
       wait_flag(core_, Pipe::mte1, Pipe::mte2, slot);
       wait_flag(core_, Pipe::m, Pipe::mte1, slot);
     }
-    wait_flag(core_, Pipe::mte1, Pipe::mte2, kItemEvent);
     wait_flag(core_, Pipe::fix, Pipe::m, 0);
   }
 
@@ -104,10 +102,9 @@ class ChunkFwdOCube {
   /// Event of Q and K in L1, between MTE2 and MTE1; 0 and 1 are those of the slots.
   static constexpr int kItemEvent = 2;
 
-  /// The Vector cores read Q K^T before they give operands of this item, so its place in GM is free
-  /// when the next one comes.
+  /// Waiting for the operands of an item's heads, which come of its Q K^T, has ordered all that the
+  /// next item's needs here: Q and K in L1 and the place in GM are free.
   void multiply_queries_keys(const Chunk &chunk, int64_t key_head) {
-    wait_flag(core_, Pipe::mte1, Pipe::mte2, kItemEvent);
     if (chunk.length < C) {
       fill_l1(core_, queries_, C * kHeadWidth);
       fill_l1(core_, keys_, C * kHeadWidth);
@@ -121,7 +118,6 @@ class ChunkFwdOCube {
     wait_flag(core_, Pipe::m, Pipe::mte1, 0);
     load_left(left_[0], queries_, kAcross);
     load_b(core_, right_[0], keys_, {kDown * kAcross, 1});
-    set_flag(core_, Pipe::mte1, Pipe::mte2, kItemEvent);
     multiply(products_, 0, kHeadWidth, C, Sum::fresh);
     set_flag(core_, Pipe::m, Pipe::fix, 0);
 
@@ -240,22 +236,18 @@ class ChunkFwdOVector {
 
   void run() {
     fill(core_, scale_, t_.scale, kBlockLanes);
-    for (int slot = 0; slot < kSlots; ++slot) {
-      c_.clear_slot(slot);
-      set_flag(core_, Pipe::v, Pipe::mte2, kGatesEvent + slot);
-      set_flag(core_, Pipe::mte3, Pipe::v, slot);
-    }
-    set_flag(core_, Pipe::v, Pipe::mte2, kItemEvent);
+    c_.clear_slot(0);
+    set_flag(core_, Pipe::v, Pipe::mte2, kGatesEvent);
+    wait_flag(core_, Pipe::v, Pipe::mte2, kGatesEvent);
+    for (int slot = 0; slot < kSlots; ++slot) set_flag(core_, Pipe::mte3, Pipe::v, slot);
     set_flag(core_, kStateReader, Pipe::mte2, kStateEvent);
     load(core_, triangle_, t_.triangle + first_token_ * C / 8, {1, kTokens * C / 8, 0});
     for_each_item<C>(core_, t_.sequences, t_.key_heads, core_.block(), core_.blocks(),
                      [&](const Chunk &chunk, int64_t key_head) { run_item(chunk, key_head); });
     for (int slot = 0; slot < kSlots; ++slot) {
-      wait_flag(core_, Pipe::v, Pipe::mte2, kGatesEvent + slot);
       wait_flag(core_, Pipe::mte3, Pipe::v, slot);
       cross_wait(core_, flag_of(FwdOFlag::slot_free));
     }
-    wait_flag(core_, Pipe::v, Pipe::mte2, kItemEvent);
     wait_flag(core_, kStateReader, Pipe::mte2, kStateEvent);
   }
 
@@ -265,10 +257,9 @@ class ChunkFwdOVector {
   static constexpr bool kRoundsState = !std::is_same_v<H, E>;
   /// What reads S in UB.
   static constexpr Pipe kStateReader = kRoundsState ? Pipe::v : Pipe::mte3;
-  // Events between MTE2 and V (or MTE3): gates have one for each slot.
+  // Events between MTE2 and V (or MTE3).
   static constexpr int kGatesEvent = 0;
-  static constexpr int kItemEvent = 2;
-  static constexpr int kStateEvent = 3;
+  static constexpr int kStateEvent = 1;
 
   void run_item(const Chunk &chunk, int64_t key_head) {
     const int64_t tokens = std::clamp<int64_t>(chunk.length - first_token_, 0, kTokens);
@@ -291,31 +282,29 @@ class ChunkFwdOVector {
         slot_ ^= 1;
       }
     }
-    if (tokens > 0) set_flag(core_, Pipe::v, Pipe::mte2, kItemEvent);
   }
 
-  /// MTE2 loads the gates after these, so that V need not wait for them by themselves.
+  /// The Cube core gives an item's Q K^T when it has all operands of the item before, so what those
+  /// came of is free. MTE2 loads the gates after these, so V need not wait for them by themselves.
   void load_item(const Chunk &chunk, int64_t key_head, int64_t tokens) {
     const int64_t stride = t_.key_heads * kHeadWidth;
-    wait_flag(core_, Pipe::v, Pipe::mte2, kItemEvent);
     load(core_, products_, t_.products + (core_.block() * C + first_token_) * C,
          {1, tokens * C, 0});
     load(core_, queries_, t_.q + ((chunk.begin + first_token_) * stride + key_head * kHeadWidth),
          {tokens, kHeadWidth, stride});
   }
 
+  /// More than 8 heads come one after the other: waiting for a slot of their operands has ordered
+  /// them.
   void load_gates(const Chunk &chunk, int64_t first_head, int64_t heads) {
-    wait_flag(core_, Pipe::v, Pipe::mte2, kGatesEvent + gates_);
-    c_.load_slot(gates_, t_.g_cumsum + (chunk.begin * t_.value_heads + first_head), chunk.length,
-                 heads, t_.value_heads);
-    set_flag(core_, Pipe::mte2, Pipe::v, kGatesEvent + gates_);
+    c_.load_slot(0, t_.g_cumsum + (chunk.begin * t_.value_heads + first_head), chunk.length, heads,
+                 t_.value_heads);
+    set_flag(core_, Pipe::mte2, Pipe::v, kGatesEvent);
 
-    wait_flag(core_, Pipe::mte2, Pipe::v, kGatesEvent + gates_);
-    c_.split_slot(gates_);
+    wait_flag(core_, Pipe::mte2, Pipe::v, kGatesEvent);
+    c_.split_slot(0);
     pipe_barrier(core_, Pipe::v);
-    c_.clear_slot(gates_);
-    set_flag(core_, Pipe::v, Pipe::mte2, kGatesEvent + gates_);
-    gates_ ^= 1;
+    c_.clear_slot(0);
   }
 
   void load_state(int64_t index, int64_t head) {
@@ -397,10 +386,9 @@ class ChunkFwdOVector {
   Core &core_;
   const Tensors &t_;
   int64_t first_token_, first_row_;
-  int slot_ = 0;   ///< Of the operands in GM.
-  int gates_ = 0;  ///< Slot of c.
-  int out_ = 0;    ///< Slot of what is rounded.
-  HeadRows<float, C> c_;
+  int slot_ = 0;  ///< Of the operands in GM.
+  int out_ = 0;   ///< Slot of what is rounded.
+  HeadRows<float, C, 1> c_;
   Ub<E> rounded_[kSlots];
   Ub<E> queries_;
   Ub<H> state_;

@@ -9,11 +9,11 @@
 namespace gdn::ascend::kernels {
 
 /// A number a token and head, of up to 8 heads of a chunk: GM has a row a token, V wants a row a
-/// head. Two slots of what is loaded, one of the rows. It orders nothing between pipes: who uses it
+/// head. Slots of what is loaded, one of the rows. It orders nothing between pipes: who uses it
 /// does. E: float, f16 or bf16.
 ///
-/// UB: 2 x C blocks as loaded, C * 8 f32 of rows; in 16 bits also C * 16 f32.
-template <class E, int64_t C>
+/// UB: Slots x C blocks as loaded, C * 8 f32 of rows; in 16 bits also C * 16 f32.
+template <class E, int64_t C, int Slots = kSlots>
 class HeadRows {
  public:
   HeadRows(Core &core, const char *name) : core_(core) {
@@ -55,7 +55,7 @@ class HeadRows {
   static constexpr int64_t kLoadedLanes = kBlockBytes / static_cast<int64_t>(sizeof(E));
 
   Core &core_;
-  Ub<E> loaded_[kSlots];
+  Ub<E> loaded_[Slots];
   Ub<float> wide_, rows_;
 };
 

@@ -63,9 +63,8 @@ void Access::touch_cell(Buffer &buffer, int64_t cell, uint32_t mask, bool write)
     if (!in_order && (write || stamp.write) && (stamp.mask & mask) != 0) {
       watcher_->race(now_, stamp, buffer, cell * kBlockBytes, write);
     }
-    const bool same_agent = stamp.block == block_ && stamp.in_block == in_block_;
     const bool covered = (stamp.mask & ~mask) == 0;
-    if (!covered || !(write || (!stamp.write && (in_order || same_agent)))) {
+    if (!covered || !(write || (!stamp.write && in_order))) {
       before = i;
     } else if (place < 0) {
       place = before = i;
