@@ -2,7 +2,6 @@
 #define GDN_ASCEND_TILE_TYPES_H_
 
 #include <cstdint>
-#include <source_location>
 #include <type_traits>
 
 namespace gdn::ascend {
@@ -43,8 +42,24 @@ inline constexpr int64_t kMaxRepeats = 255;
 /// Event ids of a pair of pipes.
 inline constexpr int kEvents = 8;
 
-/// Where an instruction stands in a kernel's text. A device ignores it.
-using Where = std::source_location;
+/// Where an instruction stands in a kernel's text. A device ignores it. (std::source_location would
+/// do, but for the clang of Debian 12.)
+class Where {
+ public:
+  static constexpr Where current(const char *file = __builtin_FILE(),
+                                 uint32_t line = __builtin_LINE()) {
+    return {file, line};
+  }
+
+  constexpr const char *file_name() const { return file_; }
+  constexpr uint32_t line() const { return line_; }
+
+ private:
+  constexpr Where(const char *file, uint32_t line) : file_(file), line_(line) {}
+
+  const char *file_;
+  uint32_t line_;
+};
 
 /// A place in an on-chip memory. Pointers of different memories do not convert.
 template <Space S, class E>
