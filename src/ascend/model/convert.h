@@ -43,8 +43,9 @@ inline f16 to_f16(float x) {
   const int lowest = std::max(exponent - 11, -24);
   const float steps = std::nearbyint(std::ldexp(magnitude, -lowest));
   const float rounded = std::ldexp(steps, lowest);
-  if (rounded < 0x1p-14F)
+  if (rounded < 0x1p-14F) {
     return {static_cast<uint16_t>(sign | static_cast<int>(rounded * 0x1p24F))};
+  }
   const uint32_t kept = std::bit_cast<uint32_t>(rounded) - (112U << 23);
   return {static_cast<uint16_t>(sign | kept >> 13)};
 }

@@ -32,19 +32,19 @@ Status run(const ChunkFwdH &p, const model::Options &options) {
 }  // namespace
 
 Status chunk_fwd_h(const ChunkFwdH &p, const model::Options &options) {
-  const Status status = check_stage(p, {{"k", &p.k},
-                                        {"w", &p.w},
-                                        {"u", &p.u},
-                                        {"g_cumsum", &p.g_cumsum},
-                                        {"h", &p.h},
-                                        {"v_new", &p.v_new}});
+  Status status = check_stage(p, {{"k", &p.k},
+                                  {"w", &p.w},
+                                  {"u", &p.u},
+                                  {"g_cumsum", &p.g_cumsum},
+                                  {"h", &p.h},
+                                  {"v_new", &p.v_new}});
   if (!status.ok()) return status;
-  const Status heads = check_heads(p, p.k);
+  Status heads = check_heads(p, p.k);
   if (!heads.ok()) return heads;
   for (const Named &state :
        {Named{"initial_state", &p.initial_state}, Named{"final_state", &p.final_state}}) {
     if (!state.tensor->present()) continue;
-    const Status gaps = check_stage(p, {state});
+    Status gaps = check_stage(p, {state});
     if (!gaps.ok()) return gaps;
     if (state.tensor->dtype != DType::f32) return unsupported("takes states in float32.");
   }

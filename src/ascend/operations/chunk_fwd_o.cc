@@ -32,14 +32,14 @@ Status run(const ChunkFwdO &p, const model::Options &options) {
 }  // namespace
 
 Status chunk_fwd_o(const ChunkFwdO &p, const model::Options &options) {
-  const Status status = check_stage(p, {{"q", &p.q},
-                                        {"k", &p.k},
-                                        {"v_new", &p.v_new},
-                                        {"h", &p.h},
-                                        {"g_cumsum", &p.g_cumsum},
-                                        {"o", &p.o}});
+  Status status = check_stage(p, {{"q", &p.q},
+                                  {"k", &p.k},
+                                  {"v_new", &p.v_new},
+                                  {"h", &p.h},
+                                  {"g_cumsum", &p.g_cumsum},
+                                  {"o", &p.o}});
   if (!status.ok()) return status;
-  const Status heads = check_heads(p, p.k);
+  Status heads = check_heads(p, p.k);
   if (!heads.ok() || empty(p)) return heads;
   return with_narrow_type(p.k.dtype, [&](auto element) {
     using E = decltype(element);

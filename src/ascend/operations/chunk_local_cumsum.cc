@@ -6,7 +6,7 @@
 namespace gdn::ascend {
 
 Status chunk_local_cumsum(const ChunkLocalCumsum &p, const model::Options &options) {
-  const Status status = check_stage(p, {{"g", &p.g}, {"g_cumsum", &p.g_cumsum}});
+  Status status = check_stage(p, {{"g", &p.g}, {"g_cumsum", &p.g_cumsum}});
   if (!status.ok() || empty(p)) return status;
   return with_type(p.g.dtype, [&](auto element) {
     using G = decltype(element);

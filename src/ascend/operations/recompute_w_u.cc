@@ -29,15 +29,15 @@ Status run(const RecomputeWU &p, const model::Options &options) {
 }  // namespace
 
 Status recompute_w_u(const RecomputeWU &p, const model::Options &options) {
-  const Status status = check_stage(p, {{"k", &p.k},
-                                        {"v", &p.v},
-                                        {"beta", &p.beta},
-                                        {"g_cumsum", &p.g_cumsum},
-                                        {"T", &p.T},
-                                        {"w", &p.w},
-                                        {"u", &p.u}});
+  Status status = check_stage(p, {{"k", &p.k},
+                                  {"v", &p.v},
+                                  {"beta", &p.beta},
+                                  {"g_cumsum", &p.g_cumsum},
+                                  {"T", &p.T},
+                                  {"w", &p.w},
+                                  {"u", &p.u}});
   if (!status.ok()) return status;
-  const Status heads = check_heads(p, p.k);
+  Status heads = check_heads(p, p.k);
   if (!heads.ok() || empty(p)) return heads;
   return with_narrow_type(p.k.dtype, [&](auto element) {
     using E = decltype(element);

@@ -8,7 +8,7 @@
 namespace gdn::ascend {
 
 Status solve_tril(const SolveTril &p, const model::Options &options) {
-  const Status status = check_stage(p, {{"A", &p.A}, {"T", &p.T}});
+  Status status = check_stage(p, {{"A", &p.A}, {"T", &p.T}});
   if (!status.ok() || empty(p)) return status;
   std::array<float, kBlockLanes *kBlockLanes> identity = {};
   for (size_t i = 0; i < kBlockLanes; ++i) identity[i * (kBlockLanes + 1)] = 1.0F;

@@ -16,8 +16,8 @@ void wait_flag(Core &core, Pipe from, Pipe to, int event, Where where = Where::c
 /// instructions of one pipe of which one writes what the other touches.
 void pipe_barrier(Core &core, Pipe pipe, Where where = Where::current());
 
-/// Flags between the cores of a block, counters to 15. They are numbered 0 to 10, and one number
-/// serves one direction.
+/// Flags between the cores of a block, counters to 15, numbered 0 to 10. One pipe alone of a core
+/// adds to a flag.
 inline constexpr int kCrossFlags = 11;
 inline constexpr int kCrossLimit = 15;
 
