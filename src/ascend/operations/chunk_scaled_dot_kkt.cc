@@ -31,6 +31,7 @@ Status chunk_scaled_dot_kkt(const ChunkScaledDotKkt &p, const model::Options &op
       check_stage(p, {{"k", &p.k}, {"beta", &p.beta}, {"g_cumsum", &p.g_cumsum}, {"A", &p.A}});
   if (!status.ok()) return status;
   Status heads = check_heads(p, p.k);
+  if (heads.ok()) heads = check_beta(p.beta, p.k);
   if (!heads.ok() || empty(p)) return heads;
   return with_narrow_type(p.k.dtype, [&](auto element) {
     using E = decltype(element);

@@ -40,6 +40,7 @@ Status check_stage(const StageShape &p, std::initializer_list<Named> tensors) {
       return unsupported(std::string("takes tensors without gaps, but ") + t.name + " has some.");
     }
   }
+  if (p.sequences.padded) return unsupported("takes buffers that end with their sequences.");
   const IndexArray &offsets = p.sequences.cu_seqlens;
   if (offsets.present && offsets.row_stride != 1) {
     return unsupported("takes tensors without gaps, but cu_seqlens has some.");
@@ -51,6 +52,11 @@ Status check_heads(const StageShape &p, const Tensor &k) {
   if (k.dtype == DType::f32) return unsupported("takes k in bfloat16 or float16.");
   if (p.heads.interleaved) return unsupported("takes head_map = block alone.");
   return {};
+}
+
+Status check_beta(const Tensor &beta, const Tensor &k) {
+  if (beta.dtype == DType::f32 || beta.dtype == k.dtype) return {};
+  return unsupported("takes beta in float32 or in the type of k.");
 }
 
 kernels::SequenceTable sequence_table(model::Launch &launch, const StageShape &p) {

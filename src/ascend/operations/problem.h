@@ -29,6 +29,9 @@ Status check_stage(const StageShape &p, std::initializer_list<Named> tensors);
 /// What they take of a stage with key heads.
 Status check_heads(const StageShape &p, const Tensor &k);
 
+/// And of beta beside k.
+Status check_beta(const Tensor &beta, const Tensor &k);
+
 /// True if a call has no token at all.
 bool empty(const StageShape &p);
 

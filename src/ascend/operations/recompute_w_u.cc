@@ -38,6 +38,7 @@ Status recompute_w_u(const RecomputeWU &p, const model::Options &options) {
                                   {"u", &p.u}});
   if (!status.ok()) return status;
   Status heads = check_heads(p, p.k);
+  if (heads.ok()) heads = check_beta(p.beta, p.k);
   if (!heads.ok() || empty(p)) return heads;
   return with_narrow_type(p.k.dtype, [&](auto element) {
     using E = decltype(element);
