@@ -26,7 +26,7 @@ test: setup-test package-test  ## release build, every instruction set, Python, 
 	@$(PYTHON) -m pytest -q tests/python
 	@$(MAKE) --no-print-directory sanitizer-smoke
 
-.PHONY: sanitizer-smoke full asan tsan mutation fuzz
+.PHONY: sanitizer-smoke full asan tsan ascend mutation fuzz
 sanitizer-smoke: setup-test
 	@echo "== sanitizer smoke (AddressSanitizer, UndefinedBehaviorSanitizer)"
 	@cmake --preset asan >/dev/null
@@ -64,6 +64,10 @@ tsan: setup-test-all
 	@echo "== ThreadSanitizer"
 	@cmake --preset tsan >/dev/null && cmake --build --preset tsan
 	@ctest --test-dir build/tsan -L sanitizer --output-on-failure
+
+ascend: setup-test-all package-test  ## the kernels for Ascend NPUs on their model, the whole ladder
+	@echo "== Ascend kernels on the model of the machine"
+	@ctest --test-dir build/release -R '^ascend_' --no-tests=error -j $(JOBS) --output-on-failure
 
 mutation: setup-test-all
 	@echo "== seeded bugs, each of which the tests must catch"

@@ -53,9 +53,13 @@ void chunk(const Options &o, Report &report, const std::string &shape, std::vect
   args.struct_size = sizeof(args);
   args.q = q.get(), args.k = k.get(), args.v = v.get(), args.g = g.get(), args.beta = beta.get();
   args.cu_seqlens = offsets.get(), args.final_state = state.get(), args.o = out.get();
+  gdn_exec exec = exec_of(o, nullptr);
+  require(gdn_chunk_gated_delta_rule_workspace_size(&args, &exec, &exec.workspace_size));
+  Tensor workspace(kF32, {static_cast<int64_t>(exec.workspace_size / sizeof(float))});
+  exec.workspace = workspace.get()->data;
   const Times t = time_calls(o.repeat, [&](cudaStream_t s) {
-    const gdn_exec e = exec_of(o, s);
-    require(gdn_chunk_gated_delta_rule(&args, &e));
+    exec.stream = s;
+    require(gdn_chunk_gated_delta_rule(&args, &exec));
   });
   report.row(
       label("chunk", shape, hk, hv), t,
@@ -255,6 +259,8 @@ int main(int argc, char **argv) {
     chunk(o, report, "1 x 32768", same(1, 32768), 16, 16);
     chunk(o, report, "1 x 131072", same(1, 131072), 16, 32);
     chunk(o, report, "8 x 4096", same(8, 4096), 16, 32);
+    chunk(o, report, "2 x 4096", same(2, 4096), 16, 32);
+    chunk(o, report, "1 x 65536", same(1, 65536), 2, 8);
     chunk(o, report, "1 x 2048", same(1, 2048), 16, 32);
     chunk(o, report, "1 x 8192", same(1, 8192), 16, 64);
     chunk(o, report, "64 x 512", same(64, 512), 16, 32);

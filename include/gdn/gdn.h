@@ -42,10 +42,12 @@
  *   the default everywhere. A shorter struct (older caller) reads as zero-extended; a longer one
  *   whose tail is not zero is refused.
  * - Results are bitwise the same from run to run, for any number of threads, and for a sequence
- *   alone or packed with others.
+ *   alone or packed with others. The last ends where the CUDA backend cuts the sequences of a call
+ *   into segments (few sequences and value heads, long sequences, on Hopper GPUs; it follows from
+ *   shapes alone); GDN_EXEC_NO_SPLIT restores it.
  * - Several threads may call at once on different outputs.
- * - GDN_BACKEND, GDN_ISA, GDN_CHECK and GDN_NUM_THREADS are read from the environment once, at the
- *   first call that needs them. What one of them cannot mean refuses the call.
+ * - GDN_BACKEND, GDN_ISA, GDN_CHECK, GDN_NO_SPLIT and GDN_NUM_THREADS are read from the environment
+ *   once, at the first call that needs them. What one of them cannot mean refuses the call.
  */
 
 #include <dlpack/dlpack.h>
@@ -138,9 +140,10 @@ typedef enum gdn_exec_flag {
   /** CUDA: synchronise and check the contents of cu_seqlens and index arrays (also GDN_CHECK=1).
    *  The CPU backends always check. */
   GDN_EXEC_CHECK = 1 << 0,
-  /** Never split one sequence for parallelism: a prefill cut at multiples of 64 tokens and resumed
-   *  from its float32 state is bitwise the same on the cpu and cuda backends. (The reference holds
-   *  a state in float64 inside a call, so that what it hands over is rounded.) */
+  /** Never split one sequence for parallelism (also GDN_NO_SPLIT=1): a prefill cut at multiples of
+   *  64 tokens and resumed from its float32 state is bitwise the same on the cpu and cuda backends,
+   *  and so is a sequence alone or packed. (The reference holds a state in float64 inside a call,
+   * so that what it hands over is rounded.) */
   GDN_EXEC_NO_SPLIT = 1 << 1
 } gdn_exec_flag;
 
@@ -318,7 +321,7 @@ GDN_API gdn_status gdn_chunk_gated_delta_rule(const gdn_gated_delta_rule_args *a
                                               const gdn_exec *exec);
 
 /** Bytes of workspace that gdn_chunk_gated_delta_rule needs; follows from shapes, types and the
- *  threads, backend and instruction set that `exec` asks for. Reads no tensor's memory: data
+ *  threads, flags, backend and instruction set that `exec` asks for. Reads no tensor's memory: data
  *  pointers may still be null, and exec->workspace is not looked at. */
 GDN_API gdn_status gdn_chunk_gated_delta_rule_workspace_size(const gdn_gated_delta_rule_args *args,
                                                              const gdn_exec *exec, size_t *bytes);
@@ -344,8 +347,8 @@ GDN_API gdn_status gdn_fused_recurrent_gated_delta_rule(const gdn_gated_delta_ru
  *
  * Chunks start at each sequence's first token; chunk_size is 0 (64), 16, 32, 64 or 128. NT is the
  * number of chunks of all sequences together, sequences in order; with GDN_PADDED h may have more
- * rows, which are left alone (ceil(T / C) + N always suffice), and has at least ceil(T / C). "type" is
- * float32, bfloat16 or float16; k, v, w, u, v_new, q, o of one call share it. Stages need no
+ * rows, which are left alone (ceil(T / C) + N always suffice), and has at least ceil(T / C). "type"
+ * is float32, bfloat16 or float16; k, v, w, u, v_new, q, o of one call share it. Stages need no
  * workspace.
  * @{
  */

@@ -21,6 +21,7 @@ struct Environment {
   std::string backend;  ///< GDN_BACKEND; empty: not set.
   std::string isa;      ///< GDN_ISA; empty: not set.
   Number check;         ///< GDN_CHECK, 0 or 1.
+  Number no_split;      ///< GDN_NO_SPLIT, 0 or 1.
   Number threads;       ///< GDN_NUM_THREADS, 1 to kMaxThreads.
 };
 

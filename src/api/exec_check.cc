@@ -111,6 +111,8 @@ void resolve(Call *call, const gdn_exec *exec, const Device &device, Target *tar
   const int32_t threads = choose_threads(call, e.threads);
   const bool check =
       number_of(call, (e.flags & GDN_EXEC_CHECK) != 0 ? 1 : 0, environment().check) != 0;
+  const bool no_split =
+      number_of(call, (e.flags & GDN_EXEC_NO_SPLIT) != 0 ? 1 : 0, environment().no_split) != 0;
   const Backend *backend = choose_backend(call, e.backend, device);
   if (!call->ok()) return;
   const bool on_cpu = backend->device().host();
@@ -122,7 +124,7 @@ void resolve(Call *call, const gdn_exec *exec, const Device &device, Target *tar
   target->backend = backend;
   target->exec.stream = e.stream;
   target->exec.threads = threads;
-  target->exec.no_split = (e.flags & GDN_EXEC_NO_SPLIT) != 0;
+  target->exec.no_split = no_split;
   target->exec.workspace = e.workspace;
   target->exec.workspace_size = e.workspace_size;
   target->exec.isa = isa;

@@ -49,6 +49,7 @@ Status on_device(const Exec &exec, F f) {
   l.device = d;
   l.stream = static_cast<cudaStream_t>(exec.stream);
   l.workspace = exec.workspace;
+  l.no_split = exec.no_split;
   return f(l);
 }
 
@@ -61,7 +62,7 @@ Status run(const typename Op::Problem &p, const Exec &exec) {
 template <class Op>
 size_t workspace(const typename Op::Problem &p, const Exec &exec) {
   const KernelOf<Op> &kernel = path_of(exec).kernels.template at<Op>();
-  return kernel.workspace != nullptr ? kernel.workspace(p) : 0;
+  return kernel.workspace != nullptr ? kernel.workspace(p, exec.no_split) : 0;
 }
 
 class CudaBackend final : public Backend {

@@ -14,9 +14,9 @@ struct KernelOf {
   /// Launches the operation asynchronously: no allocation, no synchronisation. What cu_seqlens and
   /// index arrays hold is clamped on the device; a slot past the pool counts as negative.
   Status (*run)(const Problem &p, const Launch &l) = nullptr;
-  /// Bytes of Launch::workspace, from shapes and types alone; nullptr: none. The row
-  /// of an operation that needs some says so (core/operations.h).
-  size_t (*workspace)(const Problem &p) = nullptr;
+  /// Bytes of Launch::workspace, from shapes, types and Launch::no_split alone; nullptr: none. The
+  /// row of an operation that needs some says so (core/operations.h).
+  size_t (*workspace)(const Problem &p, bool no_split) = nullptr;
 };
 
 /// All operations of one code path.

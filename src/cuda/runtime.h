@@ -47,6 +47,7 @@ struct Launch {
   const DeviceInfo *device = nullptr;
   cudaStream_t stream = nullptr;
   void *workspace = nullptr;
+  bool no_split = false;  ///< Cut no sequence for parallelism.
 };
 
 }  // namespace gdn::cuda

@@ -1,4 +1,4 @@
-"""Checks which folder includes which: api -> core, reference, cpu, cuda -> core.
+"""Checks which folder includes which: api -> core, reference, cpu, cuda, ascend -> core.
 
 A backend is no more than a folder: the list of backends is made by CMake, so the api names none.
 
@@ -18,6 +18,7 @@ SOURCE = {
     "reference": {"reference", "core"},
     "cpu": {"cpu", "core"},
     "cuda": {"cuda", "core"},
+    "ascend": {"ascend", "core"},
 }
 # Everything outside src/ sees the public header and the test cases, never a folder of src/.
 OUTSIDE = ("tools", "cases", "tests", "python", "bench", "examples")
@@ -26,7 +27,12 @@ UNIT_PROGRAMS = {
     "tests/pool_test.cc": "cpu",
     "tests/toy_backend/toy/backend.cc": "core",
     "tests/toy_backend/toy/backend.h": "core",
+    "tests/ascend/faults_test.cc": "ascend",
+    "tests/ascend/findings_test.cc": "ascend",
+    "tests/ascend/primitives_test.cc": "ascend",
+    "tests/ascend/problems.h": "ascend",
     "tests/gpu/plan_test.cu": "cuda",
+    "tests/gpu/segments_test.cc": "cuda",
     "bench/pool_wake.cc": "cpu",
     "tools/peak.cc": "cpu",
 }

@@ -95,7 +95,8 @@ struct Judged {
     gdn_exec exec = {};
     exec.struct_size = sizeof(exec);
     exec.isa = isa.c_str();
-    if (std::getenv("GDN_CHECK") == nullptr) exec.flags = GDN_EXEC_CHECK;
+    exec.flags = GDN_EXEC_NO_SPLIT;  // Without a workspace.
+    if (std::getenv("GDN_CHECK") == nullptr) exec.flags |= GDN_EXEC_CHECK;
     const std::string text = outcome(function(&args, &exec));
     EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
     EXPECT_EQ(cudaPeekAtLastError(), cudaSuccess);
@@ -336,7 +337,7 @@ TEST_P(Contents, Convolution) {
 TEST_P(Contents, GoodContentsPass) {
   const HostProblem p(Element::bf16, {40, 0, 50, 60}, 2, 4);
   DeviceCall plain(p), checked(p);
-  ASSERT_EQ(plain.run(GetParam()), "");
+  ASSERT_EQ(plain.run(GetParam(), nullptr, false, GDN_EXEC_NO_SPLIT), "");
   cudaStream_t stream;
   ASSERT_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
   gdn_exec exec = {};
@@ -344,7 +345,7 @@ TEST_P(Contents, GoodContentsPass) {
   const std::string isa = GetParam();
   exec.isa = isa.c_str();
   exec.stream = stream;
-  exec.flags = GDN_EXEC_CHECK;
+  exec.flags = GDN_EXEC_CHECK | GDN_EXEC_NO_SPLIT;
   ASSERT_CUDA(cudaDeviceSynchronize());
   EXPECT_EQ(outcome(gdn_chunk_gated_delta_rule(&checked.args, &exec)), "");
   ASSERT_CUDA(cudaStreamSynchronize(stream));

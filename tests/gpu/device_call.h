@@ -150,10 +150,26 @@ struct HostProblem {
   }
 };
 
+/// Workspace of a chunked call, set in exec; poisoned. Of a call that will be refused there is
+/// none.
+inline std::shared_ptr<DeviceTensor> workspace_for(const gdn_gated_delta_rule_args &args,
+                                                   gdn_exec *exec) {
+  size_t bytes = 0;
+  if (gdn_chunk_gated_delta_rule_workspace_size(&args, exec, &bytes) != GDN_OK || bytes == 0) {
+    return nullptr;
+  }
+  auto memory =
+      std::make_shared<DeviceTensor>(Element::f32, std::vector{static_cast<int64_t>(bytes / 4)});
+  exec->workspace = memory->data();
+  exec->workspace_size = bytes;
+  return memory;
+}
+
 /// The same on the device, with outputs. `shift`: bytes past alignment of every operand.
 struct DeviceCall {
   DeviceTensor q, k, v, g, beta, cu_seqlens, initial_state, final_state, o;
   gdn_gated_delta_rule_args args = {};
+  std::shared_ptr<DeviceTensor> workspace;  ///< Of the last run.
 
   explicit DeviceCall(const HostProblem &p, size_t shift = 0)
       : q(p.type, {1, p.tokens(), p.hk, p.dk}, shift),
@@ -192,11 +208,15 @@ struct DeviceCall {
 
   static int64_t count(const HostProblem &p) { return static_cast<int64_t>(p.lengths.size()); }
 
-  std::string run(const std::string &isa, cudaStream_t stream = nullptr, bool recurrent = false) {
+  /// flags: gdn_exec_flag bits.
+  std::string run(const std::string &isa, cudaStream_t stream = nullptr, bool recurrent = false,
+                  uint32_t flags = 0) {
     gdn_exec exec = {};
     exec.struct_size = sizeof(exec);
     exec.stream = stream;
+    exec.flags = flags;
     exec.isa = isa.c_str();
+    if (!recurrent) workspace = workspace_for(args, &exec);
     const gdn_status status = recurrent ? gdn_fused_recurrent_gated_delta_rule(&args, &exec)
                                         : gdn_chunk_gated_delta_rule(&args, &exec);
     if (status == GDN_OK) return "";

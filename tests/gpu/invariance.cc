@@ -11,19 +11,24 @@ namespace {
 class Invariance : public GpuTest {
  protected:
   /// Runs a problem; returns the bytes of o and final_state.
-  std::pair<Bytes, Bytes> result_of(const HostProblem &p, size_t shift = 0) {
+  std::pair<Bytes, Bytes> result_of(const HostProblem &p, size_t shift = 0, uint32_t flags = 0) {
     DeviceCall call(p, shift);
-    EXPECT_EQ(call.run(GetParam()), "");
+    EXPECT_EQ(call.run(GetParam(), nullptr, false, flags), "");
     EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
     return {call.o.download(), call.final_state.download()};
   }
 
+  /// The same with no sequence cut for parallelism.
+  std::pair<Bytes, Bytes> whole_result_of(const HostProblem &p) {
+    return result_of(p, 0, GDN_EXEC_NO_SPLIT);
+  }
+
   /// Every sequence of a problem has the same bits alone.
   void expect_packed_as_alone(const HostProblem &p) {
-    const auto [o, state] = result_of(p);
+    const auto [o, state] = whole_result_of(p);
     int64_t from = 0;
     for (size_t n = 0; n < p.lengths.size(); ++n) {
-      const auto [o_alone, state_alone] = result_of(p.part(from, p.lengths[n], n));
+      const auto [o_alone, state_alone] = whole_result_of(p.part(from, p.lengths[n], n));
       const auto row = static_cast<int64_t>(p.hv * p.dv) * static_cast<int64_t>(size_of(p.type));
       const Bytes o_part(o.begin() + from * row, o.begin() + (from + p.lengths[n]) * row);
       const auto size = static_cast<int64_t>(state_alone.size());
@@ -99,11 +104,11 @@ TEST_P(Invariance, AlignmentDoesNotMatter) {
 TEST_P(Invariance, ResumedPrefill) {
   for (const Element type : kTypes) {
     const HostProblem p(type, {300}, 2, 4);
-    const auto [o, state] = result_of(p);
+    const auto [o, state] = whole_result_of(p);
     HostProblem first = p.part(0, 192, 0), second = p.part(192, 108, 0);
-    const auto [o_first, state_first] = result_of(first);
+    const auto [o_first, state_first] = whole_result_of(first);
     std::memcpy(second.state.data(), state_first.data(), state_first.size());
-    auto [o_whole, state_second] = result_of(second);
+    auto [o_whole, state_second] = whole_result_of(second);
     o_whole.insert(o_whole.begin(), o_first.begin(), o_first.end());
     EXPECT_EQ(o, o_whole) << name_of(type);
     EXPECT_EQ(state, state_second) << name_of(type);
@@ -145,12 +150,17 @@ TEST_P(Invariance, EveryOperationPackedOrAlone) {
   for (const Element type : kTypes) {
     for (const int64_t length : {1, 31, 64, 129}) {
       const HostProblem p(type, {70, 1, 0, 64, 33, length}, 2, 4);
-      const std::vector<DeviceOperation> packed = all_operations(p, GetParam());
+      std::vector<DeviceOperation> packed = all_operations(p, GetParam());
       const HostProblem last = p.part(p.tokens() - length, length, p.lengths.size() - 1);
-      const std::vector<DeviceOperation> alone = all_operations(last, GetParam());
+      std::vector<DeviceOperation> alone = all_operations(last, GetParam());
       ASSERT_EQ(packed.size(), alone.size());
       for (size_t i = 0; i < packed.size(); ++i) {
         if (packed[i].name() == "causal_conv1d_update") continue;  // Knows no packing.
+        for (DeviceOperation *op : {&packed[i], &alone[i]}) {
+          op->reset();
+          ASSERT_EQ(op->run(GetParam(), nullptr, GDN_EXEC_NO_SPLIT), "") << op->name();
+        }
+        ASSERT_CUDA(cudaDeviceSynchronize());
         const std::vector<Bytes> all = packed[i].results(), one = alone[i].results();
         ASSERT_EQ(all.size(), one.size()) << packed[i].name();
         for (size_t j = 0; j < one.size(); ++j) {

@@ -1,5 +1,7 @@
 #include "operations.h"
 
+#include <type_traits>
+
 namespace gdn::testing {
 namespace {
 
@@ -58,8 +60,20 @@ class Builder {
            std::vector<Tensor> used, const std::vector<Tensor> &outputs) {
     args.struct_size = sizeof(args);
     for (const Tensor &t : {cu_, q_, k_, v_, g_, beta_}) used.push_back(t);
+    gdn_exec memory = {};
+    if constexpr (std::is_same_v<Args, gdn_gated_delta_rule_args>) {
+      memory.struct_size = sizeof(memory);
+      memory.isa = isa_.c_str();
+      if (function == gdn_chunk_gated_delta_rule) used.push_back(workspace_for(args, &memory));
+    }
     operations_.emplace_back(
-        name, [args, function](const gdn_exec *exec) { return function(&args, exec); },
+        name,
+        [args, function, memory](const gdn_exec *exec) {
+          gdn_exec e = *exec;
+          e.workspace = memory.workspace;
+          e.workspace_size = memory.workspace_size;
+          return function(&args, &e);
+        },
         std::move(used), outputs);
     EXPECT_EQ(operations_.back().run(isa_), "") << name;
     EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess) << name;
@@ -254,10 +268,12 @@ DeviceOperation::DeviceOperation(std::string name, Call call, std::vector<Tensor
       outputs_(std::move(outputs)),
       before_(results()) {}
 
-std::string DeviceOperation::run(const std::string &isa, cudaStream_t stream) const {
+std::string DeviceOperation::run(const std::string &isa, cudaStream_t stream,
+                                 uint32_t flags) const {
   gdn_exec exec = {};
   exec.struct_size = sizeof(exec);
   exec.stream = stream;
+  exec.flags = flags;
   exec.isa = isa.c_str();
   return outcome(call_(&exec));
 }

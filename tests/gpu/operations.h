@@ -25,7 +25,8 @@ class DeviceOperation {
                   std::vector<std::shared_ptr<DeviceTensor>> outputs);
 
   const std::string &name() const { return name_; }
-  std::string run(const std::string &isa, cudaStream_t stream = nullptr) const;
+  /// flags: gdn_exec_flag bits.
+  std::string run(const std::string &isa, cudaStream_t stream = nullptr, uint32_t flags = 0) const;
   /// Outputs become what they were before the first call: poison, or the old state.
   void reset();
   /// Bytes of each output.

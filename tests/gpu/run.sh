@@ -65,8 +65,9 @@ report() {
 gpu_test="$build/tests/gpu/gpu_test"
 run gpu_test "$gpu_test" --gtest_filter='-AsynchronousError.*' --gtest_brief=1
 run gpu_test_GDN_CHECK env GDN_CHECK=1 "$gpu_test" --gtest_filter='*Contents*' --gtest_brief=1
+run gpu_test_GDN_NO_SPLIT env GDN_NO_SPLIT=1 "$gpu_test" --gtest_filter='Split.Environment*' --gtest_brief=1
 run gpu_test_async_error "$gpu_test" --gtest_filter='AsynchronousError.*' --gtest_brief=1
-report gpu_test gpu_test_GDN_CHECK gpu_test_async_error
+report gpu_test gpu_test_GDN_CHECK gpu_test_GDN_NO_SPLIT gpu_test_async_error
 
 # The CPU tests' programs side by side: what they wait for is the reference on the host.
 mirrored=('layer_test *' 'conv_pool_test *' 'recurrent_test *')
@@ -95,7 +96,7 @@ if command -v compute-sanitizer >/dev/null; then
   # The Hopper kernel's barriers in a form that racecheck follows (docs/kernels.md).
   if [ -n "${GDN_RACECHECK_LIBRARY:-}" ]; then
     sanitizer racecheck_sm90a racecheck \
-      '*Invariance.RunToRun/sm90a:*AlignmentDoesNotMatter/sm90a' \
+      '*Invariance.RunToRun/sm90a*:*AlignmentDoesNotMatter/sm90a*' \
       "LD_PRELOAD=$GDN_RACECHECK_LIBRARY"
   else
     echo 'racecheck of the Hopper kernel did not run: set GDN_RACECHECK_LIBRARY'

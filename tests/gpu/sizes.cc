@@ -27,6 +27,7 @@ class Sizes : public GpuTest {
     args.struct_size = sizeof(args);
     gdn_exec exec = {};
     exec.struct_size = sizeof(exec);
+    exec.flags = GDN_EXEC_NO_SPLIT;
     const std::string isa = GetParam();
     exec.isa = isa.c_str();
     const std::string text = outcome(function(&args, &exec));
@@ -41,7 +42,7 @@ TEST_P(Sizes, FusedOver2To31) {
   constexpr int64_t kTokens = 140000, kHeads = 128, kLast = 200;
   const HostProblem last(Element::bf16, {kLast}, 1, kHeads);
   DeviceCall alone(last);
-  ASSERT_EQ(alone.run(GetParam()), "");
+  ASSERT_EQ(alone.run(GetParam(), nullptr, false, GDN_EXEC_NO_SPLIT), "");
   DeviceTensor q(Element::bf16, {1, kTokens, 1, 128}), k(Element::bf16, {1, kTokens, 1, 128});
   DeviceTensor v(Element::bf16, {1, kTokens, kHeads, 128}),
       o(Element::bf16, {1, kTokens, kHeads, 128});

@@ -316,13 +316,6 @@ MUTATIONS = (
         _recurrent("decode_dims_37x7_strided"),
     ),
     Mutation(
-        "a panel keeps what lies past DK",
-        KERNELS + "state_panels.h",
-        "for (int64_t i = filled * kTileColumns; i < panel_rows(key_dim) * kTileColumns;",
-        "for (int64_t i = filled * kTileColumns; i < key_dim * kTileColumns;",
-        _chunk("dims_13x27 dims_37x61_v_first"),
-    ),
-    Mutation(
         "has_initial_state does not count",
         KERNELS + "chunk_gated_delta_rule.cc",
         "p_.reads_state(n) ? p_.initial_state : absent",
@@ -349,6 +342,13 @@ MUTATIONS = (
         "phase_ = p_.phase(n, kStep);",
         "phase_ = 0;",
         _chunk("checkpoints_positions"),
+    ),
+    Mutation(
+        "a padded buffer without sequences has blocks",
+        KERNELS + "blocks.h",
+        "if (s.count == 0) return 0;",
+        "",
+        ("padding_test", "*PaddingTest.*"),
     ),
     Mutation(
         "another epsilon of keys",

@@ -72,6 +72,7 @@ class Copy:
         command += [f"-DGDN_CPU_GENERIC_ONLY={'OFF' if every_isa else 'ON'}"]
         command += [f"-DGDN_CPU_AMX_EMULATE={'ON' if every_isa else 'OFF'}"]
         command += ["-DGDN_BUILD_TESTS=ON", "-DGDN_BUILD_TOOLS=OFF", "-DGDN_CUDA=OFF"]
+        command += ["-DGDN_ASCEND=OFF"]
         done = run(command)
         if done.returncode != 0:
             fail("cmake failed", done.stdout)

@@ -109,7 +109,11 @@ class CaseInputs:
         self.case = case
         self.dtype = dtype
         self.rng = np.random.default_rng(zlib.crc32(case.name.encode()) if seed is None else seed)
-        self.gate_dtype = dtype if "gates_same_type" in case.options else "f32"
+        own = dtype if "gates_same_type" in case.options else "f32"
+        self.gate_dtypes = [own] * 4
+        if "gates_mixed" in case.options:
+            names = list(TORCH_DTYPES)
+            self.gate_dtypes = [names[(names.index(dtype) + 1 + i) % 3] for i in range(4)]
         self.index_dtype = np.int64 if "index64" in case.options else np.int32
         self.options = {}
         self._draw_keys()
@@ -181,12 +185,14 @@ class CaseInputs:
             g[:], beta[:, -14:] = -1.25, 0.0
         if c.recipe == "beta_levels":
             beta = rng.integers(0, 3, shape).astype(float)
-        self.g = None if "no_g" in c.options else self._tensor(g, self.gate_dtype)
-        self.beta = None if "no_beta" in c.options else self._tensor(beta, self.gate_dtype)
+        self.g = None if "no_g" in c.options else self._tensor(g, self.gate_dtypes[0])
+        self.beta = None if "no_beta" in c.options else self._tensor(beta, self.gate_dtypes[1])
         if "gate" in c.options:
-            self.options["A_log"] = as_torch(np.log(1 + 15 * rng.random(c.hv)) - 2, self.gate_dtype)
+            self.options["A_log"] = as_torch(
+                np.log(1 + 15 * rng.random(c.hv)) - 2, self.gate_dtypes[2]
+            )
             if "no_dt_bias" not in c.options:
-                self.options["dt_bias"] = as_torch(rng.standard_normal(c.hv), self.gate_dtype)
+                self.options["dt_bias"] = as_torch(rng.standard_normal(c.hv), self.gate_dtypes[3])
 
     def _draw_states(self):
         c, rng = self.case, self.rng
@@ -198,7 +204,7 @@ class CaseInputs:
         entries = count * columns + 3 if pool else count
         if pool or "initial_state" in c.options:
             shape = (entries, c.hv, *((c.dv, c.dk) if "v_first" in c.options else (c.dk, c.dv)))
-            dtype = "bf16" if "state_bf16" in c.options else "f32"
+            dtype = next((t for t in ("bf16", "f16") if f"state_{t}" in c.options), "f32")
             state = as_torch(rng.standard_normal(shape), dtype)
             if "strided_state" in c.options:
                 state = torch.cat([state, torch.full_like(state, 7.0)], 1)[:, : c.hv]
@@ -236,6 +242,8 @@ class CaseInputs:
             self.options["checkpoint_every"] = c.checkpoint_every
         if c.chunk_size:
             self.options["chunk_size"] = c.chunk_size
+        if {"final_state_f16", "checkpoints_f16"} & c.options:
+            self.options["state_dtype"] = "float16"
 
     def reference_options(self):
         """Keyword arguments for recurrence.delta_rule, as NumPy."""
@@ -244,4 +252,5 @@ class CaseInputs:
             if isinstance(x, torch.Tensor)
             else x
             for name, x in self.options.items()
+            if name != "state_dtype"  # The reference rounds nothing.
         }

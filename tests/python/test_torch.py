@@ -246,7 +246,7 @@ def test_writes_are_visible_to_autograd():
         product = weight * written
         with torch.no_grad():
             gdn.chunk_gated_delta_rule(
-                *inputs, initial_state=pool, state_indices=torch.tensor([1]), out=out
+                *inputs, initial_state=pool, state_indices=torch.tensor([True]), out=out
             )
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             product.sum().backward()
@@ -270,27 +270,45 @@ def ops():
     ops = torch.ops.gdn
     return {
         "chunk": (
-            ops.chunk_gated_delta_rule, (q, k, v, g, beta, *none4, None, *plain, True, None, 64),
+            ops.chunk_gated_delta_rule, (
+                q, k, v, g, beta, *none4, None, *plain, True, None, 64,
+                torch.tensor([70]), None, False, "float16",
+            ),
         ),
         "chunk packed": (
             ops.chunk_gated_delta_rule,
-            (q, k, v, g, beta, None, None, CU, None, 0.5, *v_first, True, None, None),
+            (
+                q, k, v, g, beta, None, None, CU, None, 0.5, *v_first, True, None, None,
+                None, None, True, None,
+            ),
         ),
         "chunk_": (
             ops.chunk_gated_delta_rule_,
-            (q, k, v, g, beta, None, None, None, pool, slots, None, *plain, None, 64),
+            (
+                q, k, v, g, beta, None, None, None, pool, slots, None, *plain, None, 64,
+                torch.tensor([[2]]), None, torch.tensor([4]), torch.tensor([True]), 0, False, None,
+            ),
         ),
         "recurrent": (
             ops.fused_recurrent_gated_delta_rule,
-            (q, k, v, g, beta, *none4, None, *plain, True, None),
+            (
+                q, k, v, g, beta, *none4, None, *plain, True, None,
+                None, False, "bfloat16",
+            ),
         ),
         "recurrent_": (
             ops.fused_recurrent_gated_delta_rule_,
-            (q, k, v, g, beta, None, None, None, pool, slots, None, *plain, None),
+            (
+                q, k, v, g, beta, None, None, None, pool, slots, None, *plain, None,
+                torch.tensor([2]), None, 0, False, None,
+            ),
         ),
         "recurrent_ without a pool": (
             ops.fused_recurrent_gated_delta_rule_,
-            (q, k, v, g, beta, None, None, None, pool[:1].clone(), None, None, *plain, None),
+            (
+                q, k, v, g, beta, None, None, None, pool[:1].clone(), None, None, *plain, None,
+                None, None, None, False, None,
+            ),
         ),
         "conv_fwd": (
             ops.causal_conv1d_fwd, (x, weight, None, None, None, None, "silu", None, False),
@@ -313,14 +331,15 @@ def ops():
         "gating": (ops.fused_gdn_gating, (A_log, a, b, None, False, "float32")),
         "l2norm": (ops.l2norm, (rows, 1e-6)),
         "rms_norm_gated": (ops.rms_norm_gated, (rows, torch.ones(16), rows, 1e-6)),
-        "cumsum": (ops.chunk_local_cumsum, (g, None, 64)),
-        "kkt": (ops.chunk_scaled_dot_kkt, (k, beta, c, None, None, "block")),
-        "solve": (ops.solve_tril, (A, None, 64, "bfloat16")),
-        "w_u": (ops.recompute_w_u, (k, v, beta, T, c, None, 64, "block")),
+        "cumsum": (ops.chunk_local_cumsum, (g, None, 64, False)),
+        "kkt": (ops.chunk_scaled_dot_kkt, (k, beta, c, None, None, "block", False)),
+        "solve": (ops.solve_tril, (A, None, 64, "bfloat16", False)),
+        "w_u": (ops.recompute_w_u, (k, v, beta, T, c, None, 64, "block", False)),
         "fwd_h": (
-            ops.chunk_fwd_h, (k, w, u, c, None, None, True, 64, False, "block", "float32"),
+            ops.chunk_fwd_h,
+            (k, w, u, c, None, None, True, 64, False, "block", "float32", False, "float16"),
         ),
-        "fwd_o": (ops.chunk_fwd_o, (q, k, v_new, h, c, None, None, 64, False, "block")),
+        "fwd_o": (ops.chunk_fwd_o, (q, k, v_new, h, c, None, None, 64, False, "block", False)),
     }  # fmt: skip
 
 

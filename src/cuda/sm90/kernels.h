@@ -9,6 +9,11 @@ namespace gdn::cuda::sm90 {
 /// replaces what it does not serve.
 const KernelTable &kernels();
 
+/// The same with one form of the chunk kernel whatever a call's load.
+const KernelTable &whole_head_kernels();
+const KernelTable &half_head_kernels();
+const KernelTable &segment_kernels();
+
 }  // namespace gdn::cuda::sm90
 
 #endif  // GDN_CUDA_SM90_KERNELS_H_

@@ -3,30 +3,33 @@
 
 #include "cuda/sm90/chunk_gated_delta_rule/shared.cuh"
 
-// The gate warp: a lane a token.
+// The gate warp: a lane a token. Of a transfer it tells the state that the step before has all that
+// it waits for, the next step's K among it.
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
 /// Piece i of row `row` (0..63) of a [K; Q] tile.
+template <class F>
 __device__ __forceinline__ uint4 *piece_of(bf16 *tile, int row, int i) {
-  return reinterpret_cast<uint4 *>(tile + (i >> 3) * kKqHalf + row * kHalf +
+  return reinterpret_cast<uint4 *>(tile + (i >> 3) * Shared<F>::kKqHalf + row * kHalf +
                                    ((i & 7) ^ swizzle128(row) / 8) * 8);
 }
 
 /// Multiplies a row whose norm is far from 1 by a power of two; returns 1 / |row| of what then lies
 /// there.
+template <class F>
 __device__ __forceinline__ float rescale_row(bf16 *tile, int row) {
   uint32_t most = 0;  // As bits, whose order is that of magnitudes.
 #pragma unroll 1
   for (int i = 0; i < 64; ++i) {
-    const uint32_t x = reinterpret_cast<const uint32_t *>(piece_of(tile, row, i >> 2))[i & 3];
+    const uint32_t x = reinterpret_cast<const uint32_t *>(piece_of<F>(tile, row, i >> 2))[i & 3];
     most = max(most, max(x & 0x7fffu, x >> 16 & 0x7fffu));
   }
   const float scale = row_scale(__uint_as_float(most << 16));
   float sum = 0.0F;
 #pragma unroll 1
   for (int i = 0; i < 64; ++i) {
-    uint32_t *const x = reinterpret_cast<uint32_t *>(piece_of(tile, row, i >> 2)) + (i & 3);
+    uint32_t *const x = reinterpret_cast<uint32_t *>(piece_of<F>(tile, row, i >> 2)) + (i & 3);
     const float2 f = unpack2<bf16>(*x);
     *x = pack2<bf16>(f.x * scale, f.y * scale);
     sum = fmaf(f.x * scale, f.x * scale, sum);
@@ -37,23 +40,25 @@ __device__ __forceinline__ float rescale_row(bf16 *tile, int row) {
 }
 
 /// rsqrt(sum x^2 + eps) of row `row` of a tile; a row far from 1 is rescaled.
+template <class F>
 __device__ __forceinline__ float row_norm(bf16 *tile, int row) {
   float sum = 0.0F;
 #pragma unroll 4
   for (int i = 0; i < 16; ++i) {
-    const uint4 x = *piece_of(tile, row, i);
+    const uint4 x = *piece_of<F>(tile, row, i);
     for (const uint32_t e : {x.x, x.y, x.z, x.w}) {
       const float2 f = unpack2<bf16>(e);
       sum = fmaf(f.x, f.x, sum);
       sum = fmaf(f.y, f.y, sum);
     }
   }
-  return norm_is_far(sum) ? rescale_row(tile, row) : rsqrtf(sum + kL2NormEps);
+  return norm_is_far(sum) ? rescale_row<F>(tile, row) : rsqrtf(sum + kL2NormEps);
 }
 
-__device__ __forceinline__ void gate_steps(const DeltaRule &p, const Plan &plan, Shared &s,
+template <class F>
+__device__ __forceinline__ void gate_steps(const DeltaRule &p, const Plan &plan, Shared<F> &s,
                                            int lane, int total) {
-  Ring<kTiles> ring;
+  Ring<F::kTiles> ring;
   const float log_scale = __log2f(fabsf(p.scale));
   for (int n = 0; n < total; ++n) {
     wait(&s.raw_full[ring.i], ring.phase);
@@ -77,11 +82,12 @@ __device__ __forceinline__ void gate_steps(const DeltaRule &p, const Plan &plan,
       beta = token_beta(p, g.batch, g.token + lane, head);
     }
     float norm_k = 1.0F, norm_q = 1.0F;
+    if (!F::kOutput) wait(&s.tile_full[ring.i], ring.phase);
     if (p.qk_l2norm) {
-      wait(&s.tile_full[ring.i], ring.phase);
+      if (F::kOutput) wait(&s.tile_full[ring.i], ring.phase);
       if (in) {
-        norm_k = row_norm(s.kq[ring.i], lane);
-        norm_q = row_norm(s.kq[ring.i], 32 + lane);
+        norm_k = row_norm<F>(s.kq[ring.i], lane);
+        if constexpr (F::kOutput) norm_q = row_norm<F>(s.kq[ring.i], 32 + lane);
       }
     }
     const float c = warp_scan(decay * kLog2E, lane);
@@ -96,9 +102,14 @@ __device__ __forceinline__ void gate_steps(const DeltaRule &p, const Plan &plan,
     g.end[lane] = exp2_fast(last - c) * norm_k;
     if (lane == 31) g.decay = e;
     __syncwarp();
-    arrive_warp(elect(), &s.kq_full[ring.i]);
+    if constexpr (F::kOutput) {
+      arrive_warp(elect(), &s.kq_full[ring.i]);
+    } else if (n > 0) {
+      arrive_warp(elect(), &s.ready[(n - 1) % F::kAhead]);
+    }
     ring.next();
   }
+  if (!F::kOutput && total > 0) arrive_warp(elect(), &s.ready[(total - 1) % F::kAhead]);
 }
 
 }  // namespace gdn::cuda::sm90::chunk_gated_delta_rule

@@ -6,8 +6,17 @@
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
-/// The chunked forward on Hopper: bfloat16 with DK = DV = 128. sm80's serves the rest.
+/// The chunked forward on Hopper: bfloat16 with DK = DV = 128. sm80's serves the rest. The form
+/// follows from the call: segments of sequences where these and heads are few (segments.h), unless
+/// the launch says no_split; else two blocks a head or one, by load, which changes no bit.
 Status run(const DeltaRule &p, const Launch &l);
+size_t workspace(const DeltaRule &p, bool no_split);
+
+// The same in one form, whatever the call: a block a head; two; segments, unless no_split.
+Status run_whole_heads(const DeltaRule &p, const Launch &l);
+Status run_half_heads(const DeltaRule &p, const Launch &l);
+Status run_segments(const DeltaRule &p, const Launch &l);
+size_t segments_workspace(const DeltaRule &p, bool no_split);
 
 }  // namespace gdn::cuda::sm90::chunk_gated_delta_rule
 

@@ -13,17 +13,18 @@
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
+template <class F>
 struct ProductWarps {
-  Shared &s;
+  Shared<F> &s;
   const uint32_t sign;  // Of the scale, as bits of a pair.
   const int warp, lane;
   const int cl = (lane & 3) * 2;                 // First column of a pair of accumulators.
   const int r0 = (warp & 1) * 16 + (lane >> 2);  // Row of the first two accumulators.
   // The step at work, and that whose P the state must have used.
-  Ring<kTiles> new_tile, used_tile;
-  Ring<kAhead> ready;
-  Ring<kSolvers> a_ring;
-  Ring<kAhead> p_ring;
+  Ring<F::kTiles> new_tile, used_tile;
+  Ring<F::kAhead> ready;
+  Ring<Shared<F>::kSolvers> a_ring;
+  Ring<F::kAhead> p_ring;
 
   /// 16 rows of a [32][32] tile with 64-byte rows: x[2 j] = (row lane / 4, columns 8 j + cl, + 1),
   /// x[2 j + 1] = row + 8.
@@ -45,7 +46,7 @@ struct ProductWarps {
         const int half = i >> 9, row = (i >> 3) & 63;
         if ((row & 31) >= valid) {
           *reinterpret_cast<uint4 *>(
-              &s.kq[new_tile.i][half * kKqHalf + row * kHalf + (i & 7) * 8]) =
+              &s.kq[new_tile.i][half * Shared<F>::kKqHalf + row * kHalf + (i & 7) * 8]) =
               make_uint4(0, 0, 0, 0);
         }
       }
@@ -67,7 +68,7 @@ struct ProductWarps {
     const uint32_t base = descriptor_base(s.kq[new_tile.i], 16);
 #pragma unroll
     for (int k = 0; k < 8; ++k) {
-      const uint64_t d = descriptor128(base, (k >> 2) * kKqHalfBytes + (k & 3) * 32);
+      const uint64_t d = descriptor128(base, (k >> 2) * Shared<F>::kKqHalfBytes + (k & 3) * 32);
       mma_ss_n32(kq, d, d, k > 0);
     }
     mma_commit();
@@ -92,40 +93,50 @@ struct ProductWarps {
     }
   }
 
-  /// A for the solver out of the first two warps' products of the new tile, scale P out of the
-  /// others'.
+  /// A for the solver, a warp's rows.
+  __device__ __forceinline__ void put_a(const float (&kq)[16], bool has_room) {
+    const StepGates &g = s.gates[new_tile.i];
+    const float b0 = g.beta_row[r0], b1 = g.beta_row[r0 + 8];
+    if (!has_room) wait(&s.a_empty[a_ring.i], a_ring.phase ^ 1);
+    float(*a)[kInverseLd] = s.a[a_ring.i];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      if (j < 2 * warp + 2) {  // Whole units above the diagonal are never read.
+        const int c = j * 8 + cl;
+        a[c][r0] = b0 * kq[4 * j];
+        a[c + 1][r0] = b0 * kq[4 * j + 1];
+        a[c][r0 + 8] = b1 * kq[4 * j + 2];
+        a[c + 1][r0 + 8] = b1 * kq[4 * j + 3];
+      }
+    }
+    __syncwarp();
+    arrive_warp(lane == 0, &s.a_full[a_ring.i]);
+  }
+
+  /// Scale P, a warp's rows.
+  __device__ __forceinline__ void put_p(const float (&kq)[16], const uint32_t (&mask)[8]) {
+    // Above the diagonal decays may overflow: masked as bits.
+    uint32_t high[8], low[8];
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      high[i] = pack2<bf16>(kq[2 * i], kq[2 * i + 1]);
+      const float2 rounded = unpack2<bf16>(high[i]);
+      low[i] = (pack2<bf16>(kq[2 * i] - rounded.x, kq[2 * i + 1] - rounded.y) & mask[i]) ^ sign;
+      high[i] = (high[i] & mask[i]) ^ sign;
+    }
+    // The proxy fence of publish() covers them before they are read.
+    put_rows(s.p[p_ring.i][0], high);
+    put_rows(s.p[p_ring.i][1], low);
+  }
+
+  /// A out of the first two warps' products of the new tile, unless T is there already, P out of
+  /// the others'.
   __device__ __forceinline__ void put_masked(const float (&kq)[16], const uint32_t (&mask)[8],
                                              bool has_room) {
-    const StepGates &g = s.gates[new_tile.i];
-    if (warp < 2) {
-      const float b0 = g.beta_row[r0], b1 = g.beta_row[r0 + 8];
-      if (!has_room) wait(&s.a_empty[a_ring.i], a_ring.phase ^ 1);
-      float(*a)[kInverseLd] = s.a[a_ring.i];
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        if (j < 2 * warp + 2) {  // Whole units above the diagonal are never read.
-          const int c = j * 8 + cl;
-          a[c][r0] = b0 * kq[4 * j];
-          a[c + 1][r0] = b0 * kq[4 * j + 1];
-          a[c][r0 + 8] = b1 * kq[4 * j + 2];
-          a[c + 1][r0 + 8] = b1 * kq[4 * j + 3];
-        }
-      }
-      __syncwarp();
-      arrive_warp(lane == 0, &s.a_full[a_ring.i]);
-    } else {
-      // Above the diagonal decays may overflow: masked as bits.
-      uint32_t high[8], low[8];
-#pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        high[i] = pack2<bf16>(kq[2 * i], kq[2 * i + 1]);
-        const float2 rounded = unpack2<bf16>(high[i]);
-        low[i] = (pack2<bf16>(kq[2 * i] - rounded.x, kq[2 * i + 1] - rounded.y) & mask[i]) ^ sign;
-        high[i] = (high[i] & mask[i]) ^ sign;
-      }
-      // The proxy fence of publish() covers them before they are read.
-      put_rows(s.p[p_ring.i][0], high);
-      put_rows(s.p[p_ring.i][1], low);
+    if (warp >= 2) {
+      put_p(kq, mask);
+    } else if constexpr (!F::kSolved) {
+      put_a(kq, has_room);
     }
     new_tile.next();
     a_ring.next();
@@ -152,7 +163,7 @@ struct ProductWarps {
     bool is_there = false, is_used = false, has_room = false;
     int valid = 0;
     for (int n = 0; n < total; ++n) {
-      if (n >= kAhead) {
+      if (n >= F::kAhead) {
         if (!is_used) wait(&s.done[used_tile.i], used_tile.phase);
         used_tile.next();
       }
@@ -160,14 +171,14 @@ struct ProductWarps {
       mma_fence();
       issue_kq(kq);
       publish(n > 0);
-      Ring<kTiles> next = new_tile;
+      Ring<F::kTiles> next = new_tile;
       next.next();
       is_there = is_over(&s.kq_full[next.i], next.phase);
       // Read whether it is there or not, and ignored if not: a branch would wait for the products.
       // The build for racecheck, which reports reads that nobody uses, takes the branch.
       if (!kEveryLaneArrives || is_there) valid = s.gates[next.i].valid;
       is_used = is_over(&s.done[used_tile.i], used_tile.phase);
-      has_room = is_over(&s.a_empty[a_ring.i], a_ring.phase ^ 1);
+      if constexpr (!F::kSolved) has_room = is_over(&s.a_empty[a_ring.i], a_ring.phase ^ 1);
       mma_wait<0>();
       pin(kq);
       decay(kq);

@@ -4,6 +4,7 @@
 #include "core/delta_rule.h"
 #include "cuda/device/inverse.cuh"
 #include "cuda/device/sequences.cuh"
+#include "cuda/sm90/chunk_gated_delta_rule/segments.cuh"
 #include "cuda/sm90/device/operands.cuh"
 
 // What the warps of the Hopper kernel share: the layout of shared memory, its barriers, and the
@@ -15,17 +16,59 @@ constexpr int kStep = 32;  ///< Tokens a step.
 constexpr int kDim = 128;  ///< DK and DV.
 constexpr int kThreads = 512;
 constexpr int kTileHalf = kStep * kHalf;  ///< Elements of 64 columns of a step.
-constexpr int kKqHalf = 2 * kTileHalf;    ///< The same of K over Q.
-constexpr int kKqHalfBytes = kKqHalf * 2;
 
-// Depths of the rings. They fill shared memory. The product warpgroup is up to kAhead steps ahead
-// of the state, which is what the solver needs.
-constexpr int kTiles = 7;    ///< K, Q tiles and gates.
-constexpr int kInputs = 4;   ///< V and T.
-constexpr int kSolvers = 2;  ///< Solver warps, and buffers of A.
-constexpr int kAhead = 5;    ///< P, and barriers of steps that are ready.
+// The forms of the kernel: what a block has of a head's value columns, and depths of the rings,
+// which fill shared memory. The product warpgroup is up to kAhead steps ahead of the state, which
+// is what the solvers need. No form changes a bit of the results.
 
-constexpr int kMaxSorted = 2048;  ///< Sequences that are taken longest first.
+/// A block a head: two state warpgroups with 64 value columns each.
+struct WholeHead {
+  static constexpr bool kOutput = true;     ///< O is computed.
+  static constexpr bool kSegments = false;  ///< Items are segments of sequences (segments.h).
+  static constexpr bool kSolved = false;    ///< T comes out of memory.
+  static constexpr int kGroups = 2;         ///< State warpgroups.
+  static constexpr int kTiles = 7;          ///< K, Q tiles and gates.
+  static constexpr int kInputs = 4;         ///< V and T.
+  static constexpr int kSolvers = 2;        ///< Solver warps, and buffers of A.
+  static constexpr int kAhead = 5;          ///< P, and barriers of steps that are ready.
+  static constexpr int kMaxSorted = 2048;   ///< Sequences that are taken longest first.
+};
+
+/// Two blocks a head, each of which makes T and P for itself: for calls that leave multiprocessors
+/// without a head. A step takes half as long, so that there are twice as many solvers.
+struct HalfHead {
+  static constexpr bool kOutput = true;
+  static constexpr bool kSegments = false;
+  static constexpr bool kSolved = false;
+  static constexpr int kGroups = 1;
+  static constexpr int kTiles = 7;
+  static constexpr int kInputs = 6;
+  static constexpr int kSolvers = 4;
+  static constexpr int kAhead = 6;
+  static constexpr int kMaxSorted = 1;  ///< Few sequences.
+};
+
+/// What a segment does to the state that comes into it: without Q, P and O.
+struct SegmentTransfer {
+  static constexpr bool kOutput = false;
+  static constexpr bool kSegments = true;
+  static constexpr bool kSolved = true;
+  static constexpr int kGroups = 2;
+  static constexpr int kTiles = 8;
+  static constexpr int kInputs = kTiles;
+  static constexpr int kAhead = kTiles;
+  static constexpr int kSolvers = 0;
+  static constexpr int kMaxSorted = 0;
+};
+
+/// Segments from the states that come into them.
+template <class Form>
+struct SegmentOutput : Form {
+  static constexpr bool kSegments = true;
+  static constexpr bool kSolved = true;
+  static constexpr int kSolvers = 0;
+  static constexpr int kMaxSorted = 0;
+};
 
 /// Gates and place of one step, a token a lane. Decays are in base 2; r is 1 / |k| or 1 / |q| under
 /// l2norm, else 1.
@@ -43,14 +86,24 @@ struct alignas(16) StepGates {
   int token;         ///< The first.
   int first;         ///< The step begins a sequence.
   int batch, head;
+  int half;                       ///< First half of the value columns that the block has.
+  int segment_row, segment_step;  ///< Where items are segments.
 };
 
-struct Shared {
+template <class F>
+struct Shared : F {
+  using F::kAhead, F::kGroups, F::kInputs, F::kTiles;
+  static constexpr int kSolvers = F::kSolvers > 0 ? F::kSolvers : 1;
+  static constexpr int kMaxSorted = F::kMaxSorted > 0 ? F::kMaxSorted : 1;
+  static constexpr int kKqHalf = (F::kOutput ? 2 : 1) * kTileHalf;  ///< 64 columns of K over Q.
+  static constexpr int kKqHalfBytes = kKqHalf * 2;
+
   bf16 kq[kTiles][2 * kKqHalf];          ///< [dk half][K rows 0..31, Q rows 32..63][64].
-  bf16 v[kInputs][2 * kTileHalf];        ///< [dv half][token][64].
+  bf16 v[kInputs][kGroups * kTileHalf];  ///< [dv half][token][64].
   bf16 t[kInputs][2][kStep * kStep];     ///< [high or low part][j]: column j of T diag(beta).
-  bf16 o[2][2][kTileHalf];               ///< [buffer][dv half][token][64].
-  bf16 p[kAhead][2][kStep * kStep];      ///< [high or low part]: scale P; rows of 64 bytes.
+  bf16 o[F::kOutput ? 2 : 1][kGroups][kTileHalf];  ///< [buffer][dv half][token][64].
+  bf16 p[F::kOutput ? kAhead : 1][2]
+        [kStep * kStep];                 ///< [high or low part]: scale P; rows of 64 bytes.
   float a[kSolvers][kStep][kInverseLd];  ///< Row c: column c of A.
   float raw[kTiles][2][kStep][4];        ///< g, beta of four heads as loaded.
   StepGates gates[kTiles];
@@ -65,28 +118,34 @@ struct Shared {
   uint16_t order[kMaxSorted];  ///< Sequences, longest first.
 };
 
-constexpr size_t kSharedBytes = sizeof(Shared) + 1024;  ///< With room to align.
-static_assert(kSharedBytes <= 227 * 1024);
+/// With room to align.
+template <class F>
+constexpr size_t kSharedBytes = sizeof(Shared<F>) + 1024;
+static_assert(kSharedBytes<WholeHead> <= 227 * 1024 && kSharedBytes<HalfHead> <= 227 * 1024);
 
 /// Waits until the state has used step n; at once if n < 0.
-__device__ __forceinline__ void wait_done(Shared &s, int n) {
-  if (n >= 0) wait(&s.done[n % kTiles], (n / kTiles) & 1);
+template <class F>
+__device__ __forceinline__ void wait_done(Shared<F> &s, int n) {
+  if (n >= 0) wait(&s.done[n % F::kTiles], (n / F::kTiles) & 1);
 }
 
 /// What follows from shapes, strides and alignment.
 struct Plan {
-  int items;                  ///< Sequences times value heads.
+  int items;                  ///< Work items of the call.
   bool sorted;                ///< Take sequences longest first.
   bool tma_qk, tma_v, tma_o;  ///< Else ordinary accesses; the bits are the same.
   bool tma_gates;
+  Segments segments;
 };
 
-/// One sequence of one value head.
+/// One sequence or segment of one value head, or half of its columns.
 struct Item {
   int64_t sequence;
   int64_t slot;  ///< Entry of the initial state; -1: the sequence is skipped.
-  int head, key_head, batch, begin, length;
-  int lead;  ///< Tokens of the first step's grid cell that were before the call.
+  int head, key_head, half, batch, begin, length;
+  int lead;              ///< Tokens of the first step's grid cell that were before the call.
+  SegmentPlace segment;  ///< Where items are segments.
+  bool identity;         ///< The state starts as the identity and V is zero.
 
   /// Steps lie on a grid of kStep tokens, counted from where the sequence began.
   __device__ __forceinline__ int steps() const {
@@ -101,13 +160,41 @@ __device__ __forceinline__ int item_index(int round) {
   return round * grid + ((round & 1) != 0 ? grid - 1 - block : block);
 }
 
-__device__ __forceinline__ Item item_at(const DeltaRule &p, const Plan &plan, const Shared &s,
-                                        int index) {
-  const int heads = static_cast<int>(p.heads.value_heads), rank = index / heads;
-  Item item;
-  item.head = index - rank * heads;
+/// An item that is a segment: the rank-th of the call, or, of a transfer, twice as many: how the
+/// segments act on nothing first, then on the identity. Those that nobody asks for are skipped.
+__device__ __forceinline__ Item segment_item(const DeltaRule &p, const Plan &plan, Item item,
+                                             int rank, bool transfer) {
+  const Segments &all = plan.segments;
+  item.identity = rank >= all.count;
+  item.segment = find_segment(p.sequences, all, item.identity ? rank - all.count : rank);
+  const SegmentPlace &place = item.segment;
   item.key_head = static_cast<int>(p.heads.key_head(item.head));
-  item.sequence = plan.sorted ? s.order[rank] : rank;
+  item.sequence = place.sequence;
+  item.batch = item.begin = item.length = item.lead = 0;
+  item.slot = -1;
+  if (place.sequence < 0 || (transfer && (place.last || (item.identity && place.first))))
+    return item;
+  const SequenceSpan span = clamped_span(p.sequences, place.sequence);
+  item.batch = static_cast<int>(span.batch);
+  item.begin = static_cast<int>(span.begin + place.offset);
+  item.length = static_cast<int>(min(span.length - place.offset, static_cast<int64_t>(all.length)));
+  item.slot = p.initial_slot(place.sequence);
+  return item;
+}
+
+template <class F>
+__device__ __forceinline__ Item item_at(const DeltaRule &p, const Plan &plan, const Shared<F> &s,
+                                        int index) {
+  constexpr int kBlocks = 2 / F::kGroups;
+  const int blocks = static_cast<int>(p.heads.value_heads) * kBlocks, rank = index / blocks;
+  const int block = index - rank * blocks;
+  Item item;
+  item.head = block / kBlocks;
+  item.half = block % kBlocks;
+  item.identity = false;
+  if constexpr (F::kSegments) return segment_item(p, plan, item, rank, !F::kOutput);
+  item.key_head = static_cast<int>(p.heads.key_head(item.head));
+  item.sequence = F::kMaxSorted > 0 && plan.sorted ? s.order[rank] : rank;
   const SequenceSpan span = clamped_span(p.sequences, item.sequence);
   item.batch = static_cast<int>(span.batch);
   item.begin = static_cast<int>(span.begin);
@@ -119,10 +206,13 @@ __device__ __forceinline__ Item item_at(const DeltaRule &p, const Plan &plan, co
 
 /// Walks the steps of this block's items; skipped and empty sequences have none. For a whole warp:
 /// positions go through shuffles, which tells ptxas that they are uniform.
+template <class F>
 struct Walk {
   int round = 0;
   int step = 0, steps = 0;
-  int batch, begin, length, lead, head, key_head;
+  int batch, begin, length, lead, head, key_head, half;
+  int row;         ///< Of a segment.
+  bool has_value;  ///< V counts; else it is zero.
 
   /// First token of the step, from the sequence's begin, and how many.
   __device__ __forceinline__ int start() const { return max(step * kStep - lead, 0); }
@@ -130,7 +220,7 @@ struct Walk {
     return min((step + 1) * kStep - lead, length) - start();
   }
 
-  __device__ __forceinline__ bool open(const DeltaRule &p, const Plan &plan, const Shared &s) {
+  __device__ __forceinline__ bool open(const DeltaRule &p, const Plan &plan, const Shared<F> &s) {
     for (;; ++round) {
       // The last round may leave this block out; a later one never has an item then.
       const int index = item_index(round);
@@ -142,12 +232,15 @@ struct Walk {
       lead = __shfl_sync(kFullWarp, item.lead, 0);
       head = __shfl_sync(kFullWarp, item.head, 0);
       key_head = __shfl_sync(kFullWarp, item.key_head, 0);
+      half = __shfl_sync(kFullWarp, item.half, 0);
+      if constexpr (F::kSegments) row = __shfl_sync(kFullWarp, item.segment.row, 0);
+      has_value = __shfl_sync(kFullWarp, item.identity ? 0 : 1, 0) != 0;
       steps = __shfl_sync(kFullWarp, item.length > 0 ? item.steps() : 0, 0);
       step = 0;
       if (steps > 0) return true;
     }
   }
-  __device__ __forceinline__ bool next(const DeltaRule &p, const Plan &plan, const Shared &s) {
+  __device__ __forceinline__ bool next(const DeltaRule &p, const Plan &plan, const Shared<F> &s) {
     if (++step < steps) return true;
     ++round;
     return open(p, plan, s);
@@ -155,9 +248,10 @@ struct Walk {
 };
 
 /// Fills order (all threads) and total (the first warp). `lengths` is scratch memory.
-__device__ __forceinline__ void plan_work(const DeltaRule &p, const Plan &plan, Shared &s,
+template <class F>
+__device__ __forceinline__ void plan_work(const DeltaRule &p, const Plan &plan, Shared<F> &s,
                                           int *lengths, int thread) {
-  if (plan.sorted) {
+  if (F::kMaxSorted > 0 && plan.sorted) {
     const int count = static_cast<int>(p.sequences.count);
     for (int i = thread; i < count; i += kThreads) {
       lengths[i] = static_cast<int>(clamped_span(p.sequences, i).length);
@@ -185,19 +279,21 @@ __device__ __forceinline__ void plan_work(const DeltaRule &p, const Plan &plan, 
   }
 }
 
-__device__ __forceinline__ void init_barriers(Shared &s) {
-  for (int i = 0; i < kTiles; ++i) {
+template <class F>
+__device__ __forceinline__ void init_barriers(Shared<F> &s) {
+  for (int i = 0; i < F::kTiles; ++i) {
     barrier_init_warps(&s.tile_full[i], 1);
     barrier_init(&s.raw_full[i], 1);
-    barrier_init_warps(&s.kq_full[i], 2);  // The loader and the gates.
-    barrier_init_warps(&s.done[i], 8);     // The warps of the state.
+    barrier_init_warps(&s.kq_full[i], 2);            // The loader and the gates.
+    barrier_init_warps(&s.done[i], 4 * F::kGroups);  // The warps of the state.
   }
-  for (int i = 0; i < kSolvers; ++i) {
+  for (int i = 0; i < F::kSolvers; ++i) {
     barrier_init_warps(&s.a_full[i], 2);
     barrier_init_warps(&s.a_empty[i], 1);
   }
-  // The products, a solver and the loader.
-  for (int i = 0; i < kAhead; ++i) barrier_init_warps(&s.ready[i], 6);
+  // The loader, the products and a solver; of a transfer the loader and the gates.
+  constexpr int kReady = F::kSolved ? F::kOutput ? 5 : 2 : 6;
+  for (int i = 0; i < F::kAhead; ++i) barrier_init_warps(&s.ready[i], kReady);
   barrier_init_fence();
 }
 

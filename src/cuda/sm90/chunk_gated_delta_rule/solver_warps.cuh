@@ -4,7 +4,8 @@
 #include "cuda/device/inverse.cuh"
 #include "cuda/sm90/chunk_gated_delta_rule/shared.cuh"
 
-// The solver warps: T = (I + A)^-1 in f32, a warp a step, kSolvers steps at a time. No product uses
+// The solver warps: T = (I + A)^-1 in f32, a warp a step, as many steps at a time as there
+// are. No product uses
 // the tensor cores, where it would queue behind those of the state.
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
@@ -55,28 +56,10 @@ __device__ __forceinline__ void multiply_column(float (&out)[8], const float *bl
   }
 }
 
-/// One step: T out of A. Lane (h, c) = (lane / 16, lane % 16) has column c of Thh in y and rows
-/// 8 h .. 8 h + 7 of column c of T21 in u. T12 is zero from the start.
-__device__ __forceinline__ void solve_step(Shared &s, int n, int warp, int lane, int phase) {
-  float(*const a)[kInverseLd] = s.a[warp];
-  const StepGates &g = s.gates[n % kTiles];
-  bf16(&tile)[2][kStep * kStep] = s.t[n % kInputs];
-  const int c = lane & 15, row = 8 * (lane >> 4);
-  float u[8];
-  wait(&s.a_full[warp], phase);
-  const float beta = g.beta[lane], corner_beta = g.beta[c];
-  {
-    float y[16];
-    invert_diagonal(a, lane, y);
-    __syncwarp();
-    keep_diagonal(a, lane, y);
-    wait_done(s, n - kInputs);
-    __syncwarp();
-    put_column(tile, lane, lane & 16, y, beta);
-    put_column(tile, lane, (lane & 16) + 8, y + 8, beta);
-  }
-  __syncwarp();
-  // u = -A21 T11, then T22 u by way of A21's place.
+/// u = rows `row` .. row + 7 of column c of T21 = -T22 (A21 T11), by way of A21's place. T11 and
+/// T22 have been kept.
+__device__ __forceinline__ void invert_corner(float (&u)[8], float (*a)[kInverseLd], int c,
+                                              int row) {
 #pragma unroll 1
   for (int pass = 0; pass < 2; ++pass) {
     multiply_column(u, pass == 0 ? &a[0][16 + row] : &a[16][row], &a[c][16 * pass],
@@ -88,16 +71,42 @@ __device__ __forceinline__ void solve_step(Shared &s, int n, int warp, int lane,
       __syncwarp();
     }
   }
+}
+
+/// One step: T out of A. Lane (h, c) = (lane / 16, lane % 16) has column c of Thh in y and rows
+/// 8 h .. 8 h + 7 of column c of T21 in u. T12 is zero from the start.
+template <class F>
+__device__ __forceinline__ void solve_step(Shared<F> &s, int n, int warp, int lane, int phase) {
+  float(*const a)[kInverseLd] = s.a[warp];
+  const StepGates &g = s.gates[n % F::kTiles];
+  bf16(&tile)[2][kStep * kStep] = s.t[n % F::kInputs];
+  const int c = lane & 15, row = 8 * (lane >> 4);
+  float u[8];
+  wait(&s.a_full[warp], phase);
+  const float beta = g.beta[lane], corner_beta = g.beta[c];
+  {
+    float y[16];
+    invert_diagonal(a, lane, y);
+    __syncwarp();
+    keep_diagonal(a, lane, y);
+    wait_done(s, n - F::kInputs);
+    __syncwarp();
+    put_column(tile, lane, lane & 16, y, beta);
+    put_column(tile, lane, (lane & 16) + 8, y + 8, beta);
+  }
+  __syncwarp();
+  invert_corner(u, a, c, row);
   arrive_warp(lane == 0, &s.a_empty[warp]);
   put_column(tile, c, 16 + row, u, corner_beta);
   proxy_fence();
   __syncwarp();
-  arrive_warp(lane == 0, &s.ready[n % kAhead]);
+  arrive_warp(lane == 0, &s.ready[n % F::kAhead]);
 }
 
-__device__ __forceinline__ void solve_steps(Shared &s, int warp, int lane, int total) {
+template <class F>
+__device__ __forceinline__ void solve_steps(Shared<F> &s, int warp, int lane, int total) {
   int phase = 0;
-  for (int n = warp; n < total; n += kSolvers, phase ^= 1) {
+  for (int n = warp; n < total; n += F::kSolvers, phase ^= 1) {
     solve_step(s, n, warp, opaque(lane), phase);
   }
 }

@@ -33,13 +33,14 @@ __device__ __forceinline__ int swizzle128(int row) { return (row & 7) * 8; }
 /// The same for rows of 64 bytes under the 64-byte swizzle.
 __device__ __forceinline__ int swizzle64(int row) { return ((row >> 1) & 3) * 8; }
 
-/// Rows of 128 elements into two halves of a swizzled tile (`half_size` elements apart), by the
+/// Rows of 64 kHalves elements into halves of a swizzled tile (`half_size` elements apart), by the
 /// whole warp. Rows from `valid` on are left alone.
+template <int kHalves>
 __device__ __forceinline__ void load_rows(bf16 *tile, int half_size, const bf16 *from,
                                           int64_t stride, int valid, int lane) {
   for (int r = 0; r < valid; ++r) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < 2 * kHalves; ++i) {
       const int d = i * 32 + lane, half = d >> 6, c = d & 63;
       bf16 *const to = &tile[half * half_size + r * kHalf + (c ^ swizzle128(r))];
       *to = from[r * stride + d];

@@ -95,6 +95,18 @@ __device__ __forceinline__ bool is_over(uint64_t *b, int parity) {
   return over != 0;
 }
 
+// ---- Kernels that start before the one before them has ended ----
+
+/// Lets the next kernel of the stream start once every block has said so.
+__device__ __forceinline__ void let_next_start() {
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+}
+/// Waits until the kernel before has ended and its writes are visible, if this one has started
+/// beside it.
+__device__ __forceinline__ void wait_for_previous() {
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+}
+
 // ---- TMA ----
 
 /// Coordinates in a map: element of a row's half, token, half, head, batch row.
@@ -112,6 +124,14 @@ __device__ __forceinline__ void tma_load_gates(void *to, const CUtensorMap *map,
       "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, "
       "{%2, %3, %4}], [%5];" ::"r"(shared_address(to)),
       "l"(map), "r"(head), "r"(token), "r"(batch), "r"(shared_address(b))
+      : "memory");
+}
+/// `bytes` (a multiple of 16) that lie together in either memory.
+__device__ __forceinline__ void bulk_load(void *to, const void *from, int bytes, uint64_t *b) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(shared_address(to)),
+      "l"(from), "r"(bytes), "r"(shared_address(b))
       : "memory");
 }
 __device__ __forceinline__ void tma_store(const CUtensorMap *map, int token, int half, int head,

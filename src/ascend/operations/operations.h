@@ -1,0 +1,23 @@
+#ifndef GDN_ASCEND_OPERATIONS_OPERATIONS_H_
+#define GDN_ASCEND_OPERATIONS_OPERATIONS_H_
+
+#include "ascend/model/launch.h"
+#include "core/backend.h"
+
+namespace gdn::ascend {
+
+// The operations that the backend has, each in a file of its name. They run with `options`, by
+// default those of the environment: GDN_ASCEND_SEED chooses one of the schedules.
+
+model::Options default_options();
+
+Status chunk_local_cumsum(const ChunkLocalCumsum &p, const model::Options &options);
+Status chunk_scaled_dot_kkt(const ChunkScaledDotKkt &p, const model::Options &options);
+Status solve_tril(const SolveTril &p, const model::Options &options);
+Status recompute_w_u(const RecomputeWU &p, const model::Options &options);
+Status chunk_fwd_h(const ChunkFwdH &p, const model::Options &options);
+Status chunk_fwd_o(const ChunkFwdO &p, const model::Options &options);
+
+}  // namespace gdn::ascend
+
+#endif  // GDN_ASCEND_OPERATIONS_OPERATIONS_H_

@@ -1,0 +1,91 @@
+#include "ascend/operations/problem.h"
+
+#include <cstdlib>
+
+#include "ascend/operations/operations.h"
+
+namespace gdn::ascend {
+namespace {
+
+/// Row-major without gaps. A dimension of one entry may have any stride.
+bool compact(const Tensor &t) {
+  int64_t stride = 1;
+  for (int32_t d = t.rank - 1; d >= 0; --d) {
+    if (t.shape[d] != 1 && t.stride[d] != stride) return false;
+    stride *= t.shape[d];
+  }
+  return true;
+}
+
+}  // namespace
+
+model::Options default_options() {
+  model::Options options;
+  if (const char *seed = std::getenv("GDN_ASCEND_SEED")) {
+    options.seed = std::strtoull(seed, nullptr, 10);
+  }
+  return options;
+}
+
+bool empty(const StageShape &p) { return p.sequences.batch * p.sequences.tokens == 0; }
+
+Status check_stage(const StageShape &p, std::initializer_list<Named> tensors) {
+  if (p.chunk_size != 64 && p.chunk_size != 128) {
+    return unsupported("has chunks of 64 and 128 tokens, but chunk_size is " +
+                       std::to_string(p.chunk_size) + ".");
+  }
+  for (const Named &t : tensors) {
+    if (!t.tensor->present()) return unsupported(std::string("needs ") + t.name + ".");
+    if (elements_of(*t.tensor) > 0 && !compact(*t.tensor)) {
+      return unsupported(std::string("takes tensors without gaps, but ") + t.name + " has some.");
+    }
+  }
+  const IndexArray &offsets = p.sequences.cu_seqlens;
+  if (offsets.present && offsets.row_stride != 1) {
+    return unsupported("takes tensors without gaps, but cu_seqlens has some.");
+  }
+  return {};
+}
+
+Status check_heads(const StageShape &p, const Tensor &k) {
+  if (k.dtype == DType::f32) return unsupported("takes k in bfloat16 or float16.");
+  if (p.heads.interleaved) return unsupported("takes head_map = block alone.");
+  return {};
+}
+
+kernels::SequenceTable sequence_table(model::Launch &launch, const StageShape &p) {
+  const Sequences &from = p.sequences;
+  kernels::SequenceTable to;
+  to.count = from.count;
+  to.tokens = from.tokens;
+  to.packed = from.packed();
+  if (!to.packed) return to;
+  const IndexArray &offsets = from.cu_seqlens;
+  to.wide = offsets.is_64bit;
+  if (to.wide) {
+    to.offsets64 =
+        launch.input("cu_seqlens", static_cast<const int64_t *>(offsets.data), offsets.rows);
+  } else {
+    to.offsets32 =
+        launch.input("cu_seqlens", static_cast<const int32_t *>(offsets.data), offsets.rows);
+  }
+  return to;
+}
+
+std::vector<uint8_t> triangle_bits(int64_t size, bool diagonal) {
+  std::vector<uint8_t> bits(static_cast<size_t>(size * size / 8));
+  for (int64_t i = 0; i < size; ++i) {
+    for (int64_t j = 0; j < i + (diagonal ? 1 : 0); ++j) {
+      bits[static_cast<size_t>((i * size + j) / 8)] |= static_cast<uint8_t>(1U << j % 8);
+    }
+  }
+  return bits;
+}
+
+Status status_of(const std::vector<model::Finding> &findings) {
+  if (findings.empty()) return {};
+  return {Code::internal_error, "the model of the NPU found " + std::to_string(findings.size()) +
+                                    " faults in the kernel, the first: " + findings.front().text};
+}
+
+}  // namespace gdn::ascend

@@ -1,0 +1,88 @@
+#ifndef GDN_ASCEND_OPERATIONS_PROBLEM_H_
+#define GDN_ASCEND_OPERATIONS_PROBLEM_H_
+
+#include <initializer_list>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "ascend/kernels/items.h"
+#include "ascend/model/launch.h"
+#include "core/stages.h"
+#include "core/status.h"
+
+namespace gdn::ascend {
+
+inline Status unsupported(const std::string &what) {
+  return {Code::unsupported, "the ascend backend " + what};
+}
+
+/// A tensor and its name.
+struct Named {
+  const char *name;
+  const Tensor *tensor;
+};
+
+/// What the kernels take of any stage: chunks of 64 or 128 tokens, tensors without gaps.
+Status check_stage(const StageShape &p, std::initializer_list<Named> tensors);
+
+/// What they take of a stage with key heads.
+Status check_heads(const StageShape &p, const Tensor &k);
+
+/// True if a call has no token at all.
+bool empty(const StageShape &p);
+
+/// The sequences as kernels see them; offsets become an input of the launch.
+kernels::SequenceTable sequence_table(model::Launch &launch, const StageShape &p);
+
+/// Bit j of row i is 1 for i > j, or for i >= j, the lowest bit of a byte first.
+std::vector<uint8_t> triangle_bits(int64_t size, bool diagonal);
+
+/// What a launch came to: the first finding is the sentence.
+Status status_of(const std::vector<model::Finding> &findings);
+
+inline int64_t elements_of(const Tensor &t) {
+  int64_t n = 1;
+  for (int32_t d = 0; d < t.rank; ++d) n *= t.shape[d];
+  return n;
+}
+
+template <class E>
+Gm<const E> input(model::Launch &launch, const char *name, const Tensor &t) {
+  return launch.input(name, static_cast<const E *>(t.data), elements_of(t));
+}
+template <class E>
+Gm<E> output(model::Launch &launch, const char *name, const Tensor &t) {
+  return launch.output(name, static_cast<E *>(t.data), elements_of(t));
+}
+
+/// Calls f(E()) with the element type of a tensor.
+template <class F>
+Status with_type(DType type, F f) {
+  if (type == DType::f16) return f(f16());
+  if (type == DType::bf16) return f(bf16());
+  return f(float());
+}
+
+/// The same where it is a 16-bit type.
+template <class F>
+Status with_narrow_type(DType type, F f) {
+  return type == DType::f16 ? f(f16()) : f(bf16());
+}
+
+/// The same where it is float or E.
+template <class E, class F>
+Status with_f32_or(DType type, F f) {
+  return type == DType::f32 ? f(float()) : f(E());
+}
+
+/// Calls f(std::integral_constant<int64_t, C>()).
+template <class F>
+Status with_chunk(int64_t chunk_size, F f) {
+  if (chunk_size == 128) return f(std::integral_constant<int64_t, 128>());
+  return f(std::integral_constant<int64_t, 64>());
+}
+
+}  // namespace gdn::ascend
+
+#endif  // GDN_ASCEND_OPERATIONS_PROBLEM_H_

@@ -1,0 +1,108 @@
+#ifndef GDN_ASCEND_TILE_TYPES_H_
+#define GDN_ASCEND_TILE_TYPES_H_
+
+#include <cstdint>
+#include <type_traits>
+
+namespace gdn::ascend {
+
+/// 16-bit elements, as their bits.
+struct f16 {
+  uint16_t bits;
+};
+struct bf16 {
+  uint16_t bits;
+};
+
+/// Memories: GM is everybody's; L1, L0A, L0B and L0C belong to a Cube core, UB to a Vector core.
+enum class Space : uint8_t { gm, l1, l0a, l0b, l0c, ub };
+
+/// The pipes of a core. Each runs its instructions in order, all of them beside each other.
+///
+///     s      the scalar unit: runs the kernel's text and issues everything else
+///     mte2   from GM to L1 and UB
+///     mte1   from L1 to L0A and L0B
+///     m      products, from L0A and L0B to L0C
+///     fix    from L0C to GM
+///     v      vectors, UB to UB
+///     mte3   from UB to GM
+enum class Pipe : uint8_t { s, mte2, mte1, m, fix, v, mte3 };
+inline constexpr int kPipes = 7;
+
+/// Bytes of the unit in which UB and L1 are addressed, and of a fractal.
+inline constexpr int64_t kBlockBytes = 32;
+inline constexpr int64_t kFractalBytes = 512;
+/// Rows and columns of a fractal of 16-bit elements, and of one of L0C.
+inline constexpr int64_t kFractal = 16;
+/// f32 lanes of a vector instruction's repeat, and of a block.
+inline constexpr int64_t kLanes = 64;
+inline constexpr int64_t kBlockLanes = 8;
+/// Most repeats of a vector instruction.
+inline constexpr int64_t kMaxRepeats = 255;
+/// Event ids of a pair of pipes.
+inline constexpr int kEvents = 8;
+
+/// Where an instruction stands in a kernel's text. A device ignores it. (std::source_location would
+/// do, but for the clang of Debian 12.)
+class Where {
+ public:
+  static constexpr Where current(const char *file = __builtin_FILE(),
+                                 uint32_t line = __builtin_LINE()) {
+    return {file, line};
+  }
+
+  constexpr const char *file_name() const { return file_; }
+  constexpr uint32_t line() const { return line_; }
+
+ private:
+  constexpr Where(const char *file, uint32_t line) : file_(file), line_(line) {}
+
+  const char *file_;
+  uint32_t line_;
+};
+
+/// A place in an on-chip memory. Pointers of different memories do not convert.
+template <Space S, class E>
+struct Local {
+  static constexpr Space kSpace = S;
+  using Element = E;
+
+  uint32_t buffer = 0;  ///< Which of the core's buffers.
+  int64_t offset = 0;   ///< Elements from its begin.
+
+  Local operator+(int64_t elements) const { return {buffer, offset + elements}; }
+  /// The same bytes as elements of another type.
+  template <class Other>
+  Local<S, Other> as() const {
+    return {buffer, offset * static_cast<int64_t>(sizeof(E)) / static_cast<int64_t>(sizeof(Other))};
+  }
+};
+
+template <class E>
+using L1 = Local<Space::l1, E>;
+template <class E>
+using L0a = Local<Space::l0a, E>;
+template <class E>
+using L0b = Local<Space::l0b, E>;
+using L0c = Local<Space::l0c, float>;
+template <class E>
+using Ub = Local<Space::ub, E>;
+
+/// A place in a tensor in GM.
+template <class E>
+struct Gm {
+  uint32_t tensor = 0;
+  int64_t offset = 0;  ///< Elements from its begin.
+
+  Gm operator+(int64_t elements) const { return {tensor, offset + elements}; }
+  // NOLINTNEXTLINE(google-explicit-constructor): as T * converts to const T *.
+  operator Gm<const E>() const requires(!std::is_const_v<E>) { return {tensor, offset}; }
+};
+
+/// The same, where E is deduced from other arguments.
+template <class E>
+using GmIn = Gm<const std::type_identity_t<E>>;
+
+}  // namespace gdn::ascend
+
+#endif  // GDN_ASCEND_TILE_TYPES_H_

@@ -1,0 +1,207 @@
+#include "cuda/device/tile.cuh"
+#include "cuda/launch.h"
+#include "cuda/sm90/chunk_gated_delta_rule/forms.h"
+#include "cuda/sm90/chunk_gated_delta_rule/segments.cuh"
+#include "cuda/sm90/chunk_gated_delta_rule/solver_warps.cuh"
+
+// T diag(beta) of every step of the segments, a warp a step, so that neither pass over the segments
+// makes it again. K K^T on the tensor cores, the substitution in f32.
+
+namespace gdn::cuda::sm90::chunk_gated_delta_rule {
+namespace {
+
+constexpr int kWarps = 4;
+constexpr int kResident = 6;  ///< Blocks of a multiprocessor.
+
+/// Sixteen bytes of a row.
+template <bool kAligned>
+__device__ __forceinline__ uint4 load_piece(const bf16 *from) {
+  if constexpr (kAligned) return *reinterpret_cast<const uint4 *>(from);
+  const auto *const x = reinterpret_cast<const uint16_t *>(from);
+  const auto pair = [&](int i) { return x[i] | static_cast<uint32_t>(x[i + 1]) << 16; };
+  return make_uint4(pair(0), pair(2), pair(4), pair(6));
+}
+
+__device__ __forceinline__ float square_sum(uint32_t x) {
+  const float2 f = unpack2<bf16>(x);
+  return f.x * f.x + f.y * f.y;
+}
+
+__device__ __forceinline__ uint32_t scaled(uint32_t x, float scale) {
+  const float2 f = unpack2<bf16>(x);
+  return pack2<bf16>(f.x * scale, f.y * scale);
+}
+
+/// Of the rows lane / 4 + 8 r the power of two that brings the largest element near 1.
+template <bool kAligned>
+__device__ __forceinline__ void row_scales(float (&scales)[4], const bf16 *k, int64_t stride,
+                                           int valid, int lane) {
+#pragma unroll 1
+  for (int r = 0; r < 4; ++r) {
+    const int row = r * 8 + lane / 4;
+    uint32_t most = 0;  // As bits, whose order is that of magnitudes.
+#pragma unroll 1
+    for (int piece = 0; piece < 4 && row < valid; ++piece) {
+      const uint4 x = load_piece<kAligned>(k + row * stride + piece * 32 + lane % 4 * 8);
+      for (const uint32_t e : {x.x, x.y, x.z, x.w}) {
+        most = max(most, max(e & 0x7fffu, e >> 16 & 0x7fffu));
+      }
+    }
+    most = max(most, __shfl_xor_sync(kFullWarp, most, 1));
+    most = max(most, __shfl_xor_sync(kFullWarp, most, 2));
+    const float scale = row_scale(__uint_as_float(most << 16));
+    scales[0] = r == 0 ? scale : scales[0];
+    scales[1] = r == 1 ? scale : scales[1];
+    scales[2] = r == 2 ? scale : scales[2];
+    scales[3] = r == 3 ? scale : scales[3];
+  }
+}
+
+/// The units of K K^T on and below the diagonal: of rows 16 i .. columns 8 j .. in d[2 i + j]. Of
+/// rows past `valid` zeros. squares: of the four rows lane / 4 + 8 r. Rows are multiplied by
+/// `scales`. The order of keys within a product is free, so that each lane loads 16 bytes at a
+/// time.
+template <bool kAligned, bool kScaled>
+__device__ __forceinline__ void key_products(float (&d)[6][4], float (&squares)[4],
+                                             const float (&scales)[4], const bf16 *k,
+                                             int64_t stride, int valid, bool squared, int lane) {
+#pragma unroll
+  for (int i = 0; i < 6; ++i) d[i][0] = d[i][1] = d[i][2] = d[i][3] = 0.0F;
+#pragma unroll
+  for (int r = 0; r < 4; ++r) squares[r] = 0.0F;
+#pragma unroll 2
+  for (int piece = 0; piece < 4; ++piece) {
+    uint4 x[4];
+#pragma unroll
+    for (int r = 0; r < 4; ++r) {
+      const int row = r * 8 + lane / 4;
+      x[r] = make_uint4(0, 0, 0, 0);
+      if (row < valid) x[r] = load_piece<kAligned>(k + row * stride + piece * 32 + lane % 4 * 8);
+      if constexpr (kScaled) {
+        x[r] = make_uint4(scaled(x[r].x, scales[r]), scaled(x[r].y, scales[r]),
+                          scaled(x[r].z, scales[r]), scaled(x[r].w, scales[r]));
+      }
+      if (squared) {
+        squares[r] +=
+            square_sum(x[r].x) + square_sum(x[r].y) + square_sum(x[r].z) + square_sum(x[r].w);
+      }
+    }
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      uint32_t low[4], high[4];
+#pragma unroll
+      for (int r = 0; r < 4; ++r) {
+        low[r] = half == 0 ? x[r].x : x[r].z;
+        high[r] = half == 0 ? x[r].y : x[r].w;
+      }
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const uint32_t a[4] = {low[2 * i], low[2 * i + 1], high[2 * i], high[2 * i + 1]};
+#pragma unroll
+        for (int j = 0; j < 2 * i + 2; ++j) mma16816<bf16>(d[2 * i + j], a, low[j], high[j]);
+      }
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < 4; ++r) {
+    squares[r] += __shfl_xor_sync(kFullWarp, squares[r], 1);
+    squares[r] += __shfl_xor_sync(kFullWarp, squares[r], 2);
+  }
+}
+
+template <bool kAligned>
+__global__ void __launch_bounds__(kWarps * 32, kResident)
+    inverses_kernel(const __grid_constant__ DeltaRule p, const __grid_constant__ Segments all) {
+  __shared__ float memory[kWarps][kStep][kInverseLd];
+  let_next_start();
+  const int lane = static_cast<int>(threadIdx.x) & 31, warp = static_cast<int>(threadIdx.x) >> 5;
+  const int heads = static_cast<int>(p.heads.value_heads), steps = all.length / kStep;
+  const unsigned tile = blockIdx.x * kWarps + warp, part = tile / heads;
+  const int head = static_cast<int>(tile - part * heads), row = static_cast<int>(part / steps);
+  const int step = static_cast<int>(part) - row * steps;
+  if (row >= all.count) return;
+  const SegmentPlace place = find_segment(p.sequences, all, row);
+  if (place.sequence < 0) return;
+  const SequenceSpan span = clamped_span(p.sequences, place.sequence);
+  const int64_t offset = place.offset + step * kStep;
+  if (offset >= span.length) return;
+  const int valid = static_cast<int>(min(span.length - offset, int64_t{kStep}));
+  const int64_t token = span.begin + offset;
+  const bool in = lane < valid;
+  float decay = in ? token_decay(p, span.batch, token + lane, head) : 0.0F;
+  const float beta = in ? token_beta(p, span.batch, token + lane, head) : 0.0F;
+
+  const bf16 *const k = p.k.at<const bf16>(span.batch, token, p.heads.key_head(head));
+  float d[6][4], squares[4], scales[4] = {1.0F, 1.0F, 1.0F, 1.0F};
+  key_products<kAligned, false>(d, squares, scales, k, p.k.stride[1], valid, p.qk_l2norm, lane);
+  float norm = 1.0F;
+  if (p.qk_l2norm) {
+    bool far = false;
+#pragma unroll
+    for (int r = 0; r < 4; ++r) far |= norm_is_far(squares[r]);
+    if (__any_sync(kFullWarp, far)) {
+      row_scales<kAligned>(scales, k, p.k.stride[1], valid, lane);
+#pragma unroll
+      for (int r = 0; r < 4; ++r) {
+        if (!norm_is_far(squares[r])) scales[r] = 1.0F;
+      }
+      key_products<kAligned, true>(d, squares, scales, k, p.k.stride[1], valid, true, lane);
+    }
+#pragma unroll
+    for (int r = 0; r < 4; ++r) {
+      const float sum = __shfl_sync(kFullWarp, squares[r], (lane & 7) * 4);
+      const float scale = __shfl_sync(kFullWarp, scales[r], (lane & 7) * 4);
+      if (lane >> 3 == r) norm = inverse_norm(sum, scale);
+    }
+  }
+  const float c = warp_scan(decay * kLog2E, lane), factor = beta * norm;
+  const float column = p.qk_l2norm ? c - __log2f(norm) : c;
+
+  float(*const a)[kInverseLd] = memory[warp];
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int r = 16 * i + 8 * half + lane / 4;
+      const float c_row = __shfl_sync(kFullWarp, c, r), f = __shfl_sync(kFullWarp, factor, r);
+#pragma unroll
+      for (int j = 0; j < 2 * i + 2; ++j) {
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          const int at = 8 * j + lane % 4 * 2 + e;
+          const float c_column = __shfl_sync(kFullWarp, column, at);
+          if (at < r) a[at][r] = f * d[2 * i + j][2 * half + e] * exp2_fast(c_row - c_column);
+        }
+      }
+    }
+  }
+  __syncwarp();
+  auto &t = *reinterpret_cast<bf16(*)[2][kStep * kStep]>(inverse_at(all, heads, row, step, head));
+  const int l16 = lane & 15, corner = 8 * (lane >> 4);
+  float y[16];
+  invert_diagonal(a, lane, y);
+  __syncwarp();
+  keep_diagonal(a, lane, y);
+  put_column(t, lane, lane & 16, y, beta);
+  put_column(t, lane, (lane & 16) + 8, y + 8, beta);
+  __syncwarp();
+  float u[8];
+  invert_corner(u, a, l16, corner);
+  put_column(t, l16, 16 + corner, u, __shfl_sync(kFullWarp, beta, l16));
+  const float zeros[8] = {};
+  put_column(t, 16 + l16, corner, zeros, 0.0F);
+}
+
+}  // namespace
+
+Status launch_segment_inverses(const DeltaRule &p, const Launch &l, const Segments &segments) {
+  const int64_t tiles = segments.count * (segments.length / kStep) * p.heads.value_heads;
+  const bool aligned = reinterpret_cast<uintptr_t>(p.k.data) % 16 == 0 && p.k.stride[0] % 8 == 0 &&
+                       p.k.stride[1] % 8 == 0 && p.k.stride[2] % 8 == 0;
+  const int64_t blocks = (tiles + kWarps - 1) / kWarps;
+  constexpr const char *kName = "chunk_gated_delta_rule";
+  return aligned ? launch<inverses_kernel<true>>(kName, l, blocks, kWarps * 32, 0, p, segments)
+                 : launch<inverses_kernel<false>>(kName, l, blocks, kWarps * 32, 0, p, segments);
+}
+
+}  // namespace gdn::cuda::sm90::chunk_gated_delta_rule

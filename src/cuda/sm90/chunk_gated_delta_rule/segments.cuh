@@ -1,0 +1,58 @@
+#ifndef GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_SEGMENTS_CUH_
+#define GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_SEGMENTS_CUH_
+
+#include "core/delta_rule.h"
+#include "cuda/device/sequences.cuh"
+
+// The segments of a call (segments.h) on the device.
+
+namespace gdn::cuda::sm90::chunk_gated_delta_rule {
+
+struct Segments {
+  int length = 0;  ///< Tokens.
+  int count = 0;   ///< Most that the sequences can have.
+  /// M of each segment, [count, HV, DK, DK], its rows side by side; the first of a sequence, which
+  /// needs none, has a copy of the initial state, since the last may write the final one over it.
+  Tensor transfers;
+  Tensor states;  ///< N, then the state after each segment, [count, HV, DK, DV].
+  unsigned char *inverses = nullptr;  ///< T of each step, [count, length / 32, HV, kInverseBytes].
+};
+
+constexpr int kInverseBytes = 2 * 32 * 32 * 2;  ///< T diag(beta) in two parts of bf16.
+
+/// One segment of a sequence. An empty sequence has one.
+struct SegmentPlace {
+  int sequence;  ///< -1: there is no such segment.
+  int offset;    ///< Tokens of the sequence before it.
+  int row;       ///< Among the segments of all sequences.
+  bool first, last;
+};
+
+__device__ __forceinline__ int segments_of(const Sequences &s, int length, int64_t n) {
+  const int tokens = static_cast<int>(clamped_span(s, n).length);
+  return max((tokens + length - 1) / length, 1);
+}
+
+/// Segment `row` of the call. Walks the sequences: those that are cut are few.
+__device__ __forceinline__ SegmentPlace find_segment(const Sequences &s, const Segments &all,
+                                                     int row) {
+  int before = 0;
+  const int sequences = static_cast<int>(s.count);
+  for (int n = 0; n < sequences; ++n) {
+    const int count = segments_of(s, all.length, n), i = row - before;
+    if (i < count) return {n, i * all.length, row, i == 0, i == count - 1};
+    before += count;
+  }
+  return {-1, 0, row, false, false};
+}
+
+/// T of step `step` of a segment.
+__device__ __forceinline__ unsigned char *inverse_at(const Segments &all, int heads, int row,
+                                                     int step, int head) {
+  const int64_t index = (int64_t{row} * (all.length / 32) + step) * heads + head;
+  return all.inverses + index * kInverseBytes;
+}
+
+}  // namespace gdn::cuda::sm90::chunk_gated_delta_rule
+
+#endif  // GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_SEGMENTS_CUH_

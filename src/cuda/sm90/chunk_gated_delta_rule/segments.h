@@ -1,0 +1,33 @@
+#ifndef GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_SEGMENTS_H_
+#define GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_SEGMENTS_H_
+
+#include "core/delta_rule.h"
+
+// A call of few sequences and heads is cut into segments. What a segment does to the state is
+// linear, S -> M S + N, and both follow from its tokens alone:
+//
+//     1  N and M of all segments at once: from a zero state (the first of a sequence from its own),
+//        and from the identity with V = 0
+//     2  the states between them, S_{j+1} = M_j S_j + N_j, one after the other
+//     3  O of all segments at once, from their states
+//
+// The products round otherwise than those of a whole sequence, so that results do too.
+
+namespace gdn::cuda::sm90::chunk_gated_delta_rule {
+
+/// Tokens of a segment, a multiple of 64; 0: the call is not cut. Follows from the number of
+/// sequences, value heads and tokens alone. A call with positions is never cut.
+int64_t segment_length(const DeltaRule &p);
+
+/// The same for a call that is cut whatever it costs.
+int64_t forced_segment_length(const DeltaRule &p);
+
+/// Most segments that the sequences of a call can have.
+int64_t max_segments(const DeltaRule &p, int64_t length);
+
+/// Bytes of workspace: M and the states of all segments, T of all steps.
+size_t segment_bytes(const DeltaRule &p, int64_t length);
+
+}  // namespace gdn::cuda::sm90::chunk_gated_delta_rule
+
+#endif  // GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_SEGMENTS_H_
