@@ -11,8 +11,14 @@ library=${2:?usage: check_registers.sh CUOBJDUMP LIBRARY}
 # src/cuda/CMakeLists.txt says why: parts of mangled names and the bytes a thread that they may take.
 allowed='
 sm805chunk12chunk_kernelI6__halfLi128E 56
-sm805chunk12chunk_kernelI13__nv_bfloat16Li128E 24
-sm805chunk12chunk_kernelIfLi256E 72
+sm805chunk12chunk_kernelI6__halfLi256ELb0E 8
+sm805chunk12chunk_kernelI13__nv_bfloat16Li128ELb0E 32
+sm805chunk12chunk_kernelI13__nv_bfloat16Li128ELb1E 24
+sm805chunk12chunk_kernelIfLi256ELb0E 96
+sm805chunk12chunk_kernelIfLi256ELb1E 104
+state_kernelIfLi256ELb0E 48
+chain_kernelI6__halfLb0E 8
+chain_kernelI13__nv_bfloat16Lb0E 8
 conv1d_fwd_kernelI6__halfLi4E 32
 conv1d_fwd_kernelI13__nv_bfloat16Li4E 32
 '
