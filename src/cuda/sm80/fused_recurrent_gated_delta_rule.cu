@@ -42,8 +42,8 @@ struct TokenPart {
   uint32_t q[kCount], k[kCount], v, g, beta, A_log, dt_bias;
 
   __device__ __forceinline__ void load(const DeltaRule &p, int64_t b, int64_t t, int64_t h,
-                                       int64_t key_head, int column, int thread) {
-    const auto key_dim = static_cast<int>(p.key_dim);
+                                       int64_t key_head, int column) {
+    const int thread = fresh_thread(), key_dim = static_cast<int>(p.key_dim);
     const int64_t q_at = p.q.offset(b, t, key_head), k_at = p.k.offset(b, t, key_head);
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
@@ -303,7 +303,7 @@ __global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOn
   if (p.state_indices.present) load_index(index, p, at.n);
   TokenPart<kCount> token;
   const int v_column = thread < kColumns ? at.column : static_cast<int>(p.value_dim);
-  if (span.length > 0) token.load(p, span.batch, span.begin, at.h, at.key_head, v_column, thread);
+  if (span.length > 0) token.load(p, span.batch, span.begin, at.h, at.key_head, v_column);
   int64_t slot = at.n;
   if (p.state_indices.present) {
     slot = p.slots.named(index.value());
@@ -340,9 +340,7 @@ __global__ void __launch_bounds__(kPartThreads, (resident_blocks<S, kChunks, kOn
     const bool far = give_token(shared, token, p, thread, lane, warp);
     const float v = from_bits(p.v.dtype, token.v);
     if (!kOne && i + 1 < span.length) {
-      // In 16-bit types there are no registers to keep in what follows from the thread.
-      token.load(p, span.batch, t + 1, at.h, at.key_head, v_column,
-                 sizeof(S) == 2 ? fresh_thread() : thread);
+      token.load(p, span.batch, t + 1, at.h, at.key_head, v_column);
     }
     if (!p.qk_l2norm) {
       __syncthreads();

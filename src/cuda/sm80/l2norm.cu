@@ -12,7 +12,7 @@ __global__ void __launch_bounds__(kRowThreads)
   E *y[D::kRows];
   find_rows<D>(x, p.x, plan);
   find_rows<D>(y, p.y, plan);
-  normalize<D, kWhole, false>(
+  normalize<D, kWhole>(
       x, width, 1.0F, p.eps, [] {},
       [&](int r, int64_t d, const float(&e)[kVector]) { store_row<kWhole>(y[r], e, d, width); });
 }

@@ -38,21 +38,21 @@ __global__ void __launch_bounds__(kRowThreads)
       load_weight(first);
     }
   };
-  normalize<D, kWhole, true>(x, width, 1.0F / static_cast<float>(width), p.eps, load_ahead,
-                             [&](int r, int64_t d, float(&e)[kVector]) {
-                               if constexpr (!kAhead) {
-                                 gates[r].load(z[r], d, z[r] != nullptr ? width : 0);
-                                 load_weight(d);
-                               }
-                               float gate[kVector];
-                               gates[r].values(gate);
+  normalize<D, kWhole>(x, width, 1.0F / static_cast<float>(width), p.eps, load_ahead,
+                       [&](int r, int64_t d, float(&e)[kVector]) {
+                         if constexpr (!kAhead) {
+                           gates[r].load(z[r], d, z[r] != nullptr ? width : 0);
+                           load_weight(d);
+                         }
+                         float gate[kVector];
+                         gates[r].values(gate);
 #pragma unroll
-                               for (int i = 0; i < kVector; ++i) {
-                                 e[i] *= weight[i];
-                                 if (p.z.present()) e[i] *= silu(gate[i]);
-                               }
-                               store_row<kWhole>(y[r], e, d, width);
-                             });
+                         for (int i = 0; i < kVector; ++i) {
+                           e[i] *= weight[i];
+                           if (p.z.present()) e[i] *= silu(gate[i]);
+                         }
+                         store_row<kWhole>(y[r], e, d, width);
+                       });
 }
 
 }  // namespace

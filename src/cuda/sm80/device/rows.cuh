@@ -125,10 +125,9 @@ constexpr float kFarAbove = 0x1p100F, kFarBelow = 0x1p-100F;
 
 /// Calls finish(r, d, x) for eight elements of row rows[r] at a time with x = norm * element, where
 /// norm = rsqrt(factor * sum of squares + eps), whatever finite size the elements have. Rows that
-/// are null are left out. kSumsFirst: all norms are found before the first result, which pays where
-/// results take long. meanwhile() runs
+/// are null are left out. meanwhile() runs
 /// while the first elements are on their way.
-template <class D, bool kWhole, bool kSumsFirst, class E, class G, class F>
+template <class D, bool kWhole, class E, class G, class F>
 __device__ __forceinline__ void normalize(const E *const (&rows)[D::kRows], int64_t width,
                                           float factor, float eps, G meanwhile, F finish) {
   const int first = static_cast<int>(threadIdx.x % D::kLanes) * kVector;
@@ -168,8 +167,8 @@ __device__ __forceinline__ void normalize(const E *const (&rows)[D::kRows], int6
     });
     return over_lanes(sum, [](float a, float b) { return a + b; });
   };
-  float norms[D::kRows], scales[D::kRows];
-  const auto find = [&](int r) {
+#pragma unroll
+  for (int r = 0; r < D::kRows; ++r) {
     float scale = 1.0F, mean = factor * sum_of(r, 1.0F) + eps;
     // Squares leave f32's range long before elements do: such a row takes a power of two.
     const bool far = !(mean <= kFarAbove) || mean < kFarBelow;
@@ -181,31 +180,19 @@ __device__ __forceinline__ void normalize(const E *const (&rows)[D::kRows], int6
       if (far && most > 0.0F) scale = row_scale<100>(most);
       mean = factor * sum_of(r, scale) + eps * scale * scale;
     }
-    norms[r] = rsqrtf(mean);
-    scales[r] = scale;
-  };
-  const auto give = [&](int r) {
+    const float norm = rsqrtf(mean);
     for_each_eight(r, [&](const Eight<E, kWhole> &eight, int64_t d, int64_t end) {
       if (d >= end) return;
       float x[kVector];
       eight.values(x);
-      if (scales[r] != 1.0F) {
+      if (scale != 1.0F) {
 #pragma unroll
-        for (int i = 0; i < kVector; ++i) x[i] *= scales[r];
+        for (int i = 0; i < kVector; ++i) x[i] *= scale;
       }
 #pragma unroll
-      for (int i = 0; i < kVector; ++i) x[i] *= norms[r];
+      for (int i = 0; i < kVector; ++i) x[i] *= norm;
       finish(r, d, x);
     });
-  };
-#pragma unroll
-  for (int r = 0; r < D::kRows; ++r) {
-    find(r);
-    if constexpr (!kSumsFirst) give(r);
-  }
-#pragma unroll
-  for (int r = 0; r < D::kRows; ++r) {
-    if constexpr (kSumsFirst) give(r);
   }
 }
 

@@ -19,7 +19,7 @@ bool applies(const DeltaRule &p) {
 
 /// Tokens of a segment; 0: the call is not cut.
 int64_t cut(const DeltaRule &p, bool no_split, int64_t (*length)(const DeltaRule &)) {
-  return no_split || !applies(p) ? 0 : length(p);
+  return no_split || p.positions.present || !applies(p) ? 0 : length(p);
 }
 
 size_t bytes(const DeltaRule &p, int64_t length) {

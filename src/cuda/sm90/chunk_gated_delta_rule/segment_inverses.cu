@@ -11,7 +11,7 @@ namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 namespace {
 
 constexpr int kWarps = 4;
-constexpr int kResident = 6;  ///< Blocks of a multiprocessor.
+constexpr int kResident = 5;  ///< Blocks of a multiprocessor.
 
 /// Sixteen bytes of a row.
 template <bool kAligned>
@@ -27,62 +27,49 @@ __device__ __forceinline__ float square_sum(uint32_t x) {
   return f.x * f.x + f.y * f.y;
 }
 
-__device__ __forceinline__ uint32_t scaled(uint32_t x, float scale) {
-  const float2 f = unpack2<bf16>(x);
-  return pack2<bf16>(f.x * scale, f.y * scale);
+/// Sixteen bytes of a key at `scale`, a power of two.
+__device__ __forceinline__ uint4 rescaled(uint4 x, float scale) {
+  const auto pair = [&](uint32_t e) {
+    const float2 f = unpack2<bf16>(e);
+    return pack2<bf16>(f.x * scale, f.y * scale);
+  };
+  return make_uint4(pair(x.x), pair(x.y), pair(x.z), pair(x.w));
 }
 
-/// Of the rows lane / 4 + 8 r the power of two that brings the largest element near 1.
-template <bool kAligned>
-__device__ __forceinline__ void row_scales(float (&scales)[4], const bf16 *k, int64_t stride,
-                                           int valid, int lane) {
-#pragma unroll 1
-  for (int r = 0; r < 4; ++r) {
+/// Where a lane's piece of the keys lies.
+struct Keys {
+  const bf16 *k;
+  int64_t stride;
+  int valid, lane;
+
+  /// Eight elements of row lane / 4 + 8 r; zeros past `valid`.
+  template <bool kAligned>
+  __device__ __forceinline__ uint4 load(int r, int piece) const {
     const int row = r * 8 + lane / 4;
-    uint32_t most = 0;  // As bits, whose order is that of magnitudes.
-#pragma unroll 1
-    for (int piece = 0; piece < 4 && row < valid; ++piece) {
-      const uint4 x = load_piece<kAligned>(k + row * stride + piece * 32 + lane % 4 * 8);
-      for (const uint32_t e : {x.x, x.y, x.z, x.w}) {
-        most = max(most, max(e & 0x7fffu, e >> 16 & 0x7fffu));
-      }
-    }
-    most = max(most, __shfl_xor_sync(kFullWarp, most, 1));
-    most = max(most, __shfl_xor_sync(kFullWarp, most, 2));
-    const float scale = row_scale(__uint_as_float(most << 16));
-    scales[0] = r == 0 ? scale : scales[0];
-    scales[1] = r == 1 ? scale : scales[1];
-    scales[2] = r == 2 ? scale : scales[2];
-    scales[3] = r == 3 ? scale : scales[3];
+    if (row >= valid) return make_uint4(0, 0, 0, 0);
+    return load_piece<kAligned>(k + row * stride + piece * 32 + lane % 4 * 8);
   }
-}
+};
 
-/// The units of K K^T on and below the diagonal: of rows 16 i .. columns 8 j .. in d[2 i + j]. Of
-/// rows past `valid` zeros. squares: of the four rows lane / 4 + 8 r. Rows are multiplied by
-/// `scales`. The order of keys within a product is free, so that each lane loads 16 bytes at a
-/// time.
-template <bool kAligned, bool kScaled>
-__device__ __forceinline__ void key_products(float (&d)[6][4], float (&squares)[4],
-                                             const float (&scales)[4], const bf16 *k,
-                                             int64_t stride, int valid, bool squared, int lane) {
+/// The units of K K^T on and below the diagonal: of rows 16 i .. columns 8 j .. in d[2 i + j].
+/// sums: of squares of the four rows lane / 4 + 8 r, if kSums. The order of keys within a product
+/// is free, so that each lane loads 16 bytes at a time. kScaled: each row times its scale.
+template <bool kAligned, bool kSums, bool kScaled>
+__device__ __forceinline__ void key_products(float (&d)[6][4], float (&sums)[4], const Keys &keys,
+                                             const float (&scale)[4]) {
 #pragma unroll
   for (int i = 0; i < 6; ++i) d[i][0] = d[i][1] = d[i][2] = d[i][3] = 0.0F;
 #pragma unroll
-  for (int r = 0; r < 4; ++r) squares[r] = 0.0F;
-#pragma unroll 2
+  for (int r = 0; r < 4; ++r) sums[r] = 0.0F;
+#pragma unroll(kScaled ? 1 : 2)
   for (int piece = 0; piece < 4; ++piece) {
     uint4 x[4];
 #pragma unroll
     for (int r = 0; r < 4; ++r) {
-      const int row = r * 8 + lane / 4;
-      x[r] = make_uint4(0, 0, 0, 0);
-      if (row < valid) x[r] = load_piece<kAligned>(k + row * stride + piece * 32 + lane % 4 * 8);
-      if constexpr (kScaled) {
-        x[r] = make_uint4(scaled(x[r].x, scales[r]), scaled(x[r].y, scales[r]),
-                          scaled(x[r].z, scales[r]), scaled(x[r].w, scales[r]));
-      }
-      if (squared) {
-        squares[r] +=
+      x[r] = keys.load<kAligned>(r, piece);
+      if constexpr (kScaled) x[r] = rescaled(x[r], scale[r]);
+      if constexpr (kSums) {
+        sums[r] +=
             square_sum(x[r].x) + square_sum(x[r].y) + square_sum(x[r].z) + square_sum(x[r].w);
       }
     }
@@ -102,11 +89,63 @@ __device__ __forceinline__ void key_products(float (&d)[6][4], float (&squares)[
       }
     }
   }
+  if constexpr (kSums) {
+#pragma unroll
+    for (int r = 0; r < 4; ++r) {
+      sums[r] += __shfl_xor_sync(kFullWarp, sums[r], 1);
+      sums[r] += __shfl_xor_sync(kFullWarp, sums[r], 2);
+    }
+  }
+}
+
+/// For each row the power of two that the gate warp would multiply it by.
+template <bool kAligned>
+__device__ __forceinline__ void scales_of(float (&scale)[4], const float (&sums)[4],
+                                          const Keys &keys) {
+#pragma unroll 1
+  for (int r = 0; r < 4; ++r) {
+    uint32_t most = 0;  // As bits, whose order is that of magnitudes.
+    for (int piece = 0; piece < 4; ++piece) {
+      const uint4 x = keys.load<kAligned>(r, piece);
+      for (const uint32_t e : {x.x, x.y, x.z, x.w}) {
+        most = max(most, max(e & 0x7fffU, e >> 16 & 0x7fffU));
+      }
+    }
+    most = max(most, __shfl_xor_sync(kFullWarp, most, 1));
+    most = max(most, __shfl_xor_sync(kFullWarp, most, 2));
+    float sum = sums[0];  // By comparisons: an index would take the array to memory.
+    if (r == 1) sum = sums[1];
+    if (r == 2) sum = sums[2];
+    if (r == 3) sum = sums[3];
+    const float of_row = norm_is_far(sum) ? row_scale(__uint_as_float(most << 16)) : 1.0F;
+    if (r == 0) scale[0] = of_row;
+    if (r == 1) scale[1] = of_row;
+    if (r == 2) scale[2] = of_row;
+    if (r == 3) scale[3] = of_row;
+  }
+}
+
+/// The products, and 1 / |k| of the lane's token. Rows far from 1 have been brought near
+/// it in both.
+template <bool kAligned>
+__device__ __forceinline__ float normed_products(float (&d)[6][4], const Keys &keys) {
+  float sums[4], scale[4] = {1.0F, 1.0F, 1.0F, 1.0F};
+  key_products<kAligned, true, false>(d, sums, keys, scale);
+  bool far = false;
+#pragma unroll
+  for (int r = 0; r < 4; ++r) far = far || norm_is_far(sums[r]);
+  if (__any_sync(kFullWarp, far)) {
+    scales_of<kAligned>(scale, sums, keys);
+    key_products<kAligned, true, true>(d, sums, keys, scale);
+  }
+  float norm = 1.0F;
 #pragma unroll
   for (int r = 0; r < 4; ++r) {
-    squares[r] += __shfl_xor_sync(kFullWarp, squares[r], 1);
-    squares[r] += __shfl_xor_sync(kFullWarp, squares[r], 2);
+    const float of_row = inverse_norm(sums[r], scale[r]);
+    const float of_lane = __shfl_sync(kFullWarp, of_row, (keys.lane & 7) * 4);
+    if (keys.lane >> 3 == r) norm = of_lane;
   }
+  return norm;
 }
 
 template <bool kAligned>
@@ -131,28 +170,14 @@ __global__ void __launch_bounds__(kWarps * 32, kResident)
   float decay = in ? token_decay(p, span.batch, token + lane, head) : 0.0F;
   const float beta = in ? token_beta(p, span.batch, token + lane, head) : 0.0F;
 
-  const bf16 *const k = p.k.at<const bf16>(span.batch, token, p.heads.key_head(head));
-  float d[6][4], squares[4], scales[4] = {1.0F, 1.0F, 1.0F, 1.0F};
-  key_products<kAligned, false>(d, squares, scales, k, p.k.stride[1], valid, p.qk_l2norm, lane);
-  float norm = 1.0F;
+  float d[6][4], norm = 1.0F;
+  const Keys keys = {p.k.at<const bf16>(span.batch, token, p.heads.key_head(head)), p.k.stride[1],
+                     valid, lane};
   if (p.qk_l2norm) {
-    bool far = false;
-#pragma unroll
-    for (int r = 0; r < 4; ++r) far |= norm_is_far(squares[r]);
-    if (__any_sync(kFullWarp, far)) {
-      row_scales<kAligned>(scales, k, p.k.stride[1], valid, lane);
-#pragma unroll
-      for (int r = 0; r < 4; ++r) {
-        if (!norm_is_far(squares[r])) scales[r] = 1.0F;
-      }
-      key_products<kAligned, true>(d, squares, scales, k, p.k.stride[1], valid, true, lane);
-    }
-#pragma unroll
-    for (int r = 0; r < 4; ++r) {
-      const float sum = __shfl_sync(kFullWarp, squares[r], (lane & 7) * 4);
-      const float scale = __shfl_sync(kFullWarp, scales[r], (lane & 7) * 4);
-      if (lane >> 3 == r) norm = inverse_norm(sum, scale);
-    }
+    norm = normed_products<kAligned>(d, keys);
+  } else {
+    float none[4];
+    key_products<kAligned, false, false>(d, none, keys, none);
   }
   const float c = warp_scan(decay * kLog2E, lane), factor = beta * norm;
   const float column = p.qk_l2norm ? c - __log2f(norm) : c;

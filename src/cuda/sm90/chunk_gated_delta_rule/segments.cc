@@ -46,8 +46,6 @@ int64_t best_count(int64_t chunks, int64_t heads) {
 }  // namespace
 
 int64_t segment_length(const DeltaRule &p) {
-  // Positions promise that nobody can tell where a prefill was cut.
-  if (p.positions.present) return 0;
   const int64_t heads = p.heads.value_heads, sequences = p.sequences.count;
   if (sequences == 0 || sequences * heads > kMostHeads) return 0;
   const int64_t chunks = divide_up(tokens_of(p), kChunk);
@@ -58,7 +56,6 @@ int64_t segment_length(const DeltaRule &p) {
 }
 
 int64_t forced_segment_length(const DeltaRule &p) {
-  if (p.positions.present) return 0;
   const int64_t chunks = std::max<int64_t>(divide_up(tokens_of(p), kChunk), 1);
   return divide_up(chunks, best_count(chunks, p.heads.value_heads)) * kChunk;
 }

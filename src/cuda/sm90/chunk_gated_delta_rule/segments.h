@@ -16,7 +16,7 @@
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
 /// Tokens of a segment, a multiple of 64; 0: the call is not cut. Follows from the number of
-/// sequences, value heads and tokens alone. A call with positions is never cut.
+/// sequences, value heads and tokens alone.
 int64_t segment_length(const DeltaRule &p);
 
 /// The same for a call that is cut whatever it costs.

@@ -229,7 +229,7 @@ struct Walk {
       batch = __shfl_sync(kFullWarp, item.batch, 0);
       begin = __shfl_sync(kFullWarp, item.begin, 0);
       length = __shfl_sync(kFullWarp, item.length, 0);
-      lead = __shfl_sync(kFullWarp, item.lead, 0);
+      lead = F::kSegments ? 0 : __shfl_sync(kFullWarp, item.lead, 0);
       head = __shfl_sync(kFullWarp, item.head, 0);
       key_head = __shfl_sync(kFullWarp, item.key_head, 0);
       half = __shfl_sync(kFullWarp, item.half, 0);

@@ -160,6 +160,7 @@ struct StateWarps {
     for (int i = 0; i < 64; ++i) state[i] = 0.0F;
     const Tensor *from = &p.initial_state;
     int64_t entry = item.slot;
+    bool any = p.reads_state(item.sequence);
     if constexpr (F::kSegments) {
       const Segments &all = plan.segments;
       const SegmentPlace &place = item.segment;
@@ -171,14 +172,15 @@ struct StateWarps {
         }
         return;
       }
-      if (!F::kOutput && !place.first) return;
-      if (F::kOutput && (!place.first || p.reads_state(item.sequence))) {
+      if (F::kOutput) {
         from = place.first ? &all.transfers : &all.states;
         entry = place.first ? place.row : place.row - 1;
+        any = any || !place.first;
+      } else {
+        any = any && place.first;
       }
     }
-    if (from == &p.initial_state && !p.reads_state(item.sequence)) return;
-    read_state(state, *from, state_offset(*from, entry, item.head));
+    if (any) read_state(state, *from, state_offset(*from, entry, item.head));
   }
 
   /// The state that an item leaves.
@@ -209,7 +211,7 @@ struct StateWarps {
     // Without V its place is cleared as it is read.
     const uint32_t value_mask = item.identity ? 0U : 0xffffffffU;
     const int head = __shfl_sync(kFullWarp, item.head, 0);
-    const int lead = __shfl_sync(kFullWarp, item.lead, 0);
+    const int lead = F::kSegments ? 0 : __shfl_sync(kFullWarp, item.lead, 0);
     const bool any = __shfl_sync(kFullWarp, item.length, 0) > 0;
     // From the open step's place on the grid on.
     int left_tokens = any ? __shfl_sync(kFullWarp, item.length, 0) + lead : 0;
@@ -217,11 +219,12 @@ struct StateWarps {
     int until = every;       // Steps to the next checkpoint.
     int64_t checkpoint = 0;  // Its row, or with checkpoint_indices its number.
     if (every > 0) {
-      until -= static_cast<int>(p.phase(item.sequence, p.checkpoint_every)) / kStep;
       if (p.checkpoints.present()) checkpoint = checkpoints_before(p, item.sequence, lane);
-      if constexpr (F::kSegments) {
-        checkpoint += item.segment.offset / p.checkpoint_every;
+      if constexpr (F::kSegments) {  // A call with positions is not cut.
         until -= static_cast<int>(item.segment.offset % p.checkpoint_every) / kStep;
+        checkpoint += item.segment.offset / p.checkpoint_every;
+      } else {
+        until -= static_cast<int>(p.phase(item.sequence, p.checkpoint_every)) / kStep;
       }
     }
     bool is_ready = false;  // Asked while products are in flight, so that the answer costs nothing.
