@@ -27,7 +27,7 @@ Status run(const ChunkScaledDotKkt &p, const model::Options &options) {
 }  // namespace
 
 Status chunk_scaled_dot_kkt(const ChunkScaledDotKkt &p, const model::Options &options) {
-  const Status status =
+  Status status =
       check_stage(p, {{"k", &p.k}, {"beta", &p.beta}, {"g_cumsum", &p.g_cumsum}, {"A", &p.A}});
   if (!status.ok()) return status;
   Status heads = check_heads(p, p.k);
