@@ -19,6 +19,7 @@ sm805chunk12chunk_kernelIfLi256ELb1E 104
 state_kernelIfLi256ELb0E 48
 chain_kernelI6__halfLb0E 8
 chain_kernelI13__nv_bfloat16Lb0E 8
+l2norm_kernelINS1_4DealILi16ELi1ELi4EEEfLb0E 40
 conv1d_fwd_kernelI6__halfLi4E 32
 conv1d_fwd_kernelI13__nv_bfloat16Li4E 32
 '
