@@ -37,7 +37,8 @@ class AscendBackend final : public Backend {
   const OperationTable<Service> &operations() const override {
     static const OperationTable<Service> table = [] {
       OperationTable<Service> t;
-      constexpr HeadDims kHeadDims = {kernels::kHeadWidth, kernels::kHeadWidth, kernels::kHeadWidth};
+      constexpr HeadDims kHeadDims = {kernels::kHeadWidth, kernels::kHeadWidth,
+                                      kernels::kHeadWidth};
       t.at<op::chunk_local_cumsum>() = service<op::chunk_local_cumsum, chunk_local_cumsum>();
       t.at<op::chunk_scaled_dot_kkt>() =
           service<op::chunk_scaled_dot_kkt, chunk_scaled_dot_kkt>(kHeadDims);

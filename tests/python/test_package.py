@@ -31,13 +31,14 @@ FLA_RECURRENT = """
             gdn.chunk_gated_delta_rule,
             FLA_CHUNK,
             "use_gate_in_kernel A_log dt_bias chunk_size transpose_state_layout out state_indices "
-            "inplace_final_state checkpoint_every head_map",
+            "inplace_final_state checkpoint_every head_map output_state_indices "
+            "has_initial_state null_slot padded state_dtype checkpoint_indices positions",
         ),
         (
             gdn.fused_recurrent_gated_delta_rule,
             FLA_RECURRENT,
             "transpose_state_layout out state_indices inplace_final_state num_accepted_tokens "
-            "head_map",
+            "head_map output_state_indices has_initial_state null_slot padded state_dtype",
         ),
     ],
 )
