@@ -246,7 +246,7 @@ def test_writes_are_visible_to_autograd():
         product = weight * written
         with torch.no_grad():
             gdn.chunk_gated_delta_rule(
-                *inputs, initial_state=pool, state_indices=torch.tensor([True]), out=out
+                *inputs, initial_state=pool, state_indices=torch.tensor([1]), out=out
             )
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             product.sum().backward()
