@@ -274,11 +274,14 @@ void with_state(const Tensor &state, F &&f) {
 /// float for a state of another type.
 template <class F>
 void with_types(const Tensor &x, const Tensor &state, int64_t width, F &&f) {
-  const bool same = !state.present() || state.dtype == x.dtype;
+  [[maybe_unused]] const bool same = !state.present() || state.dtype == x.dtype;
   with_element(x.dtype, [&](auto element) {
     using E = decltype(element);
     with_width(width, [&]<int W>() {
-      same ? f.template operator()<E, E, W>() : f.template operator()<E, float, W>();
+      if constexpr (!std::is_same_v<E, float>) {
+        if (!same) return f.template operator()<E, float, W>();
+      }
+      f.template operator()<E, E, W>();
     });
   });
 }
