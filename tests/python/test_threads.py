@@ -128,7 +128,7 @@ def test_the_cuda_backend_can_be_named():
 
 def test_lock_is_released_while_kernels_run():
     """A Python thread makes progress during one long call."""
-    inputs = tensors("f32", batch=1, tokens=4096, hk=2, hv=2, dk=128, dv=128)
+    inputs = tensors("f32", batch=1, tokens=16384, hk=2, hv=2, dk=128, dv=128)
     stamps, stop = [], threading.Event()
 
     def tick():
