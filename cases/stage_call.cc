@@ -128,7 +128,7 @@ std::string StageCall::run(Stage stage, const Target &target, int threads) const
     }
     case Stage::fwd_h: {
       auto a = zeroed<gdn_chunk_fwd_h_args>(chunk_size, padded);
-      a.flags = in.flags & (GDN_STATE_V_FIRST | GDN_PADDED);
+      a.flags |= in.flags & GDN_STATE_V_FIRST;
       a.head_map = in.head_map;
       a.k = in.k->tensor();
       a.w = w.tensor();
@@ -143,7 +143,7 @@ std::string StageCall::run(Stage stage, const Target &target, int threads) const
     }
     case Stage::fwd_o: {
       auto a = zeroed<gdn_chunk_fwd_o_args>(chunk_size, padded);
-      a.flags = in.flags & (GDN_STATE_V_FIRST | GDN_HAS_SCALE | GDN_PADDED);
+      a.flags |= in.flags & (GDN_STATE_V_FIRST | GDN_HAS_SCALE);
       a.head_map = in.head_map;
       a.scale = in.scale;
       a.q = in.q->tensor();

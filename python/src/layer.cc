@@ -27,6 +27,17 @@ void as_packed(View *view) {
   add_dimension(view, true);
 }
 
+/// The options that both convolutions have.
+template <class Args, class Given>
+Args begin_conv(Call *call, const Given &a) {
+  call->rename(a.names);
+  Args args{};
+  args.struct_size = sizeof args;
+  args.flags = read_activation(a.activation) | set_null_slot(a.null_slot, &args.null_slot);
+  if (read_switch("padded", a.padded)) args.flags |= GDN_PADDED;
+  return args;
+}
+
 struct ConvFwd {
   Arg x, weight, bias, conv_state, state_indices, has_initial_state, cu_seqlens, out;
   Arg activation, null_slot, padded;
@@ -35,11 +46,7 @@ struct ConvFwd {
 
 nb::object causal_conv1d_fwd(const ConvFwd &a) {
   Call call;
-  call.rename(a.names);
-  gdn_causal_conv1d_fwd_args args{};
-  args.struct_size = sizeof args;
-  args.flags = read_activation(a.activation) | set_null_slot(a.null_slot, &args.null_slot);
-  if (read_switch("padded", a.padded)) args.flags |= GDN_PADDED;
+  auto args = begin_conv<gdn_causal_conv1d_fwd_args>(&call, a);
   View *vx = call.required("x", a.x);
   const bool packed = vx->tensor.ndim == 2;
   if (packed) add_dimension(vx, true);
@@ -70,11 +77,7 @@ struct ConvUpdate {
 
 nb::object causal_conv1d_update(const ConvUpdate &a) {
   Call call;
-  call.rename(a.names);
-  gdn_causal_conv1d_update_args args{};
-  args.struct_size = sizeof args;
-  args.flags = read_activation(a.activation) | set_null_slot(a.null_slot, &args.null_slot);
-  if (read_switch("padded", a.padded)) args.flags |= GDN_PADDED;
+  auto args = begin_conv<gdn_causal_conv1d_update_args>(&call, a);
   View *vx = call.required("x", a.x);
   const bool rows = vx->tensor.ndim == 2;  // Of one token, or packed ones.
   args.x = tensor(vx);

@@ -122,7 +122,7 @@ int64_t check_slot(Call *call, const char *name, const IndexArray &indices, int6
                    int64_t column, const Slots &slots) {
   const int64_t index = indices.at(row, column);
   const int64_t slot = slots.named(index);
-  if (slot < 0 && index >= slots.count && !(slots.has_null && index == slots.null)) {
+  if (slot < 0 && !is_no_slot(index, slots)) {
     call->invalid(name, "[", row, indices.columns > 1 ? cat(", ", column) : "", "] is ", index,
                   ", expected a slot below ", slots.count, " (or negative: no slot).");
   }

@@ -77,6 +77,11 @@ Lengths measure(const Sequences &sequences, int64_t divisor, bool round_up);
 /// The rows of an operand that holds something per part of a sequence (checkpoints, chunks).
 void check_rows(Call *call, const char *name, int64_t found, int64_t expected, const char *count);
 
+/// An index that says that there is no slot, which one past the pool does not.
+inline bool is_no_slot(int64_t index, const Slots &slots) {
+  return index < 0 || (slots.has_null && index == slots.null);
+}
+
 /// The slot that an entry of the index array `name` names, -1 for none. One past the pool is
 /// refused.
 int64_t check_slot(Call *call, const char *name, const IndexArray &indices, int64_t row,

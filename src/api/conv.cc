@@ -20,8 +20,7 @@ void read_filter(Call *call, const Args &a, ConvShapes *s, Problem *p) {
   call->check_flags(a.flags, GDN_SILU | GDN_HAS_NULL_SLOT | GDN_PADDED);
   call->check_zero("reserved", a.reserved);
   p->silu = (a.flags & GDN_SILU) != 0;
-  p->slots.has_null = (a.flags & GDN_HAS_NULL_SLOT) != 0;
-  p->slots.null = a.null_slot;
+  p->slots = read_null_slot(a);
   p->x = call->tensor("x", a.x, Types::floats(), {&s->rows, &s->C, &s->T}, Layout::any);
   const Types as_x = Types::f32_or(p->x, "x");
   p->weight = call->tensor("weight", a.weight, as_x, {&s->C, &s->W}, Layout::any);

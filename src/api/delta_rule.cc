@@ -88,8 +88,7 @@ IndexArray read_slots(Call *call, const char *name, const DLTensor *t, bool recu
 void read_indices(Call *call, const Args &a, Shapes *s, bool recurrent, DeltaRule *p) {
   Dim read_columns{"M", 1};
   Dim written_columns{"M", 1};
-  p->slots.has_null = has(a, GDN_HAS_NULL_SLOT);
-  p->slots.null = a.null_slot;
+  p->slots = read_null_slot(a);
   p->state_indices =
       read_slots(call, "state_indices", a.state_indices, recurrent, s, &read_columns);
   if (recurrent && a.state_indices != nullptr && a.state_indices->ndim == 2) {

@@ -21,6 +21,16 @@ struct Shapes {
 Sequences read_sequences(Call *call, uint32_t flags, const DLTensor *cu_seqlens, const Dim &B,
                          const Dim &T, Dim *N);
 
+/// The index that names no slot, of args structs with GDN_HAS_NULL_SLOT. The pool's size is yet to
+/// be filled in.
+template <class Args>
+Slots read_null_slot(const Args &a) {
+  Slots slots;
+  slots.has_null = (a.flags & GDN_HAS_NULL_SLOT) != 0;
+  slots.null = a.null_slot;
+  return slots;
+}
+
 /// HV is a multiple of HK; both are bound.
 HeadMap read_heads(Call *call, int32_t head_map, const Shapes &s);
 

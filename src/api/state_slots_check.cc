@@ -40,8 +40,7 @@ class SlotUse {
     const int64_t accepted = p_.num_accepted_tokens.present ? p_.num_accepted_tokens.at(n) : 1;
     const bool in_range = accepted >= 1 && accepted <= indices.columns;
     const int64_t column = in_range ? accepted - 1 : 0;
-    const int64_t index = indices.at(n, column);
-    if (index < 0 || (p_.slots.has_null && index == p_.slots.null)) return false;
+    if (is_no_slot(indices.at(n, column), p_.slots)) return false;
     if (p_.slot_per_token() && length > p_.output_indices().columns) {
       call_->invalid(output_name(), " has M = ", p_.output_indices().columns,
                      " columns, but sequence ", n, " has ", length,

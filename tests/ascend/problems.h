@@ -70,12 +70,20 @@ class Offsets {
   std::vector<int64_t> offsets_ = {0};
 };
 
-inline Status run_cumsum(DType type, int64_t chunk_size, const model::Options &options) {
-  const Offsets offsets({130, 0, 17, 300, 1});
-  ChunkLocalCumsum p;
+/// A problem's sequences, chunks and heads.
+template <class Problem>
+Problem shaped(const Offsets &offsets, int64_t chunk_size, int64_t key_heads, int64_t value_heads) {
+  Problem p;
   p.sequences = offsets.sequences();
   p.chunk_size = chunk_size;
-  p.heads.key_heads = p.heads.value_heads = 44;
+  p.heads.key_heads = key_heads;
+  p.heads.value_heads = value_heads;
+  return p;
+}
+
+inline Status run_cumsum(DType type, int64_t chunk_size, const model::Options &options) {
+  const Offsets offsets({130, 0, 17, 300, 1});
+  auto p = shaped<ChunkLocalCumsum>(offsets, chunk_size, 44, 44);
   const Data g(type, {1, p.sequences.tokens, 44});
   const Data g_cumsum(DType::f32, {1, p.sequences.tokens, 44});
   p.g = g.tensor();
@@ -86,12 +94,8 @@ inline Status run_cumsum(DType type, int64_t chunk_size, const model::Options &o
 inline Status run_kkt(DType type, DType beta_type, int64_t chunk_size,
                       const model::Options &options) {
   const Offsets offsets({130, 0, 17, 140, 1});
-  ChunkScaledDotKkt p;
-  p.sequences = offsets.sequences();
-  p.chunk_size = chunk_size;
+  auto p = shaped<ChunkScaledDotKkt>(offsets, chunk_size, 2, 18);
   p.key_dim = 128;
-  p.heads.key_heads = 2;
-  p.heads.value_heads = 18;
   const int64_t T = p.sequences.tokens;
   const Data k(type, {1, T, 2, 128});
   const Data beta(beta_type, {1, T, 18});
@@ -106,10 +110,7 @@ inline Status run_kkt(DType type, DType beta_type, int64_t chunk_size,
 
 inline Status run_solve(DType type, int64_t chunk_size, const model::Options &options) {
   const Offsets offsets({130, 0, 17, 65, 1, 2});
-  SolveTril p;
-  p.sequences = offsets.sequences();
-  p.chunk_size = chunk_size;
-  p.heads.key_heads = p.heads.value_heads = 3;
+  auto p = shaped<SolveTril>(offsets, chunk_size, 3, 3);
   const Data A(DType::f32, {1, p.sequences.tokens, 3, chunk_size});
   const Data T(type, {1, p.sequences.tokens, 3, chunk_size});
   p.A = A.tensor();
@@ -120,12 +121,8 @@ inline Status run_solve(DType type, int64_t chunk_size, const model::Options &op
 inline Status run_w_u(DType type, DType gate_type, int64_t chunk_size,
                       const model::Options &options) {
   const Offsets offsets({130, 0, 17, 140, 1});
-  RecomputeWU p;
-  p.sequences = offsets.sequences();
-  p.chunk_size = chunk_size;
+  auto p = shaped<RecomputeWU>(offsets, chunk_size, 3, 3);
   p.key_dim = p.value_dim = 128;
-  p.heads.key_heads = 3;
-  p.heads.value_heads = 3;
   const int64_t T = p.sequences.tokens;
   const Data k(type, {1, T, 3, 128});
   const Data v(type, {1, T, 3, 128});
@@ -147,12 +144,8 @@ inline Status run_w_u(DType type, DType gate_type, int64_t chunk_size,
 inline Status run_fwd_h(DType type, DType h_type, bool states, int64_t chunk_size,
                         const model::Options &options) {
   const Offsets offsets({130, 0, 17, 300, 1});
-  ChunkFwdH p;
-  p.sequences = offsets.sequences();
-  p.chunk_size = chunk_size;
+  auto p = shaped<ChunkFwdH>(offsets, chunk_size, 1, 2);
   p.key_dim = p.value_dim = 128;
-  p.heads.key_heads = 1;
-  p.heads.value_heads = 2;
   const int64_t T = p.sequences.tokens;
   const int64_t chunks = chunk_size == 64 ? 3 + 1 + 5 + 1 : 2 + 1 + 3 + 1;
   const Data k(type, {1, T, 1, 128});
@@ -179,12 +172,8 @@ inline Status run_fwd_h(DType type, DType h_type, bool states, int64_t chunk_siz
 inline Status run_fwd_o(DType type, DType h_type, int64_t chunk_size,
                         const model::Options &options) {
   const Offsets offsets({130, 0, 17, 140, 1});
-  ChunkFwdO p;
-  p.sequences = offsets.sequences();
-  p.chunk_size = chunk_size;
+  auto p = shaped<ChunkFwdO>(offsets, chunk_size, 1, 9);
   p.key_dim = p.value_dim = 128;
-  p.heads.key_heads = 1;
-  p.heads.value_heads = 9;
   const int64_t T = p.sequences.tokens;
   const int64_t chunks = chunk_size == 64 ? 3 + 1 + 3 + 1 : 2 + 1 + 2 + 1;
   const Data q(type, {1, T, 1, 128});

@@ -18,7 +18,7 @@
 // Binds:   V, with C / 64 * 2 + 3 instructions of a tile's size for each value head, and MTE3 close
 //          to it, which writes C f32 a token and head. The Cube core makes one product a key head.
 
-#include "ascend/kernels/head_rows.h"
+#include "ascend/kernels/gate_rows.h"
 #include "ascend/kernels/items.h"
 #include "ascend/kernels/spans.h"
 
@@ -141,7 +141,7 @@ class ChunkScaledDotKktVector {
   using Tensors = ChunkScaledDotKktTensors<E, B>;
 
   ChunkScaledDotKktVector(Core &core, const Tensors &t)
-      : core_(core), t_(t), first_(core.vector() * kRows), c_(core, "c"), beta_(core, "beta") {
+      : core_(core), t_(t), first_(core.vector() * kRows), gates_(core, kGatesEvent) {
     for (int slot = 0; slot < kSlots; ++slot) {
       products_[slot] = core.take<Ub<float>>("products", kRows * C);
       A_[slot] = core.take<Ub<float>>("A", kRows * C);
@@ -160,9 +160,9 @@ class ChunkScaledDotKktVector {
                      });
     for (int slot = 0; slot < kSlots; ++slot) {
       wait_flag(core_, Pipe::v, Pipe::mte2, kProductsEvent + slot);
-      wait_flag(core_, Pipe::v, Pipe::mte2, kGatesEvent + slot);
       wait_flag(core_, Pipe::mte3, Pipe::v, slot);
     }
+    gates_.end();
   }
 
  private:
@@ -175,11 +175,9 @@ class ChunkScaledDotKktVector {
   static constexpr int kGatesEvent = 2;
 
   void begin() {
+    gates_.begin();
     for (int slot = 0; slot < kSlots; ++slot) {
-      c_.clear_slot(slot);
-      beta_.clear_slot(slot);
       set_flag(core_, Pipe::v, Pipe::mte2, kProductsEvent + slot);
-      set_flag(core_, Pipe::v, Pipe::mte2, kGatesEvent + slot);
       set_flag(core_, Pipe::mte3, Pipe::v, slot);
       cross_set(core_, Pipe::mte2, kSlotFree);
     }
@@ -201,8 +199,9 @@ class ChunkScaledDotKktVector {
     for (int64_t g = 0; g < group; g += kBlockLanes) {
       const int64_t first_head = key_head * group + g;
       const int64_t heads = std::min(kBlockLanes, group - g);
-      load_gates(chunk, first_head, heads);
-      split_gates();
+      // After the products, so that V need not wait for these by themselves.
+      gates_.load(t_.g_cumsum, t_.beta, chunk, first_head, heads, t_.value_heads);
+      gates_.split();
       for (int64_t h = 0; h < heads; ++h) {
         compute_A(h, rows);
         store_A(chunk.begin + first_, first_head + h, rows);
@@ -212,34 +211,13 @@ class ChunkScaledDotKktVector {
     set_flag(core_, Pipe::v, Pipe::mte2, kProductsEvent + slot_);
   }
 
-  /// MTE2 loads c and beta after the products, so that V need not wait for the products by
-  /// themselves.
-  void load_gates(const Chunk &chunk, int64_t first_head, int64_t heads) {
-    const int64_t at = chunk.begin * t_.value_heads + first_head;
-    wait_flag(core_, Pipe::v, Pipe::mte2, kGatesEvent + gates_);
-    c_.load_slot(gates_, t_.g_cumsum + at, chunk.length, heads, t_.value_heads);
-    beta_.load_slot(gates_, t_.beta + at, chunk.length, heads, t_.value_heads);
-    set_flag(core_, Pipe::mte2, Pipe::v, kGatesEvent + gates_);
-  }
-
-  void split_gates() {
-    wait_flag(core_, Pipe::mte2, Pipe::v, kGatesEvent + gates_);
-    c_.split_slot(gates_);
-    beta_.split_slot(gates_);
-    pipe_barrier(core_, Pipe::v);
-    c_.clear_slot(gates_);
-    beta_.clear_slot(gates_);
-    set_flag(core_, Pipe::v, Pipe::mte2, kGatesEvent + gates_);
-    gates_ ^= 1;
-  }
-
   void compute_A(int64_t h, int64_t rows) {
-    const Ub<float> c = c_.row(h);
+    const Ub<float> c = gates_.c(h);
     const Ub<float> A = A_[out_];
     const Repeats all{rows * kParts};
     const int64_t row_blocks = C / kBlockLanes;
     vbrcb(core_, c_of_row_, c + first_, (rows + kBlockLanes - 1) / kBlockLanes);
-    vbrcb(core_, beta_of_row_, beta_.row(h) + first_, (rows + kBlockLanes - 1) / kBlockLanes);
+    vbrcb(core_, beta_of_row_, gates_.beta(h) + first_, (rows + kBlockLanes - 1) / kBlockLanes);
     wait_flag(core_, Pipe::mte3, Pipe::v, out_);
     pipe_barrier(core_, Pipe::v);
     for (int64_t p = 0; p < C; p += kLanes) {
@@ -269,11 +247,9 @@ class ChunkScaledDotKktVector {
   Core &core_;
   const Tensors &t_;
   int64_t first_;
-  int slot_ = 0;   ///< Of the products.
-  int gates_ = 0;  ///< Slot of the gates.
-  int out_ = 0;    ///< Slot of A.
-  HeadRows<float, C> c_;
-  HeadRows<B, C> beta_;
+  int slot_ = 0;  ///< Of the products.
+  int out_ = 0;   ///< Slot of A.
+  GateRows<B, C> gates_;
   Ub<float> products_[kSlots], A_[kSlots];
   Ub<float> c_of_row_, beta_of_row_;
   Ub<uint8_t> triangle_;

@@ -23,7 +23,7 @@
 // four
 //          16-bit tiles for it, much alike. The Cube core has four products.
 
-#include "ascend/kernels/head_rows.h"
+#include "ascend/kernels/gate_rows.h"
 #include "ascend/kernels/items.h"
 #include "ascend/kernels/spans.h"
 
@@ -185,7 +185,7 @@ class RecomputeWUVector {
   using Tensors = RecomputeWUTensors<E, B, S>;
 
   RecomputeWUVector(Core &core, const Tensors &t)
-      : core_(core), t_(t), first_(core.vector() * C / 2), c_(core, "c"), beta_(core, "beta") {
+      : core_(core), t_(t), first_(core.vector() * C / 2), gates_(core, kGatesEvent) {
     for (int slot = 0; slot < kSlots; ++slot) {
       T_[slot] = core.take<Ub<S>>("T", kRows * C);
       high_[slot] = core.take<Ub<E>>("high", kRows * C);
@@ -198,21 +198,19 @@ class RecomputeWUVector {
   }
 
   void run() {
+    gates_.begin();
     for (int slot = 0; slot < kSlots; ++slot) {
-      c_.clear_slot(slot);
-      beta_.clear_slot(slot);
       set_flag(core_, Pipe::v, Pipe::mte2, kTEvent + slot);
-      set_flag(core_, Pipe::v, Pipe::mte2, kGatesEvent + slot);
       set_flag(core_, Pipe::mte3, Pipe::v, slot);
     }
     for_each_item<C>(core_, t_.sequences, t_.key_heads, core_.block(), core_.blocks(),
                      [&](const Chunk &chunk, int64_t key_head) { run_item(chunk, key_head); });
     for (int slot = 0; slot < kSlots; ++slot) {
       wait_flag(core_, Pipe::v, Pipe::mte2, kTEvent + slot);
-      wait_flag(core_, Pipe::v, Pipe::mte2, kGatesEvent + slot);
       wait_flag(core_, Pipe::mte3, Pipe::v, slot);
       cross_wait(core_, kSlotFree);
     }
+    gates_.end();
   }
 
  private:
@@ -231,7 +229,7 @@ class RecomputeWUVector {
       const int64_t first_head = key_head * group + g;
       const int64_t heads = std::min(kBlockLanes, group - g);
       if (first_ < end) {
-        load_gates(chunk, first_head, heads);
+        gates_.load(t_.g_cumsum, t_.beta, chunk, first_head, heads, t_.value_heads);
         split_gates();
       }
       for (int64_t h = 0; h < heads; ++h) {
@@ -248,28 +246,13 @@ class RecomputeWUVector {
     }
   }
 
-  void load_gates(const Chunk &chunk, int64_t first_head, int64_t heads) {
-    const int64_t at = chunk.begin * t_.value_heads + first_head;
-    wait_flag(core_, Pipe::v, Pipe::mte2, kGatesEvent + gates_);
-    c_.load_slot(gates_, t_.g_cumsum + at, chunk.length, heads, t_.value_heads);
-    beta_.load_slot(gates_, t_.beta + at, chunk.length, heads, t_.value_heads);
-    set_flag(core_, Pipe::mte2, Pipe::v, kGatesEvent + gates_);
-  }
-
-  /// Past a chunk's end beta is zero, which drops what may be there in T's columns.
+  /// c, and beta, whose zeros past a chunk's end drop what may be there in T's columns.
   void split_gates() {
-    wait_flag(core_, Pipe::mte2, Pipe::v, kGatesEvent + gates_);
-    beta_.split_slot(gates_);
-    c_.split_slot(gates_);
-    pipe_barrier(core_, Pipe::v);
-    c_.clear_slot(gates_);
-    beta_.clear_slot(gates_);
-    set_flag(core_, Pipe::v, Pipe::mte2, kGatesEvent + gates_);
-    gates_ ^= 1;
+    gates_.split();
     const Repeats all{kBlockLanes * C / kLanes};
-    vexp(core_, {decay_}, {c_.row(0)}, all);
+    vexp(core_, {decay_}, {gates_.c(0)}, all);
     pipe_barrier(core_, Pipe::v);
-    vbinary(core_, Binary::mul, {decay_}, {decay_}, {beta_.row(0)}, all);
+    vbinary(core_, Binary::mul, {decay_}, {decay_}, {gates_.beta(0)}, all);
   }
 
   /// Rows of T, at most two times before they are scaled.
@@ -295,7 +278,7 @@ class RecomputeWUVector {
     }
     const Gm<E> operands =
         t_.operands + ((core_.block() * kSlots + slot_) * kOperandsOfHead * C + row) * C;
-    scale_columns(T, beta_.row(h), rows);
+    scale_columns(T, gates_.beta(h), rows);
     store_halves(operands, rows);
     scale_columns(T, decay_ + h * C, rows);
     set_flag(core_, Pipe::v, Pipe::mte2, kTEvent + T_slot_);
@@ -335,12 +318,10 @@ class RecomputeWUVector {
   const Tensors &t_;
   int64_t first_;
   int slot_ = 0;    ///< Of the operands in GM.
-  int gates_ = 0;   ///< Slot of c and beta.
   int next_ = 0;    ///< Slot of T to be loaded.
   int T_slot_ = 0;  ///< Slot of T to be scaled.
   int out_ = 0;     ///< Slot of the halves.
-  HeadRows<float, C> c_;
-  HeadRows<B, C> beta_;
+  GateRows<B, C> gates_;
   Ub<S> T_[kSlots];
   Ub<E> high_[kSlots], low_[kSlots];
   Ub<float> wide_, scaled_, rest_, decay_;

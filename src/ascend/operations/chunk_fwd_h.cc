@@ -32,15 +32,14 @@ Status run(const ChunkFwdH &p, const model::Options &options) {
 }  // namespace
 
 Status chunk_fwd_h(const ChunkFwdH &p, const model::Options &options) {
-  Status status = check_stage(p, {{"k", &p.k},
-                                  {"w", &p.w},
-                                  {"u", &p.u},
-                                  {"g_cumsum", &p.g_cumsum},
-                                  {"h", &p.h},
-                                  {"v_new", &p.v_new}});
+  Status status = check_key_stage(p, p.k,
+                                  {{"k", &p.k},
+                                   {"w", &p.w},
+                                   {"u", &p.u},
+                                   {"g_cumsum", &p.g_cumsum},
+                                   {"h", &p.h},
+                                   {"v_new", &p.v_new}});
   if (!status.ok()) return status;
-  Status heads = check_heads(p, p.k);
-  if (!heads.ok()) return heads;
   for (const Named &state :
        {Named{"initial_state", &p.initial_state}, Named{"final_state", &p.final_state}}) {
     if (!state.tensor->present()) continue;
@@ -48,12 +47,10 @@ Status chunk_fwd_h(const ChunkFwdH &p, const model::Options &options) {
     if (!gaps.ok()) return gaps;
     if (state.tensor->dtype != DType::f32) return unsupported("takes states in float32.");
   }
-  return with_narrow_type(p.k.dtype, [&](auto element) {
+  return with_key_form(p.k.dtype, p.chunk_size, [&](auto element, auto chunk) {
     using E = decltype(element);
-    return with_chunk(p.chunk_size, [&](auto chunk) {
-      return with_f32_or<E>(p.h.dtype,
-                            [&](auto h) { return run<E, decltype(h), chunk>(p, options); });
-    });
+    return with_f32_or<E>(p.h.dtype,
+                          [&](auto h) { return run<E, decltype(h), chunk>(p, options); });
   });
 }
 

@@ -32,21 +32,18 @@ Status run(const ChunkFwdO &p, const model::Options &options) {
 }  // namespace
 
 Status chunk_fwd_o(const ChunkFwdO &p, const model::Options &options) {
-  Status status = check_stage(p, {{"q", &p.q},
-                                  {"k", &p.k},
-                                  {"v_new", &p.v_new},
-                                  {"h", &p.h},
-                                  {"g_cumsum", &p.g_cumsum},
-                                  {"o", &p.o}});
-  if (!status.ok()) return status;
-  Status heads = check_heads(p, p.k);
-  if (!heads.ok() || empty(p)) return heads;
-  return with_narrow_type(p.k.dtype, [&](auto element) {
+  Status status = check_key_stage(p, p.k,
+                                  {{"q", &p.q},
+                                   {"k", &p.k},
+                                   {"v_new", &p.v_new},
+                                   {"h", &p.h},
+                                   {"g_cumsum", &p.g_cumsum},
+                                   {"o", &p.o}});
+  if (!status.ok() || empty(p)) return status;
+  return with_key_form(p.k.dtype, p.chunk_size, [&](auto element, auto chunk) {
     using E = decltype(element);
-    return with_chunk(p.chunk_size, [&](auto chunk) {
-      return with_f32_or<E>(p.h.dtype,
-                            [&](auto h) { return run<E, decltype(h), chunk>(p, options); });
-    });
+    return with_f32_or<E>(p.h.dtype,
+                          [&](auto h) { return run<E, decltype(h), chunk>(p, options); });
   });
 }
 

@@ -27,18 +27,14 @@ Status run(const ChunkScaledDotKkt &p, const model::Options &options) {
 }  // namespace
 
 Status chunk_scaled_dot_kkt(const ChunkScaledDotKkt &p, const model::Options &options) {
-  Status status =
-      check_stage(p, {{"k", &p.k}, {"beta", &p.beta}, {"g_cumsum", &p.g_cumsum}, {"A", &p.A}});
-  if (!status.ok()) return status;
-  Status heads = check_heads(p, p.k);
-  if (heads.ok()) heads = check_beta(p.beta, p.k);
-  if (!heads.ok() || empty(p)) return heads;
-  return with_narrow_type(p.k.dtype, [&](auto element) {
+  Status status = check_key_stage(
+      p, p.k, {{"k", &p.k}, {"beta", &p.beta}, {"g_cumsum", &p.g_cumsum}, {"A", &p.A}});
+  if (status.ok()) status = check_beta(p.beta, p.k);
+  if (!status.ok() || empty(p)) return status;
+  return with_key_form(p.k.dtype, p.chunk_size, [&](auto element, auto chunk) {
     using E = decltype(element);
-    return with_chunk(p.chunk_size, [&](auto chunk) {
-      return with_f32_or<E>(p.beta.dtype,
-                            [&](auto b) { return run<E, decltype(b), chunk>(p, options); });
-    });
+    return with_f32_or<E>(p.beta.dtype,
+                          [&](auto b) { return run<E, decltype(b), chunk>(p, options); });
   });
 }
 

@@ -48,7 +48,9 @@ Status check_stage(const StageShape &p, std::initializer_list<Named> tensors) {
   return {};
 }
 
-Status check_heads(const StageShape &p, const Tensor &k) {
+Status check_key_stage(const StageShape &p, const Tensor &k, std::initializer_list<Named> tensors) {
+  Status status = check_stage(p, tensors);
+  if (!status.ok()) return status;
   if (k.dtype == DType::f32) return unsupported("takes k in bfloat16 or float16.");
   if (p.heads.interleaved) return unsupported("takes head_map = block alone.");
   return {};

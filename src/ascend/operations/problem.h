@@ -26,8 +26,8 @@ struct Named {
 /// What the kernels take of any stage: chunks of 64 or 128 tokens, tensors without gaps.
 Status check_stage(const StageShape &p, std::initializer_list<Named> tensors);
 
-/// What they take of a stage with key heads.
-Status check_heads(const StageShape &p, const Tensor &k);
+/// The same, and what they take of a stage with key heads.
+Status check_key_stage(const StageShape &p, const Tensor &k, std::initializer_list<Named> tensors);
 
 /// And of beta beside k.
 Status check_beta(const Tensor &beta, const Tensor &k);
@@ -67,12 +67,6 @@ Status with_type(DType type, F f) {
   return f(float());
 }
 
-/// The same where it is a 16-bit type.
-template <class F>
-Status with_narrow_type(DType type, F f) {
-  return type == DType::f16 ? f(f16()) : f(bf16());
-}
-
 /// The same where it is float or E.
 template <class E, class F>
 Status with_f32_or(DType type, F f) {
@@ -84,6 +78,14 @@ template <class F>
 Status with_chunk(int64_t chunk_size, F f) {
   if (chunk_size == 128) return f(std::integral_constant<int64_t, 128>());
   return f(std::integral_constant<int64_t, 64>());
+}
+
+/// Calls f(E(), std::integral_constant<int64_t, C>()) for a stage whose keys are in 16 bits.
+template <class F>
+Status with_key_form(DType type, int64_t chunk_size, F f) {
+  return with_chunk(chunk_size, [&](auto chunk) {
+    return type == DType::f16 ? f(f16(), chunk) : f(bf16(), chunk);
+  });
 }
 
 }  // namespace gdn::ascend

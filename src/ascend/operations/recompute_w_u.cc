@@ -29,24 +29,21 @@ Status run(const RecomputeWU &p, const model::Options &options) {
 }  // namespace
 
 Status recompute_w_u(const RecomputeWU &p, const model::Options &options) {
-  Status status = check_stage(p, {{"k", &p.k},
-                                  {"v", &p.v},
-                                  {"beta", &p.beta},
-                                  {"g_cumsum", &p.g_cumsum},
-                                  {"T", &p.T},
-                                  {"w", &p.w},
-                                  {"u", &p.u}});
-  if (!status.ok()) return status;
-  Status heads = check_heads(p, p.k);
-  if (heads.ok()) heads = check_beta(p.beta, p.k);
-  if (!heads.ok() || empty(p)) return heads;
-  return with_narrow_type(p.k.dtype, [&](auto element) {
+  Status status = check_key_stage(p, p.k,
+                                  {{"k", &p.k},
+                                   {"v", &p.v},
+                                   {"beta", &p.beta},
+                                   {"g_cumsum", &p.g_cumsum},
+                                   {"T", &p.T},
+                                   {"w", &p.w},
+                                   {"u", &p.u}});
+  if (status.ok()) status = check_beta(p.beta, p.k);
+  if (!status.ok() || empty(p)) return status;
+  return with_key_form(p.k.dtype, p.chunk_size, [&](auto element, auto chunk) {
     using E = decltype(element);
-    return with_chunk(p.chunk_size, [&](auto chunk) {
-      return with_f32_or<E>(p.beta.dtype, [&](auto b) {
-        return with_f32_or<E>(
-            p.T.dtype, [&](auto s) { return run<E, decltype(b), decltype(s), chunk>(p, options); });
-      });
+    return with_f32_or<E>(p.beta.dtype, [&](auto b) {
+      return with_f32_or<E>(
+          p.T.dtype, [&](auto s) { return run<E, decltype(b), decltype(s), chunk>(p, options); });
     });
   });
 }

@@ -131,11 +131,6 @@ struct LoadedIndex {
   }
 };
 
-/// Slot of a pool or row n of a state tensor; -1 if the sequence is to be skipped.
-__device__ __forceinline__ int64_t checked_slot(int64_t slot, int64_t slots) {
-  return slot < 0 || slot >= slots ? -1 : slot;
-}
-
 }  // namespace gdn::cuda
 
 #endif  // GDN_CUDA_DEVICE_SEQUENCES_CUH_
