@@ -2,12 +2,13 @@
 //
 // Two threads must meet inside the call before either goes on, so the time of a call is that of the
 // second thread's arrival, plus the return. Between calls the caller does something else for 0, 20
-// or 1000 microseconds: workers that still spin answer faster than workers asleep. Beside the pool:
-// an OpenMP parallel region that does the same (libgomp, as it comes). Prints best and median.
+// or 1000 microseconds: workers that still spin answer faster than workers asleep. Beside the pool
+// and the library's way to OpenMP: a parallel region that does the same (libgomp, as it comes).
+// Prints best and median.
 //
 // Build and run by hand, from the repository's root:
-//   g++ -std=c++20 -O2 -fopenmp -Isrc bench/pool_wake.cc src/cpu/pool.cc src/cpu/thread_count.cc
-//       -o build/pool_wake && build/pool_wake
+//   g++ -std=c++20 -O2 -fopenmp -Isrc bench/pool_wake.cc
+//       src/cpu/{openmp,parallel,pool,thread_count}.cc -o build/pool_wake && build/pool_wake
 
 #include <algorithm>
 #include <atomic>
@@ -15,7 +16,7 @@
 #include <cstdio>
 #include <vector>
 
-#include "cpu/pool.h"
+#include "cpu/parallel.h"
 
 namespace {
 
@@ -37,10 +38,14 @@ void meet(std::atomic<int> &present) {
   }
 }
 
-void pool_call() {
+template <gdn::ThreadsFrom kFrom>
+void library_call() {
   std::atomic<int> present{0};
   auto work = [&](int32_t, int64_t, int64_t) { meet(present); };
-  gdn::cpu::parallel_for(2, 2, gdn::cpu::Wake::at_once, work);
+  gdn::Exec exec;
+  exec.threads = 2;
+  exec.threads_from = kFrom;
+  gdn::cpu::parallel_for(exec, 2, gdn::cpu::Wake::at_once, work);
 }
 
 void openmp_call() {
@@ -58,7 +63,7 @@ void measure(const char *name, void (*call)(), double gap) {
     times.push_back(microseconds(start));
   }
   std::sort(times.begin(), times.end());
-  std::printf("%-6s  %4.0f us between calls: best %6.2f us, median %6.2f us\n", name, gap,
+  std::printf("%-20s  %4.0f us between calls: best %6.2f us, median %6.2f us\n", name, gap,
               times.front(), times[times.size() / 2]);
 }
 
@@ -66,7 +71,8 @@ void measure(const char *name, void (*call)(), double gap) {
 
 int main() {
   for (const double gap : {0.0, 20.0, 1000.0}) {
-    measure("pool", pool_call, gap);
+    measure("pool", library_call<gdn::ThreadsFrom::pool>, gap);
+    measure("openmp through libgdn", library_call<gdn::ThreadsFrom::openmp>, gap);
     measure("openmp", openmp_call, gap);
   }
 }

@@ -26,8 +26,16 @@ nlohmann::json collect() {
   info["chosen"] = {{"backend", chosen.backend},
                     {"isa", chosen.isa},
                     {"threads", chosen.threads},
+                    {"threads_from", chosen.threads_from},
                     {"reason", chosen.reason}};
   return info;
+}
+
+std::string threads_text(const std::string &from) {
+  if (from == "pool")
+    return " of the library's own pool (in a process with an OpenMP runtime: of that)";
+  if (from == "openmp") return " of the process's OpenMP runtime";
+  return "";
 }
 
 void print(const nlohmann::json &info) {
@@ -41,10 +49,12 @@ void print(const nlohmann::json &info) {
     }
   }
   const auto &chosen = info["chosen"];
-  fmt::print("\nA call on CPU tensors runs on {} / {}, up to {} thread(s).\n{}\n",
+  fmt::print("\nA call on CPU tensors runs on {} / {}, up to {} thread(s){}.\n{}\n",
              chosen["backend"].get<std::string>(), chosen["isa"].get<std::string>(),
-             chosen["threads"].get<int>(), chosen["reason"].get<std::string>());
-  fmt::print("Force another with GDN_BACKEND, GDN_ISA, GDN_NUM_THREADS, or per call.\n");
+             chosen["threads"].get<int>(), threads_text(chosen["threads_from"].get<std::string>()),
+             chosen["reason"].get<std::string>());
+  fmt::print(
+      "Force another with GDN_BACKEND, GDN_ISA, GDN_NUM_THREADS, GDN_THREADS_FROM, or per call.\n");
 }
 
 }  // namespace

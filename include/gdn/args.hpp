@@ -72,6 +72,11 @@ struct ExecOptions {
   bool no_split = false;          ///< GDN_EXEC_NO_SPLIT.
   const char *backend = nullptr;  ///< nullptr: GDN_BACKEND, else by device.
   const char *isa = nullptr;      ///< nullptr: GDN_ISA, else the fastest.
+  const char *threads_from =
+      nullptr;  ///< "pool" or "openmp"; nullptr: GDN_THREADS_FROM, else by process.
+  /// The caller's own threads: gdn_exec.parallel_for.
+  void (*parallel_for)(void *context, std::int32_t count, gdn_task task, void *argument) = nullptr;
+  void *parallel_for_context = nullptr;  ///< Its first argument.
   /// Memory for the operations that need a workspace. nullptr: such a call allocates and frees its
   /// own, on the CPU.
   Workspace *workspace = nullptr;

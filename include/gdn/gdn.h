@@ -147,6 +147,9 @@ typedef enum gdn_exec_flag {
   GDN_EXEC_NO_SPLIT = 1 << 1
 } gdn_exec_flag;
 
+/** A task of gdn_exec.parallel_for: what one thread does. */
+typedef void (*gdn_task)(void *argument, int32_t index);
+
 /** How to run a call. NULL or a zeroed struct (with struct_size) means the defaults. */
 typedef struct gdn_exec {
   size_t struct_size; /**< sizeof this struct. */
@@ -154,7 +157,8 @@ typedef struct gdn_exec {
   void *stream;
   /** Threads on the CPU, up to GDN_MAX_THREADS; 0: GDN_NUM_THREADS (a number from 1 to
    *  GDN_MAX_THREADS; anything else refuses the call), else what the process may use (the reference
-   *  backend: all processors). */
+   *  backend: all processors), and no more than an OpenMP runtime gives where threads come from it.
+   */
   int32_t threads;
   /** gdn_exec_flag bits. */
   uint32_t flags;
@@ -168,6 +172,18 @@ typedef struct gdn_exec {
   /** Name of one of that backend's instruction sets; NULL: GDN_ISA if that backend has it (a name
    *  that no backend has is refused), else the fastest. */
   const char *isa;
+  /** Backend cpu: where the threads come from, "pool" (the library's own) or "openmp" (the OpenMP
+   *  runtime that the program or torch has loaded); NULL: GDN_THREADS_FROM, else openmp if the
+   *  process has one, else pool. Results are bitwise the same. */
+  const char *threads_from;
+  /** Backend cpu: the caller's own threads, instead of those. The function calls
+   *  task(argument, i) once for each i in [0, count), on threads of its choice, in any order, at
+   *  once or one after the other, and returns when all have returned; it throws nothing. `count` is
+   *  the number of threads of the call, and one task does all work if it runs alone. A call that
+   *  has work for one thread only does not use it. NULL: see threads_from. */
+  void (*parallel_for)(void *context, int32_t count, gdn_task task, void *argument);
+  /** First argument of parallel_for. */
+  void *parallel_for_context;
 } gdn_exec;
 
 /** @} */
@@ -210,6 +226,9 @@ typedef struct gdn_selection {
   const char *reason;
   /** Threads that a CPU call would use at most. */
   int32_t threads;
+  /** Where they come from: "pool", "openmp" or "host" (exec->parallel_for); "" on backends that
+   *  have no choice. */
+  const char *threads_from;
 } gdn_selection;
 
 /** Reports backend, instruction set and threads under `exec` (may be NULL) for operands on the CPU,

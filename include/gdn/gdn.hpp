@@ -66,6 +66,9 @@ inline gdn_exec exec_of(const ExecOptions &options) {
   if (options.no_split) e.flags |= GDN_EXEC_NO_SPLIT;
   e.backend = options.backend;
   e.isa = options.isa;
+  e.threads_from = options.threads_from;
+  e.parallel_for = options.parallel_for;
+  e.parallel_for_context = options.parallel_for_context;
   if (options.workspace != nullptr) {
     e.workspace = options.workspace->data();
     e.workspace_size = options.workspace->size();

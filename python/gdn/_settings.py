@@ -24,7 +24,9 @@ def set_num_threads(num_threads: int) -> None:
 
     Args:
         num_threads: 1 to 1024; 0 restores the default (the environment variable GDN_NUM_THREADS,
-            else the processors that the process may use). No result depends on it.
+            else the processors that the process may use, and no more than
+            ``torch.set_num_threads`` allows where threads come from torch's OpenMP runtime). No
+            result depends on it.
 
     Raises:
         TypeError, ValueError: not an integer, or out of range.
@@ -43,7 +45,8 @@ def info() -> dict[str, Any]:
     Returns:
         A dictionary with ``version``; ``backends``, a list in which each has ``name`` and ``isas``,
         its instruction sets, slowest first, with ``name`` and ``supported``; and the choice:
-        ``backend``, ``isa``, ``reason`` (a sentence) and ``threads``.
+        ``backend``, ``isa``, ``reason`` (a sentence), ``threads`` and ``threads_from``: "openmp",
+        the OpenMP runtime that torch brings into the process, or "pool", the library's own.
     """
     return _C.describe()
 
@@ -54,6 +57,7 @@ def use(
     isa: str | None = None,
     *,
     threads: int | None = None,
+    threads_from: str | None = None,
     no_split: bool | None = None,
 ) -> Iterator[None]:
     """Force how calls of this thread run, inside a ``with`` block.
@@ -64,27 +68,32 @@ def use(
         backend: name of a backend (see ``info()``), for example "reference" or "cpu".
         isa: name of one of its instruction sets.
         threads: number of threads of CPU calls; 0 for the default.
+        threads_from: where they come from, "pool" or "openmp" (see ``info()``), or "" for the
+            default: the environment variable GDN_THREADS_FROM, else openmp if the process has one.
         no_split: never split one sequence for parallelism, so that a prefill cut at multiples of
             64 tokens and resumed from its float32 state is bitwise the same on "cpu" and "cuda".
             What is None stays as it was. Blocks nest.
 
     Raises:
-        ValueError: no such backend or instruction set, or this machine cannot run it.
+        ValueError: no such backend or instruction set, or this machine cannot run it; no such
+            threads, or the process has none.
         TypeError: an argument of another type; no_split is True or False.
     """
     before = _C.get_settings()
     now = list(before)
-    for name, value in (("backend", backend), ("isa", isa)):
+    for name, value in (("backend", backend), ("isa", isa), ("threads_from", threads_from)):
         if value is not None and not isinstance(value, str):
             raise TypeError(f"{name}: expected a string or None, got {type(value).__name__}.")
     if backend is not None:
         now[0], now[1] = backend, ""
     if isa is not None:
         now[1] = isa
+    if threads_from is not None:
+        now[2] = threads_from
     if threads is not None:
-        now[2] = _thread_count("threads", threads)
+        now[3] = _thread_count("threads", threads)
     if no_split is not None:
-        now[3] = _checks.switch("no_split", no_split)
+        now[4] = _checks.switch("no_split", no_split)
     _C.set_settings(*now)
     try:
         yield

@@ -51,6 +51,7 @@ nb::dict describe() {
   out["isa"] = selection.isa;
   out["reason"] = selection.reason;
   out["threads"] = selection.threads;
+  out["threads_from"] = selection.threads_from;
   return out;
 }
 
@@ -69,6 +70,7 @@ gdn_exec make_exec() {
   exec.flags = s.no_split ? static_cast<uint32_t>(GDN_EXEC_NO_SPLIT) : 0U;
   exec.backend = s.backend.empty() ? nullptr : s.backend.c_str();
   exec.isa = s.isa.empty() ? nullptr : s.isa.c_str();
+  exec.threads_from = s.threads_from.empty() ? nullptr : s.threads_from.c_str();
   return exec;
 }
 
@@ -81,13 +83,15 @@ void bind_settings(nb::module_ &m) {
   m.def("set_process_threads", [](int32_t n) { process_threads.store(n); });
   m.def("get_settings", [] {
     const Settings &s = thread_settings();
-    return nb::make_tuple(s.backend, s.isa, s.threads, s.no_split);
+    return nb::make_tuple(s.backend, s.isa, s.threads_from, s.threads, s.no_split);
   });
   // Takes effect only if the library can serve it, so that a wrong name is an error where it is
   // written and not at the next call.
-  m.def("set_settings", [](std::string backend, std::string isa, int32_t threads, bool no_split) {
+  m.def("set_settings", [](std::string backend, std::string isa, std::string threads_from,
+                           int32_t threads, bool no_split) {
     Settings before = std::move(thread_settings());
-    thread_settings() = {std::move(backend), std::move(isa), threads, no_split};
+    thread_settings() = {std::move(backend), std::move(isa), std::move(threads_from), threads,
+                         no_split};
     try {
       select();
     } catch (...) {

@@ -14,6 +14,7 @@ namespace gdn::python {
 struct Settings {
   std::string backend;
   std::string isa;
+  std::string threads_from;
   int32_t threads = 0;
   bool no_split = false;
 };

@@ -25,7 +25,10 @@ Number number(const char *name, int32_t lowest, int32_t highest, std::string exp
 }
 
 Environment read() {
-  return {variable("GDN_BACKEND"), variable("GDN_ISA"), number("GDN_CHECK", 0, 1, "0 or 1"),
+  return {variable("GDN_BACKEND"),
+          variable("GDN_ISA"),
+          variable("GDN_THREADS_FROM"),
+          number("GDN_CHECK", 0, 1, "0 or 1"),
           number("GDN_NO_SPLIT", 0, 1, "0 or 1"),
           number("GDN_NUM_THREADS", 1, kMaxThreads,
                  "a number from 1 to " + std::to_string(kMaxThreads))};

@@ -18,11 +18,12 @@ struct Number {
 /// Environment variables that stand in for fields of gdn_exec. Read once, at the first call:
 /// getenv is not safe beside another thread's setenv.
 struct Environment {
-  std::string backend;  ///< GDN_BACKEND; empty: not set.
-  std::string isa;      ///< GDN_ISA; empty: not set.
-  Number check;         ///< GDN_CHECK, 0 or 1.
-  Number no_split;      ///< GDN_NO_SPLIT, 0 or 1.
-  Number threads;       ///< GDN_NUM_THREADS, 1 to kMaxThreads.
+  std::string backend;       ///< GDN_BACKEND; empty: not set.
+  std::string isa;           ///< GDN_ISA; empty: not set.
+  std::string threads_from;  ///< GDN_THREADS_FROM; empty: not set.
+  Number check;              ///< GDN_CHECK, 0 or 1.
+  Number no_split;           ///< GDN_NO_SPLIT, 0 or 1.
+  Number threads;            ///< GDN_NUM_THREADS, 1 to kMaxThreads.
 };
 
 const Environment &environment();

@@ -90,6 +90,40 @@ int32_t choose_threads(Call *call, int32_t in_exec) {
   return number_of(call, in_exec, environment().threads);
 }
 
+struct ThreadsName {
+  const char *name;
+  ThreadsFrom from;
+};
+/// What gdn_select calls them; those that a call may ask for by name come first.
+constexpr ThreadsName kThreadsNames[] = {
+    {"pool", ThreadsFrom::pool}, {"openmp", ThreadsFrom::openmp}, {"host", ThreadsFrom::host}};
+constexpr size_t kThreadsByName = 2;
+
+/// Where the threads asked for by name come from; any if none were, or after a failure.
+ThreadsFrom choose_threads_from(Call *call, const char *in_exec, const Backend &backend) {
+  const char *source = in_exec != nullptr ? "exec->threads_from" : "GDN_THREADS_FROM";
+  const std::string_view name =
+      in_exec != nullptr ? std::string_view(in_exec) : environment().threads_from;
+  if (in_exec == nullptr && name.empty()) return ThreadsFrom::any;
+  for (const ThreadsName &known : std::span(kThreadsNames).first(kThreadsByName)) {
+    if (name != known.name) continue;
+    if (backend.has_threads(known.from)) return known.from;
+    call->fail(Code::unsupported, source, " is \"", name,
+               "\", but this process has no OpenMP runtime that its libraries share, or was "
+               "forked.");
+    return ThreadsFrom::any;
+  }
+  call->invalid(source, " is \"", name.substr(0, 64), "\", expected pool or openmp.");
+  return ThreadsFrom::any;
+}
+
+const char *name_of(ThreadsFrom from) {
+  for (const ThreadsName &known : kThreadsNames) {
+    if (from == known.from) return known.name;
+  }
+  return "";
+}
+
 /// The device whose calls gdn_select describes: that of the backend named, else the CPU.
 Device selected_device(Call *call, const gdn_exec *exec) {
   gdn_exec e{};
@@ -121,9 +155,13 @@ void resolve(Call *call, const gdn_exec *exec, const Device &device, Target *tar
   }
   const int32_t isa = choose_isa(call, e.isa, *backend);
   if (!call->ok()) return;
+  target->exec.threads_from = choose_threads_from(call, e.threads_from, *backend);
+  if (!call->ok()) return;
   target->backend = backend;
   target->exec.stream = e.stream;
   target->exec.threads = threads;
+  target->exec.parallel_for = e.parallel_for;
+  target->exec.parallel_for_context = e.parallel_for_context;
   target->exec.no_split = no_split;
   target->exec.workspace = e.workspace;
   target->exec.workspace_size = e.workspace_size;
@@ -164,7 +202,8 @@ gdn_status gdn_select(const gdn_exec *exec, gdn_selection *out) {
     const Selection s = target.backend->select(target.exec);
     const bool named = target.exec.isa >= 0;
     *out = {target.backend->name(), target.backend->isas()[static_cast<size_t>(s.isa)].name,
-            named ? "The instruction set was asked for by name." : s.reason, s.threads};
+            named ? "The instruction set was asked for by name." : s.reason, s.threads,
+            api::name_of(s.threads_from)};
     return {};
   });
 }

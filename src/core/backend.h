@@ -14,10 +14,23 @@ namespace gdn {
 /// Most threads that one call may use.
 inline constexpr int32_t kMaxThreads = 1024;
 
+/// Where the threads of a call on the CPU come from.
+enum class ThreadsFrom : uint8_t {
+  any,     ///< The backend chooses.
+  pool,    ///< The library's own.
+  openmp,  ///< The OpenMP runtime of the process.
+  host,    ///< The caller's function.
+};
+
 /// How to run, after the api has checked it.
 struct Exec {
   void *stream = nullptr;
   int32_t threads = 0;  ///< At most kMaxThreads; 0: the backend's default.
+  ThreadsFrom threads_from = ThreadsFrom::any;
+  /// Calls task(argument, i) for i in [0, count) on threads of the caller's; not nullptr: host.
+  void (*parallel_for)(void *context, int32_t count, void (*task)(void *argument, int32_t index),
+                       void *argument) = nullptr;
+  void *parallel_for_context = nullptr;
   bool no_split = false;
   void *workspace = nullptr;
   size_t workspace_size = 0;
@@ -36,6 +49,7 @@ struct Selection {
   int32_t isa;
   const char *reason;  ///< A sentence; counts where the backend chose.
   int32_t threads;
+  ThreadsFrom threads_from = ThreadsFrom::any;  ///< any: it has no choice of threads.
 };
 
 /// Head widths that are served: multiples of `multiple` up to a largest DK and DV.
@@ -73,6 +87,8 @@ class Backend {
   virtual bool serves(const Device &operands) const = 0;
   /// Code paths, slowest first.
   virtual std::span<const Isa> isas() const = 0;
+  /// True if a call may take its threads from there now.
+  virtual bool has_threads(ThreadsFrom) const { return true; }
   /// Resolves isa == -1 and threads == 0.
   virtual Selection select(const Exec &exec) const = 0;
   /// Copies memory of this backend's device to the host, after the stream's earlier work.

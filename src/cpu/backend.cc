@@ -7,8 +7,8 @@
 #include "core/float_environment.h"
 #include "cpu/isa.h"
 #include "cpu/kernel_table.h"
-#include "cpu/pool.h"
-#include "cpu/thread_count.h"
+#include "cpu/openmp.h"
+#include "cpu/parallel.h"
 
 namespace gdn::cpu {
 namespace {
@@ -22,10 +22,6 @@ constexpr size_t align_up(size_t bytes) {
 int32_t chosen_isa(const Exec &exec) {
   static const IsaChoice choice = choose_isa();
   return exec.isa >= 0 ? exec.isa : choice.isa;
-}
-
-int32_t thread_count(const Exec &exec) {
-  return std::min(exec.threads > 0 ? exec.threads : usable_cpus(), kMaxThreads);
 }
 
 /// Items of chunks, the stages' and those that need scratch, take tens of microseconds; those of
@@ -72,14 +68,14 @@ void add_checkpoint_offsets(DeltaRule *p, void *table) {
 template <class Op>
 void drive(const typename Op::Problem &p, const Exec &exec) {
   const Kernel<Op> &kernel = kernel_of<Op>(exec);
-  const int32_t threads = thread_count(exec);
+  const int32_t threads = Op::kWorkspace ? most_threads(exec) : thread_count(exec);
   auto *const scratch = static_cast<std::byte *>(exec.workspace) + table_bytes(p);
   const size_t slice = scratch_bytes(kernel, p, threads);
   auto work = [&](int32_t thread, int64_t first, int64_t last) {
     const FloatEnvironment environment(Denormals::zero);
     kernel.run(p, threads, first, last, scratch + static_cast<size_t>(thread) * slice);
   };
-  parallel_for(threads, kernel.items(p, threads), kWake<Op>, work);
+  parallel_for(exec, kernel.items(p, threads), kWake<Op>, work);
 }
 
 template <class Op>
@@ -100,7 +96,7 @@ template <class Op>
 size_t workspace(const typename Op::Problem &p, const Exec &exec) {
   const Kernel<Op> &kernel = kernel_of<Op>(exec);
   if (kernel.scratch == nullptr) return table_bytes(p);
-  const int32_t threads = thread_count(exec);
+  const int32_t threads = most_threads(exec);
   return table_bytes(p) + static_cast<size_t>(threads) * scratch_bytes(kernel, p, threads);
 }
 
@@ -112,10 +108,13 @@ class CpuBackend final : public Backend {
   Device device() const override { return {kDLCPU, 0}; }
   bool serves(const Device &operands) const override { return operands.host(); }
   std::span<const Isa> isas() const override { return cpu::isas(); }
+  bool has_threads(ThreadsFrom from) const override {
+    return from != ThreadsFrom::openmp || openmp_threads() > 0;
+  }
 
   Selection select(const Exec &exec) const override {
     const IsaChoice choice = choose_isa();
-    return {chosen_isa(exec), choice.reason, thread_count(exec)};
+    return {chosen_isa(exec), choice.reason, thread_count(exec), threads_from(exec)};
   }
 
   Status copy_to_host(void *host, const void *device, size_t bytes, const Exec &) const override {

@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -28,7 +27,6 @@ constexpr auto kSpin = std::chrono::microseconds(40);
 /// microseconds.
 constexpr auto kWorthWaking = std::chrono::microseconds(50);
 constexpr size_t kStackBytes = size_t{2} << 20;
-constexpr size_t kLine = 128;  // Two cache lines: processors fetch them in pairs.
 constexpr int32_t kMaxWorkers = kMaxThreads - 1;
 
 inline void pause() {
@@ -55,56 +53,31 @@ bool spin_until(bool may_spin, Ready ready) {
   return false;
 }
 
-/// One call of parallel_for; lives on the caller's stack.
-struct Job {
-  ItemsFunction function;
-  void *context;
-  int64_t items;
-  int64_t run;  ///< Items handed out at a time.
-  std::atomic<int32_t> next_thread{1};
-  alignas(kLine) std::atomic<int64_t> next{0};
+/// A job in the pool.
+struct PoolJob {
+  Job *job;
   /// Workers that are through with the job, and kCallerSleeps. A worker's addition to it is the
   /// last thing it does with the job.
-  alignas(kLine) std::atomic<uint32_t> finished{0};
+  alignas(kLinePair) std::atomic<uint32_t> finished{0};
 
   static constexpr uint32_t kCallerSleeps = 1U << 31;
-
-  /// One run of items; false if none was left.
-  bool step(int32_t thread) {
-    const int64_t first = next.fetch_add(run, std::memory_order_relaxed);
-    if (first >= items) return false;
-    function(context, thread, first, std::min(first + run, items));
-    return true;
-  }
-
-  void work(int32_t thread) {
-    while (step(thread)) {
-    }
-  }
-
-  /// Runs not yet handed out.
-  int64_t runs_left() const {
-    return std::max<int64_t>(0, (items - next.load(std::memory_order_relaxed)) / run);
-  }
 };
 
 /// A worker and its letter box. The box holds idle, asleep, busy or the job that a caller put in.
 /// A caller posts a job into an idle or sleeping worker's box; the worker takes it by turning the
 /// box to busy, unless the caller, having finished alone, has taken it back by then.
-struct alignas(kLine) Worker {
-  std::atomic<Job *> box{nullptr};
+struct alignas(kLinePair) Worker {
+  std::atomic<PoolJob *> box{nullptr};
   pthread_t thread{};
   std::mutex mutex;               ///< For sleeping only.
   std::condition_variable awake;  ///< The box has changed, or the pool stops.
 };
 
-Job *const kIdle = nullptr;
+PoolJob *const kIdle = nullptr;
 // Addresses that no job has; never dereferenced.
-alignas(Job) std::byte sleeping_mark[1], busy_mark[1];
-Job *const kAsleep = reinterpret_cast<Job *>(sleeping_mark);
-Job *const kBusy = reinterpret_cast<Job *>(busy_mark);
-
-thread_local bool inside = false;
+alignas(PoolJob) std::byte sleeping_mark[1], busy_mark[1];
+PoolJob *const kAsleep = reinterpret_cast<PoolJob *>(sleeping_mark);
+PoolJob *const kBusy = reinterpret_cast<PoolJob *>(busy_mark);
 
 struct Pool {
   std::atomic<int32_t> workers{0};
@@ -116,10 +89,10 @@ struct Pool {
 
   bool may_spin() const { return workers.load(std::memory_order_relaxed) < usable_cpus(); }
 
-  void run(Job &job, int32_t helpers, Wake wake);
-  int32_t post(Job &job, int32_t count, int32_t helpers, bool sleepers);
-  int32_t take_back(Job &job, int32_t count, int32_t posted);
-  void wait_finished(Job &job, uint32_t helpers);
+  void run(PoolJob &job, int32_t helpers, Wake wake);
+  int32_t post(PoolJob &job, int32_t count, int32_t helpers, bool sleepers);
+  int32_t take_back(PoolJob &job, int32_t count, int32_t posted);
+  void wait_finished(PoolJob &job, uint32_t helpers);
   void grow(int32_t wanted);
   void serve(Worker &w);
   void shut_down();
@@ -135,7 +108,7 @@ Pool &pool() {
 /// The child of a fork has none of the workers, and locks may have been held by threads that are
 /// gone: build the pool anew, without destroying what those threads left.
 void reset_after_fork() {
-  inside = false;
+  inside_job = false;
   new (pool_memory) Pool;
 }
 
@@ -163,28 +136,28 @@ class SignalsBlocked {
 };
 
 void Pool::serve(Worker &w) {
-  inside = true;
+  inside_job = true;
   const auto called = [&] {
-    const Job *box = w.box.load(std::memory_order_acquire);
+    const PoolJob *box = w.box.load(std::memory_order_acquire);
     return (box != kIdle && box != kAsleep) || stop.load(std::memory_order_acquire);
   };
   while (true) {
     if (!spin_until(may_spin(), called)) {
       std::unique_lock lock(w.mutex);
-      Job *expected = kIdle;
+      PoolJob *expected = kIdle;
       if (w.box.compare_exchange_strong(expected, kAsleep)) {
         // A box back at idle means that the call is over already: stay up for the next one.
         w.awake.wait(lock, [&] { return w.box.load() != kAsleep || stop.load(); });
       }
     }
     if (stop.load(std::memory_order_acquire)) return;
-    Job *job = w.box.load(std::memory_order_acquire);
+    PoolJob *job = w.box.load(std::memory_order_acquire);
     if (job == kIdle || job == kAsleep) continue;
     if (!w.box.compare_exchange_strong(job, kBusy, std::memory_order_acq_rel)) continue;
-    job->work(job->next_thread.fetch_add(1, std::memory_order_relaxed));
+    job->job->join();
     // Idle before finished, so that the caller's next call finds this worker.
     w.box.store(kIdle, std::memory_order_release);
-    if (job->finished.fetch_add(1, std::memory_order_acq_rel) & Job::kCallerSleeps) {
+    if (job->finished.fetch_add(1, std::memory_order_acq_rel) & PoolJob::kCallerSleeps) {
       { const std::lock_guard lock(done_mutex); }
       done.notify_all();
     }
@@ -225,14 +198,14 @@ void Pool::grow(int32_t wanted) {
 
 /// Posts to up to `helpers` of the first `count` workers, sleeping ones only if asked to; returns
 /// to how many.
-int32_t Pool::post(Job &job, int32_t count, int32_t helpers, bool sleepers) {
-  const auto takes_job = [&](const Job *box) {
+int32_t Pool::post(PoolJob &job, int32_t count, int32_t helpers, bool sleepers) {
+  const auto takes_job = [&](const PoolJob *box) {
     return box == kIdle || (box == kAsleep && sleepers);
   };
   int32_t posted = 0;
   for (int32_t i = 0; i < count && posted < helpers; ++i) {
     Worker &w = worker[i];
-    Job *box = w.box.load(std::memory_order_relaxed);
+    PoolJob *box = w.box.load(std::memory_order_relaxed);
     while (takes_job(box) && !w.box.compare_exchange_weak(box, &job, std::memory_order_acq_rel)) {
     }
     if (!takes_job(box)) continue;
@@ -246,39 +219,38 @@ int32_t Pool::post(Job &job, int32_t count, int32_t helpers, bool sleepers) {
 }
 
 /// Empties the boxes in which the job still lies; returns how many.
-int32_t Pool::take_back(Job &job, int32_t count, int32_t posted) {
+int32_t Pool::take_back(PoolJob &job, int32_t count, int32_t posted) {
   int32_t taken = 0;
   for (int32_t i = 0; i < count && taken < posted; ++i) {
-    Job *box = &job;
+    PoolJob *box = &job;
     if (worker[i].box.compare_exchange_strong(box, kIdle, std::memory_order_acq_rel)) ++taken;
   }
   return taken;
 }
 
-void Pool::wait_finished(Job &job, uint32_t helpers) {
+void Pool::wait_finished(PoolJob &job, uint32_t helpers) {
   const auto finished = [&] {
-    return (job.finished.load(std::memory_order_acquire) & ~Job::kCallerSleeps) == helpers;
+    return (job.finished.load(std::memory_order_acquire) & ~PoolJob::kCallerSleeps) == helpers;
   };
   if (spin_until(may_spin(), finished)) return;
   std::unique_lock lock(done_mutex);
-  job.finished.fetch_or(Job::kCallerSleeps, std::memory_order_acq_rel);
+  job.finished.fetch_or(PoolJob::kCallerSleeps, std::memory_order_acq_rel);
   done.wait(lock, finished);
 }
 
-void Pool::run(Job &job, int32_t helpers, Wake wake) {
+void Pool::run(PoolJob &job, int32_t helpers, Wake wake) {
   if (workers.load(std::memory_order_acquire) < helpers) grow(helpers);
   const int32_t count = workers.load(std::memory_order_acquire);
   int32_t posted = post(job, count, helpers, wake == Wake::at_once);
-  inside = true;
+  const InsideJob inside;
   if (posted < helpers && wake == Wake::if_worth_it) {
     const Clock::time_point start = Clock::now();
-    job.step(0);
-    if ((Clock::now() - start) * job.runs_left() > kWorthWaking) {
+    job.job->step(0);
+    if ((Clock::now() - start) * job.job->runs_left() > kWorthWaking) {
       posted += post(job, count, helpers - posted, true);
     }
   }
-  job.work(0);
-  inside = false;
+  job.job->work(0);
   const int32_t taken = take_back(job, count, posted);
   wait_finished(job, static_cast<uint32_t>(posted - taken));
 }
@@ -296,22 +268,9 @@ void Pool::shut_down() {
 
 }  // namespace
 
-void parallel_for(int32_t threads, int64_t items, Wake wake, ItemsFunction function,
-                  void *context) {
-  if (items <= 0) return;
-  threads = static_cast<int32_t>(std::min<int64_t>(std::clamp(threads, 1, kMaxThreads), items));
-  if (threads == 1 || inside) {
-    const bool outer = inside;
-    inside = true;
-    function(context, 0, 0, items);
-    inside = outer;
-    return;
-  }
-  // Runs are short enough to even out threads that start late or are interrupted, long enough that
-  // the shared counter does not matter.
-  const int64_t run = std::max<int64_t>(1, items / (int64_t{threads} * 16));
-  Job job{function, context, items, run};
-  pool().run(job, threads - 1, wake);
+void run_on_pool(Job *job, Wake wake) {
+  PoolJob in_pool{job};
+  pool().run(in_pool, job->threads - 1, wake);
 }
 
 }  // namespace gdn::cpu

@@ -8,8 +8,8 @@
 #if UINTPTR_MAX == UINT64_MAX
 /* A struct may grow at its end in a later version, never shrink or move: a changed size here is a
  * changed binary interface. */
-_Static_assert(sizeof(gdn_exec) == 56, "changed layout");
-_Static_assert(sizeof(gdn_selection) == 32, "changed layout");
+_Static_assert(sizeof(gdn_exec) == 80, "changed layout");
+_Static_assert(sizeof(gdn_selection) == 40, "changed layout");
 _Static_assert(sizeof(gdn_gated_delta_rule_args) == 192, "changed layout");
 _Static_assert(sizeof(gdn_chunk_local_cumsum_args) == 40, "changed layout");
 _Static_assert(sizeof(gdn_chunk_scaled_dot_kkt_args) == 64, "changed layout");

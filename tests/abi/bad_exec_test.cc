@@ -33,6 +33,10 @@ TEST_P(BadExec, Fields) {
     exec.isa = "avx1024";
   });
   refusals_.expect({"exec->isa is \"\""}, [&] { exec.isa = ""; });
+  refusals_.expect({"exec->threads_from is \"host\", expected pool or openmp"},
+                   [&] { exec.threads_from = "host"; });
+  refusals_.expect({"exec->threads_from is \"\""}, [&] { exec.threads_from = ""; });
+  refusals_.expect_valid([&] { exec.threads_from = "pool"; });
   refusals_.expect_valid([&] { exec.flags = GDN_EXEC_CHECK | GDN_EXEC_NO_SPLIT; });
 }
 

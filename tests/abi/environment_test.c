@@ -1,6 +1,6 @@
 /* What the environment variables do: run once for each setting, which is read once per process.
  *
- *     environment_test BACKEND ISA [THREADS]              gdn_select succeeds and says so
+ *     environment_test BACKEND ISA [THREADS [FROM]]       gdn_select succeeds and says so
  *     environment_test refused PART                       the message contains PART
  */
 #include <gdn/gdn.h>
@@ -9,7 +9,7 @@
 #include <string.h>
 
 int main(int argc, char **argv) {
-  if (argc < 3 || argc > 4) return 2;
+  if (argc < 3 || argc > 5) return 2;
   gdn_selection selection;
   const gdn_status status = gdn_select(NULL, &selection);
   if (strcmp(argv[1], "refused") == 0) {
@@ -24,6 +24,7 @@ int main(int argc, char **argv) {
          selection.reason);
   if (strcmp(selection.backend, argv[1]) != 0 || strcmp(selection.isa, argv[2]) != 0) return 1;
   if (argc > 3 && selection.threads != atoi(argv[3])) return 1;
+  if (argc > 4 && strcmp(selection.threads_from, argv[4]) != 0) return 1;
 
   /* The reference is reachable whatever GDN_ISA says about the CPU backend. */
   gdn_exec exec;

@@ -76,6 +76,27 @@ struct Problem {
   }
 };
 
+TEST(Hpp, ThreadsOfTheCallers) {
+  const Problem p;
+  Data o({1, kT, kHV, kDV}), state({1, kHV, kDK, kDV}), o_pool = o, state_pool = state;
+  gdn::chunk_gated_delta_rule(p.args(&o_pool, &state_pool),
+                              {.threads = 3, .backend = "cpu", .threads_from = "pool"});
+  int calls = 0;
+  const auto run = [](void *context, int32_t threads, gdn_task task, void *argument) {
+    ++*static_cast<int *>(context);
+    std::vector<std::thread> others;
+    for (int32_t i = 0; i < threads; ++i) others.emplace_back(task, argument, i);
+    for (std::thread &t : others) t.join();
+  };
+  const gdn::ExecOptions options = {
+      .threads = 3, .backend = "cpu", .parallel_for = run, .parallel_for_context = &calls};
+  gdn::chunk_gated_delta_rule(p.args(&o, &state), options);
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(o.values, o_pool.values);
+  EXPECT_EQ(state.values, state_pool.values);
+  EXPECT_STREQ(gdn::select(options).threads_from, "host");
+}
+
 TEST(Hpp, ChunkRecurrentAndStagesAgree) {
   const Problem p;
   Data o(p.v.shape), state({1, kHV, kDK, kDV});

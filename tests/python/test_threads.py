@@ -1,5 +1,6 @@
 """Threads, backends and instruction sets, and the interpreter lock."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -114,6 +115,45 @@ def test_environment():
         )
         found = result.stdout.split()
         assert {i: found[i] for i in expected} == expected, result.stderr
+
+
+def test_where_threads_come_from():
+    """Torch has an OpenMP runtime; without torch there is none; both give the same bits."""
+    program = (
+        "import sys; sys.modules['torch'] = None; import gdn; print(gdn.info()['threads_from'])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    assert found == "pool"
+    inputs = tensors("bf16", batch=2, tokens=130, hk=2, hv=4, dk=64, dv=64)
+    results = {}
+    for source in ("", "openmp", "pool"):
+        with gdn.use(threads=3, threads_from=source, backend="cpu"):
+            assert gdn.info()["threads_from"] == (source or "openmp")
+            results[source] = gdn.chunk_gated_delta_rule(*inputs)[0]
+    assert torch.equal(results["pool"], results["openmp"])
+    assert torch.equal(results["pool"], results[""])
+    with pytest.raises(ValueError, match='threads_from is "host", expected pool or openmp'):
+        with gdn.use(threads_from="host"):
+            pass
+    with pytest.raises(TypeError, match="threads_from"):
+        with gdn.use(threads_from=1):
+            pass
+
+
+def test_threads_follow_torch_unless_they_are_set():
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one processor")
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        with gdn.use(threads_from="openmp", backend="cpu"):
+            assert gdn.get_num_threads() == 1
+            with gdn.use(threads=2):
+                assert gdn.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_cuda_backend_can_be_named():

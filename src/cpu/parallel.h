@@ -1,0 +1,40 @@
+#ifndef GDN_CPU_PARALLEL_H_
+#define GDN_CPU_PARALLEL_H_
+
+#include "core/backend.h"
+#include "cpu/job.h"
+
+namespace gdn::cpu {
+
+/// Where the threads of a call come from: what it asks for, else the process's OpenMP runtime, else
+/// the library's own pool.
+ThreadsFrom threads_from(const Exec &exec);
+
+/// Threads that a call with this exec may use at any time: what scratch memory is laid out for,
+/// whose size must not depend on what an OpenMP runtime would give just now.
+int32_t most_threads(const Exec &exec);
+
+/// Threads that a call uses now at most, the caller among them: without a number in exec no more
+/// than the OpenMP runtime gives, where threads come from it.
+int32_t thread_count(const Exec &exec);
+
+/// Runs `function` over all items [0, items) on up to thread_count(exec) threads, the caller among
+/// them, and returns when all are done. Items are handed out in runs, as threads ask for them. A
+/// call from inside a participant runs inline.
+void parallel_for(const Exec &exec, int64_t items, Wake wake, ItemsFunction function,
+                  void *context);
+
+/// The same for a callable f(thread, first, last).
+template <class F>
+void parallel_for(const Exec &exec, int64_t items, Wake wake, F &f) {
+  parallel_for(
+      exec, items, wake,
+      [](void *context, int32_t thread, int64_t first, int64_t last) {
+        (*static_cast<F *>(context))(thread, first, last);
+      },
+      &f);
+}
+
+}  // namespace gdn::cpu
+
+#endif  // GDN_CPU_PARALLEL_H_
