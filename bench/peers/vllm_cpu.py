@@ -48,3 +48,27 @@ def decode(A_log, dt_bias, q, k, v, a, b, pool, indices, cu_seqlens):
     return torch.ops._C.fused_sigmoid_gating_delta_rule_update_cpu(
         A_log, dt_bias, q, k, v, a, b, pool, indices, cu_seqlens, True, 1.0, 20.0
     )
+
+
+def pack_conv_weight(weight):
+    """The convolution's weight in the layout that its operators read fastest."""
+    return torch.ops._C.causal_conv1d_weight_pack(weight.clone())
+
+
+def conv_fwd(x, packed_weight, pool, cu_seqlens, indices, has_initial_state):
+    """Causal convolution with silu; x [channels, tokens], pool [slots, channels, 3] updated."""
+    return torch.ops._C.causal_conv1d_fwd_cpu(
+        x, packed_weight, None, pool, cu_seqlens, indices, has_initial_state, True, -1, True
+    )
+
+
+def conv_update(x, pool, packed_weight, indices):
+    """One token for each sequence; x [sequences, channels]."""
+    return torch.ops._C.causal_conv1d_update_cpu(
+        x, pool, packed_weight, None, True, None, indices, -1, True
+    )
+
+
+def gating(A_log, a, b, dt_bias):
+    """Log decay in f32 and beta; a, b [tokens, heads]."""
+    return torch.ops._C.fused_gdn_gating_cpu(A_log, a, b, dt_bias)
