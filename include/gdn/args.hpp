@@ -110,6 +110,7 @@ struct GatedDeltaRuleArgs {
   bool allow_neg_eigval = false;               ///< Double the sigmoid.
   bool state_v_first = false;                  ///< States are [.., HV, DV, DK].
   bool padded = false;                         ///< cu_seqlens may end before T.
+  bool round_states = false;                   ///< Recurrent: round states between tokens.
   std::optional<std::int64_t> null_slot = {};  ///< An index that names no slot.
   gdn_head_map head_map = GDN_HEAD_MAP_BLOCK;  ///< Which key head a value head reads.
   std::int32_t chunk_size = 0;                 ///< A hint of the chunk operation.
@@ -249,6 +250,37 @@ struct RmsNormGatedArgs {
   Input weight = {};               ///< [D].
   Output y = {};                   ///< [.., D].
   std::optional<double> eps = {};  ///< Default: 1e-6.
+  bool sigmoid_gate = false;       ///< The gate is sigmoid(z), not silu(z).
+};
+
+/// gdn_fused_gdn_decode_args.
+struct FusedGdnDecodeArgs {
+  Input mixed_qkv = {};                        ///< [B, T, 2 HK DK + HV DV].
+  Input conv_weight = {};                      ///< [C, W].
+  Input conv_bias = {};                        ///< [C].
+  Output conv_state = {};                      ///< [slots, C, L], read and written.
+  Input a = {};                                ///< [B, T, HV].
+  Input b = {};                                ///< [B, T, HV].
+  Input A_log = {};                            ///< [HV].
+  Input dt_bias = {};                          ///< [HV].
+  Input z = {};                                ///< [B, T, HV, DV], the gate.
+  Input norm_weight = {};                      ///< [DV].
+  Output state = {};                           ///< [slots, HV, DK, DV], read and written.
+  Input state_indices = {};                    ///< [N] or [N, M].
+  Input output_state_indices = {};             ///< [N] or [N, M].
+  Input conv_state_indices = {};               ///< [N].
+  Input num_accepted_tokens = {};              ///< [N].
+  Input cu_seqlens = {};                       ///< [N + 1], int32_t or int64_t.
+  Output o = {};                               ///< [B, T, HV, DV].
+  std::optional<double> scale = {};            ///< Default: DK^-0.5.
+  std::optional<double> eps = {};              ///< Of the gated norm; default: 1e-6.
+  bool sigmoid_gate = false;                   ///< The gate is sigmoid(z), not silu(z).
+  bool allow_neg_eigval = false;               ///< Double the sigmoid of b.
+  bool state_v_first = false;                  ///< States are [.., HV, DV, DK].
+  bool padded = false;                         ///< cu_seqlens may end before T.
+  bool round_states = false;                   ///< Round states between tokens.
+  std::optional<std::int64_t> null_slot = {};  ///< An index that names no slot, in both pools.
+  gdn_head_map head_map = GDN_HEAD_MAP_BLOCK;  ///< Which key head a value head reads.
 };
 
 }  // namespace gdn

@@ -132,7 +132,14 @@ typedef enum gdn_flag {
   /** The null_slot field counts: that index means "no slot", as negative ones do. */
   GDN_HAS_NULL_SLOT = 1 << 8,
   /** cu_seqlens, which must be given, may end before T. */
-  GDN_PADDED = 1 << 9
+  GDN_PADDED = 1 << 9,
+  /** Recurrent and gdn_fused_gdn_decode: between the tokens of a call states are rounded to the
+   * type in which they are stored, so that a call of several tokens is bitwise the same as calls of
+   * one token each, with any type of pool. Otherwise they are rounded where they are stored alone.
+   */
+  GDN_ROUND_STATES = 1 << 10,
+  /** The gate of a gated norm is sigmoid(z) instead of silu(z). */
+  GDN_SIGMOID_GATE = 1 << 11
 } gdn_flag;
 
 /** Bits of gdn_exec.flags. */
@@ -262,7 +269,7 @@ GDN_API gdn_status gdn_select(const gdn_exec *exec, gdn_selection *out);
 typedef struct gdn_gated_delta_rule_args {
   size_t struct_size; /**< sizeof this struct. */
   /** gdn_flag: HAS_SCALE, USE_QK_L2NORM, USE_GATE, USE_BETA_SIGMOID, ALLOW_NEG_EIGVAL,
-   *  STATE_V_FIRST, HAS_NULL_SLOT, PADDED. */
+   *  STATE_V_FIRST, HAS_NULL_SLOT, PADDED; recurrent with final_state or a pool: ROUND_STATES. */
   uint32_t flags;
   /** gdn_head_map. */
   int32_t head_map;
@@ -592,7 +599,7 @@ GDN_API gdn_status gdn_l2norm(const gdn_l2norm_args *args, const gdn_exec *exec)
 /** Arguments of gdn_rms_norm_gated. */
 typedef struct gdn_rms_norm_gated_args {
   size_t struct_size; /**< sizeof this struct. */
-  uint32_t flags;     /**< GDN_HAS_EPS or 0. */
+  uint32_t flags;     /**< gdn_flag: HAS_EPS, and with z SIGMOID_GATE. */
   int32_t reserved;   /**< Must be 0. */
   double eps;         /**< Counts only with GDN_HAS_EPS; >= 0; else 1e-6. */
   const DLTensor *x;  /**< [.., D], rank 1 to 5, float32, bfloat16 or float16; unit last stride. */
@@ -601,8 +608,73 @@ typedef struct gdn_rms_norm_gated_args {
   const DLTensor *y;      /**< Output: shape and type of x; unit last stride. */
 } gdn_rms_norm_gated_args;
 
-/** y = x rsqrt(mean x^2 + eps) * weight * silu(z), in float32, rounded once. */
+/** y = x rsqrt(mean x^2 + eps) * weight * silu(z), in float32, rounded once. With GDN_SIGMOID_GATE
+ *  sigmoid(z) instead of silu(z). */
 GDN_API gdn_status gdn_rms_norm_gated(const gdn_rms_norm_gated_args *args, const gdn_exec *exec);
+
+/**
+ * Arguments of gdn_fused_gdn_decode: new tokens of each of N sequences through a whole GDN layer
+ * but for its projections. The results are those of
+ *
+ *     q, k, v = parts of gdn_causal_conv1d_update(mixed_qkv), with silu
+ *     q, k    = gdn_l2norm(q), gdn_l2norm(k)
+ *     g, beta = gdn_fused_gdn_gating(A_log, a, b, dt_bias)
+ *     o       = gdn_fused_recurrent_gated_delta_rule(q, k, v, g, beta)
+ *     o       = gdn_rms_norm_gated(o, z, norm_weight)
+ *
+ * where nothing is rounded on the way: what those calls hand on in the type of mixed_qkv (the
+ * output of the convolution, the normalised q and k, the output of the rule) stays in float32.
+ *
+ * Channels of mixed_qkv are q of all key heads, then k of all key heads, then v of all value heads:
+ * C = 2 HK DK + HV DV, which says what HK is.
+ *
+ * Both pools are updated in place. Sequence n has the slot state_indices[n] of the state and the
+ * slot conv_state_indices[n] of the convolution's, by default the same, or the first of its row
+ * with [N, M]; without state_indices both are n. State slots are read and written as by the
+ * recurrent operation, convolution slots as by gdn_causal_conv1d_update, num_accepted_tokens among
+ * that. A sequence that lacks one slot to start from or the other is skipped.
+ */
+typedef struct gdn_fused_gdn_decode_args {
+  size_t struct_size; /**< sizeof this struct. */
+  /** gdn_flag: HAS_SCALE, ALLOW_NEG_EIGVAL, STATE_V_FIRST, HAS_EPS, HAS_NULL_SLOT, PADDED,
+   *  SIGMOID_GATE, ROUND_STATES (which rounds the inputs that a convolution finds before a token of
+   *  this call to the type of conv_state, too). */
+  uint32_t flags;
+  int32_t head_map;              /**< gdn_head_map. */
+  double scale;                  /**< Finite; counts only with GDN_HAS_SCALE; else DK^-0.5. */
+  double eps;                    /**< Of the gated norm; counts only with GDN_HAS_EPS; >= 0; else
+                                      1e-6. (That of the l2norm is 1e-6.) */
+  const DLTensor *mixed_qkv;     /**< [B, T, C], float32, bfloat16 or float16; unit last stride. */
+  const DLTensor *conv_weight;   /**< [C, W], float32 or type of mixed_qkv; W = 2, 3 or 4. */
+  const DLTensor *conv_bias;     /**< [C], float32 or type of mixed_qkv; NULL: 0. */
+  const DLTensor *conv_state;    /**< In/out: [slots, C, L], float32, bfloat16 or float16, any
+                                      strides; L as for gdn_causal_conv1d_update. */
+  const DLTensor *a;             /**< [B, T, HV], any type. */
+  const DLTensor *b;             /**< [B, T, HV], any type. */
+  const DLTensor *A_log;         /**< [HV], any type. */
+  const DLTensor *dt_bias;       /**< [HV], any type; NULL: 0. */
+  const DLTensor *z;             /**< [B, T, HV, DV], type of mixed_qkv; unit last stride. */
+  const DLTensor *norm_weight;   /**< [DV], float32 or type of mixed_qkv. */
+  const DLTensor *state;         /**< In/out: [slots, HV, DK, DV], with GDN_STATE_V_FIRST [slots,
+                                      HV, DV, DK]; float32, bfloat16 or float16; unit last
+                                      stride. */
+  const DLTensor *state_indices; /**< [N] or [N, M], int32 or int64; NULL: slot n. */
+  const DLTensor *output_state_indices; /**< [N] or [N, M], int32 or int64, with state_indices;
+                                           NULL: state_indices. */
+  const DLTensor *conv_state_indices;   /**< [N], int32 or int64; no slot twice; NULL: the first
+                                             column of state_indices. */
+  const DLTensor *num_accepted_tokens;  /**< [N], int32 or int64, with state_indices [N, M]; NULL:
+                                             each starts from its row's first slot, and the
+                                             convolution drops nothing. */
+  const DLTensor *cu_seqlens;           /**< [N + 1], int32 or int64; NULL: N = B sequences of T. */
+  const DLTensor *o; /**< Output: [B, T, HV, DV], type of mixed_qkv; unit last stride. */
+  int64_t null_slot; /**< Counts only with GDN_HAS_NULL_SLOT; in both pools. */
+} gdn_fused_gdn_decode_args;
+
+/** A GDN layer's decode step, from its projections to the input of its last one, in one call. Needs
+ *  no workspace. */
+GDN_API gdn_status gdn_fused_gdn_decode(const gdn_fused_gdn_decode_args *args,
+                                        const gdn_exec *exec);
 
 /** @} */
 

@@ -118,7 +118,8 @@ inline gdn_gated_delta_rule_args delta_rule(const GatedDeltaRuleArgs &a, Operand
       bit(a.scale.has_value(), GDN_HAS_SCALE) | bit(a.use_qk_l2norm, GDN_USE_QK_L2NORM) |
       bit(a.use_gate, GDN_USE_GATE) | bit(a.use_beta_sigmoid, GDN_USE_BETA_SIGMOID) |
       bit(a.allow_neg_eigval, GDN_ALLOW_NEG_EIGVAL) | bit(a.state_v_first, GDN_STATE_V_FIRST) |
-      bit(a.padded, GDN_PADDED) | bit(a.null_slot.has_value(), GDN_HAS_NULL_SLOT));
+      bit(a.padded, GDN_PADDED) | bit(a.null_slot.has_value(), GDN_HAS_NULL_SLOT) |
+      bit(a.round_states, GDN_ROUND_STATES));
   c.head_map = a.head_map;
   c.scale = a.scale.value_or(0.0);
   c.chunk_size = a.chunk_size;
@@ -314,13 +315,47 @@ inline void l2norm(const L2NormArgs &a, const ExecOptions &options = {}) {
 /// gdn_rms_norm_gated.
 inline void rms_norm_gated(const RmsNormGatedArgs &a, const ExecOptions &options = {}) {
   detail::Operands t;
-  auto c = detail::begin<gdn_rms_norm_gated_args>(detail::bit(a.eps.has_value(), GDN_HAS_EPS));
+  auto c = detail::begin<gdn_rms_norm_gated_args>(detail::bit(a.eps.has_value(), GDN_HAS_EPS) |
+                                                  detail::bit(a.sigmoid_gate, GDN_SIGMOID_GATE));
   c.eps = a.eps.value_or(0.0);
   c.x = t.add(a.x);
   c.z = t.add(a.z);
   c.weight = t.add(a.weight);
   c.y = t.add(a.y);
   detail::call(gdn_rms_norm_gated, c, options);
+}
+
+/// gdn_fused_gdn_decode.
+inline void fused_gdn_decode(const FusedGdnDecodeArgs &a, const ExecOptions &options = {}) {
+  using detail::bit;
+  detail::Operands t;
+  auto c = detail::begin<gdn_fused_gdn_decode_args>(
+      bit(a.scale.has_value(), GDN_HAS_SCALE) | bit(a.eps.has_value(), GDN_HAS_EPS) |
+      bit(a.sigmoid_gate, GDN_SIGMOID_GATE) | bit(a.allow_neg_eigval, GDN_ALLOW_NEG_EIGVAL) |
+      bit(a.state_v_first, GDN_STATE_V_FIRST) | bit(a.padded, GDN_PADDED) |
+      bit(a.round_states, GDN_ROUND_STATES) | bit(a.null_slot.has_value(), GDN_HAS_NULL_SLOT));
+  c.head_map = a.head_map;
+  c.scale = a.scale.value_or(0.0);
+  c.eps = a.eps.value_or(0.0);
+  c.mixed_qkv = t.add(a.mixed_qkv);
+  c.conv_weight = t.add(a.conv_weight);
+  c.conv_bias = t.add(a.conv_bias);
+  c.conv_state = t.add(a.conv_state);
+  c.a = t.add(a.a);
+  c.b = t.add(a.b);
+  c.A_log = t.add(a.A_log);
+  c.dt_bias = t.add(a.dt_bias);
+  c.z = t.add(a.z);
+  c.norm_weight = t.add(a.norm_weight);
+  c.state = t.add(a.state);
+  c.state_indices = t.add(a.state_indices);
+  c.output_state_indices = t.add(a.output_state_indices);
+  c.conv_state_indices = t.add(a.conv_state_indices);
+  c.num_accepted_tokens = t.add(a.num_accepted_tokens);
+  c.cu_seqlens = t.add(a.cu_seqlens);
+  c.o = t.add(a.o);
+  c.null_slot = a.null_slot.value_or(0);
+  detail::call(gdn_fused_gdn_decode, c, options);
 }
 
 /// gdn_select: what a call with these options would run on.

@@ -141,7 +141,7 @@ class Operands {
   }
 
  private:
-  std::array<DLTensor, 16> tensors_{};
+  std::array<DLTensor, 20> tensors_{};
   std::size_t count_ = 0;
 };
 

@@ -129,18 +129,18 @@ int64_t check_slot(Call *call, const char *name, const IndexArray &indices, int6
   return slot;
 }
 
-void check_slots(Call *call, const IndexArray &indices, const Slots &slots) {
+void check_slots(Call *call, const char *name, const IndexArray &indices, const Slots &slots) {
   if (!indices.present || !call->ok()) return;
   SlotList list(indices.rows);
   for (int64_t n = 0; n < indices.rows; ++n) {
-    const int64_t slot = check_slot(call, "state_indices", indices, n, 0, slots);
+    const int64_t slot = check_slot(call, name, indices, n, 0, slots);
     if (!call->ok()) return;
     if (slot >= 0) list.add(slot);
   }
   const int64_t twice = list.find_duplicate();
   if (twice < 0) return;
-  call->invalid("state_indices names slot ", twice, " twice, expected a slot of its own for each ",
-                "state that the call writes.");
+  call->invalid(name, " names slot ", twice, " twice, expected a slot of its own for each state ",
+                "that the call writes.");
 }
 
 }  // namespace gdn::api

@@ -87,8 +87,9 @@ inline bool is_no_slot(int64_t index, const Slots &slots) {
 int64_t check_slot(Call *call, const char *name, const IndexArray &indices, int64_t row,
                    int64_t column, const Slots &slots);
 
-/// The entries of the vector state_indices name slots of the pool or none, and no slot twice.
-void check_slots(Call *call, const IndexArray &indices, const Slots &slots);
+/// The entries of the first column of the index array `name` name slots of the pool or none, and no
+/// slot twice.
+void check_slots(Call *call, const char *name, const IndexArray &indices, const Slots &slots);
 
 }  // namespace gdn::api
 

@@ -1,4 +1,5 @@
 #include "api/contents_check.h"
+#include "api/conv_checks.h"
 #include "api/operation.h"
 #include "api/shapes.h"
 
@@ -24,10 +25,7 @@ void read_filter(Call *call, const Args &a, ConvShapes *s, Problem *p) {
   p->x = call->tensor("x", a.x, Types::floats(), {&s->rows, &s->C, &s->T}, Layout::any);
   const Types as_x = Types::f32_or(p->x, "x");
   p->weight = call->tensor("weight", a.weight, as_x, {&s->C, &s->W}, Layout::any);
-  if (call->ok() && (s->W.size < 2 || s->W.size > 4)) {
-    call->invalid("weight has shape ", shape_text(p->weight.shape, p->weight.rank),
-                  ", expected [C, W] with a width W of 2, 3 or 4.");
-  }
+  check_width(call, "weight", p->weight);
   p->bias = call->optional("bias", a.bias, as_x, {&s->C}, Layout::any);
 }
 
@@ -39,17 +37,16 @@ void read_conv_state(Call *call, const Args &a, int64_t least, const char *why, 
                                  {&s->slots, &s->C, &s->L}, Layout::any, Use::output);
   if (!call->ok() || !p->conv_state.present()) return;
   p->slots.count = s->slots.size;
-  if (s->L.size < least) {
-    call->invalid("conv_state has shape ", shape_text(p->conv_state.shape, p->conv_state.rank),
-                  ", expected a last extent L of at least ", least, " (", why, ").");
-  }
+  check_entries(call, p->conv_state, least, why);
 }
 
-/// Without state_indices sequence n uses slot n.
-void check_slot_count(Call *call, const IndexArray &indices, const ConvShapes &s, const Dim &n) {
-  if (!call->ok() || indices.present || !s.slots.bound() || s.slots.size >= n.size) return;
-  call->invalid("conv_state has ", s.slots.size, " slots, expected at least N = ", n.size,
-                " (as in ", n.from, ") without state_indices.");
+/// Reads state_indices; without them sequence n uses slot n.
+template <class Problem>
+void read_slots(Call *call, const DLTensor *indices, const ConvShapes &s, Dim *N, Problem *p) {
+  p->state_indices = call->indices("state_indices", indices, {N});
+  if (!p->state_indices.present && s.slots.bound()) {
+    check_slot_count(call, "conv_state", s.slots.size, *N, "state_indices");
+  }
 }
 
 void fwd_shapes(Call *call, const gdn_causal_conv1d_fwd_args &a, CausalConv1dFwd *p) {
@@ -62,9 +59,8 @@ void fwd_shapes(Call *call, const gdn_causal_conv1d_fwd_args &a, CausalConv1dFwd
     call->refuse("state_indices", a.state_indices, "without conv_state");
     call->refuse("has_initial_state", a.has_initial_state, "without conv_state");
   }
-  p->state_indices = call->indices("state_indices", a.state_indices, {&N});
+  read_slots(call, a.state_indices, s, &N, p);
   p->has_initial_state = call->flags("has_initial_state", a.has_initial_state, &N);
-  check_slot_count(call, p->state_indices, s, N);
   p->y =
       call->tensor("y", a.y, Types::of(p->x, "x"), {&s.rows, &s.C, &s.T}, Layout::any, Use::output);
 }
@@ -82,9 +78,8 @@ void update_shapes(Call *call, const gdn_causal_conv1d_update_args &a, CausalCon
   // After a failure the extents may be of any size.
   if (verify && call->ok()) least += s.T.size - 1;
   read_conv_state(call, a, least, verify ? "W - 2 + T, with num_accepted_tokens" : "W - 1", &s, p);
-  p->state_indices = call->indices("state_indices", a.state_indices, {&N});
+  read_slots(call, a.state_indices, s, &N, p);
   p->num_accepted_tokens = call->indices("num_accepted_tokens", a.num_accepted_tokens, {&N});
-  check_slot_count(call, p->state_indices, s, N);
   p->y =
       call->tensor("y", a.y, Types::of(p->x, "x"), {&s.rows, &s.C, &s.T}, Layout::any, Use::output);
 }
@@ -92,38 +87,19 @@ void update_shapes(Call *call, const gdn_causal_conv1d_update_args &a, CausalCon
 void fwd_contents(Call *call, const Target &target, const CausalConv1dFwd &p) {
   const HostSequences sequences(call, target, p.sequences);
   const HostIndices indices(call, target, p.state_indices);
-  check_slots(call, indices.array(), p.slots);
-}
-
-/// num_accepted_tokens, and the lengths that a slot can take with it. Skipped sequences are not
-/// looked at, nor packed ones without tokens, which keep their slot. Index arrays are readable.
-void check_verify(Call *call, const CausalConv1dUpdate &p) {
-  if (!p.num_accepted_tokens.present || !call->ok()) return;
-  const bool packed = p.sequences.packed();
-  const int64_t most = packed ? p.conv_state.shape[2] - p.weight.shape[1] + 2 : p.sequences.tokens;
-  for (int64_t n = 0; n < p.sequences.count && call->ok(); ++n) {
-    const int64_t tokens = p.sequences.span(n).length;
-    if (p.slot(n) < 0 || (packed && tokens == 0)) continue;
-    const int64_t accepted = p.num_accepted_tokens.at(n);
-    if (accepted < 1 || accepted > most) {
-      call->invalid("num_accepted_tokens[", n, "] is ", accepted, ", expected 1 to ", most, ".");
-    } else if (tokens > most) {
-      call->invalid("cu_seqlens gives sequence ", n, " ", tokens, " tokens, expected at most ",
-                    most, " with num_accepted_tokens (L - W + 2, from conv_state).");
-    }
-  }
+  check_slots(call, "state_indices", indices.array(), p.slots);
 }
 
 void update_contents(Call *call, const Target &target, const CausalConv1dUpdate &p) {
   const HostSequences sequences(call, target, p.sequences);
   const HostIndices indices(call, target, p.state_indices);
   const HostIndices accepted(call, target, p.num_accepted_tokens);
-  check_slots(call, indices.array(), p.slots);
+  check_slots(call, "state_indices", indices.array(), p.slots);
   CausalConv1dUpdate host = p;
   host.sequences = sequences.get();
   host.state_indices = indices.array();
   host.num_accepted_tokens = accepted.array();
-  check_verify(call, host);
+  check_accepted(call, host);
 }
 
 }  // namespace

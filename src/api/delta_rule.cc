@@ -1,6 +1,7 @@
 #include "api/contents_check.h"
 #include "api/operation.h"
 #include "api/shapes.h"
+#include "api/state_indices.h"
 #include "api/state_slots_check.h"
 
 namespace gdn::api {
@@ -74,34 +75,9 @@ void read_alias(Call *call, const Args &a, Dim *rows, Shapes *s, DeltaRule *p, c
   }
 }
 
-/// Reads an index array of the recurrent operation, [N] or [N, M], or of the other, [N].
-IndexArray read_slots(Call *call, const char *name, const DLTensor *t, bool recurrent, Shapes *s,
-                      Dim *per_token) {
-  if (recurrent && t != nullptr && t->ndim == 2) return call->indices(name, t, {&s->N, per_token});
-  if (recurrent && t != nullptr && t->ndim != 1) {
-    call->invalid(name, " has rank ", t->ndim, ", expected rank 1 or 2: [N] or [N, M].");
-  }
-  return call->indices(name, t, {&s->N});
-}
-
 /// Reads what says which entries of the states a call starts from and writes.
 void read_indices(Call *call, const Args &a, Shapes *s, bool recurrent, DeltaRule *p) {
-  Dim read_columns{"M", 1};
-  Dim written_columns{"M", 1};
-  p->slots = read_null_slot(a);
-  p->state_indices =
-      read_slots(call, "state_indices", a.state_indices, recurrent, s, &read_columns);
-  if (recurrent && a.state_indices != nullptr && a.state_indices->ndim == 2) {
-    p->num_accepted_tokens = call->indices("num_accepted_tokens", a.num_accepted_tokens, {&s->N});
-  } else {
-    call->refuse("num_accepted_tokens", a.num_accepted_tokens,
-                 "without a state_indices of shape [N, M] of the recurrent operation");
-  }
-  if (a.state_indices == nullptr) {
-    call->refuse("output_state_indices", a.output_state_indices, "without state_indices");
-  }
-  p->output_state_indices = read_slots(call, "output_state_indices", a.output_state_indices,
-                                       recurrent, s, &written_columns);
+  read_state_indices(call, a, recurrent ? Indices::per_token : Indices::per_sequence, s, p);
   if (a.initial_state == nullptr && a.state_indices == nullptr) {
     call->refuse("has_initial_state", a.has_initial_state, "without initial_state");
   }
@@ -177,12 +153,16 @@ void read_checkpoints(Call *call, const Args &a, Shapes *s, DeltaRule *p) {
 
 void read_problem(Call *call, const Args &a, bool recurrent, DeltaRule *p) {
   Shapes s;
-  call->check_flags(a.flags, kFlags);
+  call->check_flags(a.flags, recurrent ? kFlags | GDN_ROUND_STATES : kFlags);
   call->check_zero("reserved", a.reserved);
   read_operands(call, a, &s, p);
   read_gates(call, a, &s, p);
   read_indices(call, a, &s, recurrent, p);
   read_states(call, a, &s, p);
+  p->round_states = has(a, GDN_ROUND_STATES);
+  if (p->round_states && a.final_state == nullptr && a.state_indices == nullptr) {
+    call->invalid("flags has GDN_ROUND_STATES, expected final_state or state_indices with it.");
+  }
   p->qk_l2norm = has(a, GDN_USE_QK_L2NORM);
   p->scale = read_scale(call, a.flags, a.scale, s);
   p->o = call->tensor("o", a.o, Types::of(p->q, "q"), {&s.B, &s.T, &s.HV, &s.DV}, Layout::unit_last,

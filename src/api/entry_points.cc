@@ -26,6 +26,8 @@ const Service<Op> *prepare(const Checks<Op, Args> &checks, Call *call, const Arg
   }
   if constexpr (requires { problem->key_dim; }) {
     check_head_dims(call, *target->backend, service.head_dims, *problem);
+  } else if constexpr (requires { problem->rule; }) {
+    check_head_dims(call, *target->backend, service.head_dims, problem->rule, "state", "state");
   }
   return call->ok() ? &service : nullptr;
 }

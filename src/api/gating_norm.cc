@@ -1,14 +1,8 @@
 #include "api/operation.h"
+#include "api/shapes.h"
 
 namespace gdn::api {
 namespace {
-
-float read_eps(Call *call, uint32_t flags, double eps) {
-  if ((flags & GDN_HAS_EPS) == 0) return 1e-6F;
-  call->check_finite("eps", eps);
-  if (eps < 0) call->invalid("eps is ", eps, ", expected 0 or more.");
-  return call->ok() ? static_cast<float>(eps) : 0.0F;
-}
 
 void gating_shapes(Call *call, const gdn_fused_gdn_gating_args &a, FusedGdnGating *p) {
   Dim B{"B"};
@@ -37,12 +31,14 @@ void l2norm_shapes(Call *call, const gdn_l2norm_args &a, L2Norm *p) {
 
 void rms_norm_shapes(Call *call, const gdn_rms_norm_gated_args &a, RmsNormGated *p) {
   RowsShape shape;
-  call->check_flags(a.flags, GDN_HAS_EPS);
+  call->check_flags(a.flags, GDN_HAS_EPS | GDN_SIGMOID_GATE);
   call->check_zero("reserved", a.reserved);
   p->eps = read_eps(call, a.flags, a.eps);
   p->x = call->rows("x", a.x, Types::floats(), &shape);
   const Types as_x = Types::of(p->x, "x");
   if (a.z != nullptr) p->z = call->rows("z", a.z, as_x, &shape);
+  p->sigmoid_gate = (a.flags & GDN_SIGMOID_GATE) != 0;
+  if (p->sigmoid_gate) call->require("z", a.z, "with GDN_SIGMOID_GATE");
   p->weight =
       call->optional("weight", a.weight, Types::f32_or(p->x, "x"), {&shape.last()}, Layout::any);
   p->y = call->rows("y", a.y, as_x, &shape, Use::output);

@@ -11,17 +11,20 @@ namespace gdn::api {
 void check_head_dim(Call *call, const Backend &backend, const HeadDims &served, const char *operand,
                     const char *extent, int64_t maximum, int64_t found);
 
+/// `key` and `value` are the operands that have the widths.
+template <class Problem>
+void check_head_dims(Call *call, const Backend &backend, const HeadDims &served, const Problem &p,
+                     const char *key, const char *value) {
+  check_head_dim(call, backend, served, key, "DK", served.key_maximum, p.key_dim);
+  check_head_dim(call, backend, served, value, "DV", served.value_maximum, p.value_dim);
+}
+
 template <class Problem>
 void check_head_dims(Call *call, const Backend &backend, const HeadDims &served, const Problem &p) {
   constexpr bool has_q = requires { p.q; };
   constexpr bool has_v = requires { p.v; };
   constexpr bool has_u = requires { p.u; };
-  check_head_dim(call, backend, served, has_q ? "q" : "k", "DK", served.key_maximum, p.key_dim);
-  check_head_dim(call, backend, served,
-                 has_v   ? "v"
-                 : has_u ? "u"
-                         : "v_new",
-                 "DV", served.value_maximum, p.value_dim);
+  check_head_dims(call, backend, served, p, has_q ? "q" : "k", has_v ? "v" : has_u ? "u" : "v_new");
 }
 
 }  // namespace gdn::api

@@ -68,6 +68,13 @@ float read_scale(Call *call, uint32_t flags, double scale, const Shapes &s) {
   return static_cast<float>(1.0 / std::sqrt(static_cast<double>(s.DK.size)));
 }
 
+float read_eps(Call *call, uint32_t flags, double eps) {
+  if ((flags & GDN_HAS_EPS) == 0) return 1e-6F;
+  call->check_finite("eps", eps);
+  if (eps < 0) call->invalid("eps is ", eps, ", expected 0 or more.");
+  return call->ok() ? static_cast<float>(eps) : 0.0F;
+}
+
 Tensor read_state(Call *call, const char *name, const DLTensor *t, Types types, Dim *rows,
                   Shapes *s, bool v_first, Use use) {
   if (!v_first) {

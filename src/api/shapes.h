@@ -40,6 +40,9 @@ int64_t read_chunk_size(Call *call, int32_t chunk_size);
 /// The factor of o: args.scale with GDN_HAS_SCALE, else DK^-0.5.
 float read_scale(Call *call, uint32_t flags, double scale, const Shapes &s);
 
+/// What a norm adds under its root: args.eps with GDN_HAS_EPS, else 1e-6.
+float read_eps(Call *call, uint32_t flags, double eps);
+
 /// A state [rows, HV, DK, DV], or [rows, HV, DV, DK] with v_first; absent if t is NULL. Presented
 /// with DK before DV.
 Tensor read_state(Call *call, const char *name, const DLTensor *t, Types types, Dim *rows,

@@ -148,7 +148,7 @@ void check_state_slots(Call *call, const DeltaRule &p) {
   // What most calls are: each sequence has one slot.
   if (p.state_indices.columns == 1 && !p.output_state_indices.present &&
       !p.checkpoint_indices.present && !p.num_accepted_tokens.present) {
-    check_slots(call, p.state_indices, p.slots);
+    check_slots(call, "state_indices", p.state_indices, p.slots);
     return;
   }
   SlotUse(call, p).check();

@@ -53,6 +53,7 @@ struct DeltaRule {
   IndexArray num_accepted_tokens;   ///< Recurrent with a [N, M] state_indices.
   IndexArray output_state_indices;  ///< [N] or [N, M], with a pool; absent: state_indices.
   FlagArray has_initial_state;      ///< [N]; false: zeros, whatever initial_state holds.
+  bool round_states = false;        ///< Recurrent: to final_state's type after each token.
 
   int64_t chunk_size = 64;        ///< A hint: 16, 32, 64 or 128.
   int64_t checkpoint_every = 0;   ///< Above 0: checkpoints or checkpoint_indices are present.

@@ -87,6 +87,7 @@ struct L2Norm {
 /// As L2Norm, with a gate and a weight.
 struct RmsNormGated {
   float eps = 1e-6F;
+  bool sigmoid_gate = false;  ///< The gate is sigmoid(z), not silu(z).
   Tensor x;
   Tensor z;       ///< [.., D] or absent.
   Tensor weight;  ///< [D] or absent.

@@ -2,6 +2,7 @@
 #define GDN_CORE_OPERATIONS_H_
 
 #include "core/delta_rule.h"
+#include "core/fused_gdn_decode.h"
 #include "core/layer.h"
 #include "core/stages.h"
 
@@ -28,7 +29,8 @@
   OP(causal_conv1d_update, CausalConv1dUpdate, gdn_causal_conv1d_update_args, false) \
   OP(fused_gdn_gating, FusedGdnGating, gdn_fused_gdn_gating_args, false)             \
   OP(l2norm, L2Norm, gdn_l2norm_args, false)                                         \
-  OP(rms_norm_gated, RmsNormGated, gdn_rms_norm_gated_args, false)
+  OP(rms_norm_gated, RmsNormGated, gdn_rms_norm_gated_args, false)                   \
+  OP(fused_gdn_decode, FusedGdnDecode, gdn_fused_gdn_decode_args, false)
 
 namespace gdn {
 

@@ -41,6 +41,21 @@ inline void store(const Tensor &t, int64_t offset, double value) {
   }
 }
 
+/// What a value becomes that is stored and loaded.
+inline double rounded(DType to, double value) {
+  switch (to) {
+    case DType::f32:
+      return static_cast<float>(value);
+    case DType::bf16:
+      return bf16_to_double(double_to_bf16(value));
+    case DType::f16:
+      return f16_to_double(double_to_f16(value));
+    case DType::none:
+      break;
+  }
+  return value;
+}
+
 /// An optional element: `absent` if the tensor is not there.
 inline double load_or(const Tensor &t, int64_t offset, double absent) {
   return t.present() ? load(t, offset) : absent;

@@ -18,7 +18,9 @@ void rms_norm_gated(const RmsNormGated &p, int32_t) {
     for (int64_t d = 0; d < width; ++d) {
       double &e = row[static_cast<size_t>(d)];
       e = e / norm * load_or(p.weight, p.weight.offset(d), 1.0);
-      if (p.z.present()) e *= silu(load(p.z, p.z.offset(i0, i1, i2, i3, d)));
+      if (!p.z.present()) continue;
+      const double z = load(p.z, p.z.offset(i0, i1, i2, i3, d));
+      e *= p.sigmoid_gate ? sigmoid(z) : silu(z);
     }
     store_row(p.y, p.y.offset(i0, i1, i2, i3), p.y.stride[4], width, row.data());
   });

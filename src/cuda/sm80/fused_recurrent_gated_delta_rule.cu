@@ -451,6 +451,9 @@ Status launch_for(const DeltaRule &p, const Launch &l, bool rows_first) {
 }  // namespace
 
 Status fused_recurrent_gated_delta_rule(const DeltaRule &p, const Launch &l) {
+  if (p.round_states) {
+    return {Code::unsupported, "the cuda backend does not have GDN_ROUND_STATES."};
+  }
   const Tensor &state = p.final_state.present() ? p.final_state : p.initial_state;
   const bool rows_first = state.present() && state.stride[3] != 1;
   const Tensor &read = p.initial_state.present() ? p.initial_state : p.final_state;

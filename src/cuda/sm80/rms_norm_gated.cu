@@ -49,7 +49,8 @@ __global__ void __launch_bounds__(kRowThreads)
 #pragma unroll
                          for (int i = 0; i < kVector; ++i) {
                            e[i] *= weight[i];
-                           if (p.z.present()) e[i] *= silu(gate[i]);
+                           if (!p.z.present()) continue;
+                           e[i] *= p.sigmoid_gate ? sigmoid(gate[i]) : silu(gate[i]);
                          }
                          store_row<kWhole>(y[r], e, d, width);
                        });
