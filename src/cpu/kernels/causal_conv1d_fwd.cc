@@ -50,7 +50,8 @@ void convolve_along(const Taps &taps, Lines<const E> x, Lines<E> y,
         // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage)
         sum = fma(set1(taps.weight[w][c]), v, sum);
       }
-      store_strided(out + t * y.token_stride, y.token_stride, use_silu ? silu(sum) : sum, lanes);
+      store_strided(out + t * y.token_stride, y.token_stride, use_silu ? silu_to<E>(sum) : sum,
+                    lanes);
     }
   }
 }

@@ -5,7 +5,8 @@
 // at T = 1 are the largest part.
 // An item is one sequence by 1024 channels, channels along the vector lanes. Items of the same
 // channels follow each other, so that a thread lays out their weights once. The window is laid out
-// as rows of channels (conv1d.h) before the slot is overwritten.
+// as rows of channels (conv1d.h) before the slot is overwritten; where a slot of x's type is such
+// rows already, one token moves it on in one pass.
 
 #include GDN_TILE
 
@@ -32,6 +33,26 @@ bool store_window(Lines<S> state, int64_t entries, const H (*history)[kConvChann
   return false;
 }
 
+/// One token of `count` channels that lie side by side: `window` is its first input in the slot,
+/// `state` where the slot begins, whose `entries` entries are the end of the window afterwards.
+template <class E, int W>
+void step_in_place(const Taps &taps, const E *x, E *y, const E *window, E *state,
+                   int64_t entry_stride, int64_t entries, int64_t count, bool use_silu) {
+  const auto run = [&]<bool kWhole>(int64_t c, int64_t lanes) {
+    const E *rows[W];
+    for (int i = 0; i < W - 1; ++i) rows[i] = window + i * entry_stride;
+    rows[W - 1] = x;
+    convolve_vec<E, E, W, 1, kWhole>(taps, rows, &y, c, lanes, use_silu);
+    const size_t bytes = sizeof(E) * static_cast<size_t>(kWhole ? int64_t{kWidth} : lanes);
+    for (int64_t i = 0; i < entries; ++i) {
+      std::memmove(state + i * entry_stride + c, rows[W - entries + i] + c, bytes);
+    }
+  };
+  int64_t c = 0;
+  for (; c + kWidth <= count; c += kWidth) run.template operator()<true>(c, kWidth);
+  if (c < count) run.template operator()<false>(c, count - c);
+}
+
 template <class E, class H, int W>
 void run_block(const CausalConv1dUpdate &p, const Taps &taps, int64_t n, int64_t channel,
                int64_t count) {
@@ -47,16 +68,22 @@ void run_block(const CausalConv1dUpdate &p, const Taps &taps, int64_t n, int64_t
   with_state<E, H>(p.conv_state, [&]<class S>(S) {
     const Lines<S> state = {p.conv_state.at<S>(slot, channel), p.conv_state.stride[1],
                             p.conv_state.stride[2]};
+    const S *window = state.data + (kept.before - (W - 1)) * state.token_stride;
+    const bool one_step = tokens == 1 && x.channel_stride == 1 && kept.after <= W;
+    if constexpr (std::is_same_v<S, E> && std::is_same_v<H, E>) {
+      if (one_step && y.channel_stride == 1 && state.channel_stride == 1 &&
+          kept.after <= kept.before) {
+        return step_in_place<E, W>(taps, x.data, y.data, window, state.data, state.token_stride,
+                                   kept.after, count, p.silu);
+      }
+    }
     H history[kMaxWidth - 1][kConvChannels];
-    split(state.data + (kept.before - (W - 1)) * state.token_stride, state.channel_stride,
-          state.token_stride, W - 1, count, &history[0][0], kConvChannels);
+    split(window, state.channel_stride, state.token_stride, W - 1, count, &history[0][0],
+          kConvChannels);
     convolve<W>(taps, x, y, history, 0, tokens, count, p.silu);
 
-    // The usual decode step: the new state is the end of the window that is at hand.
-    if (tokens == 1 && x.channel_stride == 1 && kept.after <= W &&
-        store_window<W>(state, kept.after, history, x, count)) {
-      return;
-    }
+    // The new state is the end of the window that is at hand.
+    if (one_step && store_window<W>(state, kept.after, history, x, count)) return;
     append(state, kept.after, kept.before, true, x, tokens, count);
   });
 }

@@ -4,8 +4,9 @@
 // What the two causal convolutions share: a block of channels of one sequence, channels along the
 // vector lanes. Included after GDN_TILE.
 //
-// One output is fma(w[W-1], x[t], .. fma(w[0], x[t-W+1], bias)), then silu, in f32 and rounded
-// once, whichever way the lanes run: bits do not depend on strides.
+// One output is fma(w[W-1], x[t], .. fma(w[0], x[t-W+1], bias)), then silu, in f32 (silu as exact
+// as the result needs) and rounded once, whichever way the lanes run: bits do not depend on
+// strides.
 
 #include <type_traits>
 
@@ -31,9 +32,21 @@ inline To convert(From x, To) {
 template <int kStride, int kEntries, class From, class To>
 void split_fixed(const From *__restrict p, int64_t count, To *__restrict rows, int64_t row_stride) {
   for (int64_t c = 0; c < count; ++c) {
+    if constexpr (kStride == 4 && kEntries == 4 && std::is_same_v<From, Bf16> &&
+                  std::is_same_v<To, float>) {
+      // As 32-bit words (little endian), the upper half of which is an f32 but for its last bits.
+      for (int i = 0; i < 4; i += 2) {
+        uint32_t word;
+        std::memcpy(&word, p + c * kStride + i, sizeof word);
+        const uint32_t both[] = {word << 16, word & 0xffff0000U};
+        std::memcpy(rows + i * row_stride + c, both, sizeof(float));
+        std::memcpy(rows + (i + 1) * row_stride + c, both + 1, sizeof(float));
+      }
+    } else {
 #pragma GCC unroll 4
-    for (int i = 0; i < kEntries; ++i) {
-      rows[i * row_stride + c] = convert(p[c * kStride + i], To{});
+      for (int i = 0; i < kEntries; ++i) {
+        rows[i * row_stride + c] = convert(p[c * kStride + i], To{});
+      }
     }
   }
 }
@@ -156,7 +169,7 @@ template <class H, class E, int W, int kTokens, bool kWhole>
   }
   if (use_silu) {
 #pragma GCC unroll 4
-    for (int t = 0; t < kTokens; ++t) sum[t] = silu(sum[t]);
+    for (int t = 0; t < kTokens; ++t) sum[t] = silu_to<E>(sum[t]);
   }
 #pragma GCC unroll 4
   for (int t = 0; t < kTokens; ++t) {
@@ -287,6 +300,20 @@ void with_types(const Tensor &x, const Tensor &state, int64_t width, F &&f) {
   });
 }
 
+/// to[c * to_stride] = from[c * from_stride] for c < count.
+template <class From, class To>
+void copy_entry(const From *from, int64_t from_stride, int64_t count, To *to, int64_t to_stride) {
+  if (from_stride == 1 && to_stride == 1) {
+    if constexpr (std::is_same_v<From, To>) {
+      std::memmove(to, from, static_cast<size_t>(count) * sizeof(To));
+    } else {
+      for (int64_t c = 0; c < count; ++c) to[c] = convert(from[c], To{});
+    }
+  } else {
+    for (int64_t c = 0; c < count; ++c) to[c * to_stride] = convert(from[c * from_stride], To{});
+  }
+}
+
 /// The first `entries` entries of the state of `count` channels become the newest ones of: its
 /// first `kept` entries (zeros if not `valid`), then tokens [0, tokens) of x. entries - kept <=
 /// tokens.
@@ -297,16 +324,14 @@ void append(Lines<S> state, int64_t entries, int64_t kept, bool valid, Lines<con
   const int64_t shift = kept + tokens - entries;
   for (int64_t i = 0; i < entries; ++i) {
     S *to = state.data + i * state.token_stride;
-    if (i + shift < kept) {
-      const S *from = state.data + (i + shift) * state.token_stride;
-      for (int64_t c = 0; c < count; ++c) {
-        to[c * state.channel_stride] = valid ? from[c * state.channel_stride] : S{};
-      }
+    if (i + shift >= kept) {
+      copy_entry(x.data + (i + shift - kept) * x.token_stride, x.channel_stride, count, to,
+                 state.channel_stride);
+    } else if (valid) {
+      copy_entry<S>(state.data + (i + shift) * state.token_stride, state.channel_stride, count, to,
+                    state.channel_stride);
     } else {
-      const E *from = x.data + (i + shift - kept) * x.token_stride;
-      for (int64_t c = 0; c < count; ++c) {
-        to[c * state.channel_stride] = convert(from[c * x.channel_stride], S{});
-      }
+      for (int64_t c = 0; c < count; ++c) to[c * state.channel_stride] = S{};
     }
   }
 }
@@ -338,15 +363,6 @@ void push(Lines<S> state, int64_t entries, const E *x, int64_t count) {
   }
   if (state.token_stride == 1 && state.channel_stride == 3 && entries == 3) {
     return push_fixed<3>(x, count, state.data);
-  }
-  if (state.channel_stride == 1) {
-    for (int64_t i = 0; i + 1 < entries; ++i) {
-      S *to = state.data + i * state.token_stride;
-      std::memcpy(to, to + state.token_stride, static_cast<size_t>(count) * sizeof(S));
-    }
-    S *last = state.data + (entries - 1) * state.token_stride;
-    for (int64_t c = 0; c < count; ++c) last[c] = convert(x[c], S{});
-    return;
   }
   append(state, entries, entries, true, Lines<const E>{x, 1, 0}, 1, count);
 }

@@ -18,7 +18,7 @@ inline void gated_row(const X *x, const E *z, const W *weight, int64_t weight_st
       }
       if constexpr (kGated) {
         const Vec gate = load_strided(z + i, 1, lanes);
-        v = v * ((sigmoid_gate ? set1(1.0F) : gate) * sigmoid(gate));
+        v = v * ((sigmoid_gate ? set1(1.0F) : gate) * sigmoid_to<E>(gate));
       }
       store_strided(y + i, 1, v, lanes);
     });

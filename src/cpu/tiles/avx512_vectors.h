@@ -75,6 +75,11 @@ inline Vec reciprocal(Vec x) {
   const Vec y = _mm512_rcp14_ps(x);
   return fma(y, fnma(x, y, set1(1.0F)), y);
 }
+inline Vec fraction(Vec t) {
+  return _mm512_reduce_ps(t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+}
+inline Vec scale2_floor(Vec a, Vec t) { return _mm512_scalef_ps(a, t); }
+inline Vec reciprocal_estimate(Vec a) { return _mm512_rcp14_ps(a); }
 inline Vec rsqrt(Vec x) { return _mm512_div_ps(_mm512_set1_ps(1.0F), _mm512_sqrt_ps(x)); }
 
 inline float reduce_add(Vec v) {

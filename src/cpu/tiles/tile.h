@@ -23,6 +23,11 @@
 //   scale2(a, n)               a 2^n for integral n in [-252, 254]
 //   reciprocal(a)              1 / a within 1 ulp, for finite a
 //   rsqrt(a)                   1 / sqrt(a), both steps correctly rounded
+//   fraction(t)                what t lies above an integer n at or next below it, 0 to 1; any
+//   value
+//                              in that range for an infinite t
+//   scale2_floor(a, t)         a 2^n for that n and 1 <= a <= 2; 0 or infinity beyond float's range
+//   reciprocal_estimate(a)     1 / a within 2^-14 of it, 0 for infinity, for a >= 1
 //   reduce_add, reduce_max     over the lanes, in an order fixed per set
 //   transpose_square(s, ss, t, ts)   t[j][i] = s[i][j] for 0 <= i, j < kWidth; elements are any 4
 //                              bytes, strides count elements, s and t do not overlap
@@ -83,7 +88,30 @@ inline Vec sigmoid(Vec x) {
   return reciprocal(set1(1.0F) + exp_bounded(bounded));
 }
 
-inline Vec silu(Vec x) { return x * sigmoid(x); }
+/// 2^t within 2^-18 of it: for results that are rounded to 16 bits.
+inline Vec exp2_coarse(Vec t) {
+  const Vec r = fraction(t);
+  // The polynomial whose largest relative error on 0 .. 1 is least.
+  Vec p = fma(r, set1(0.013534168F), set1(0.05201146F));
+  p = fma(r, p, set1(0.24144275F));
+  p = fma(r, p, set1(0.69300383F));
+  p = fma(r, p, set1(1.0000026F));
+  return scale2_floor(p, t);
+}
+
+/// sigmoid(x) and silu(x) as exact as a result of type E needs.
+template <class E>
+inline Vec sigmoid_to(Vec x) {
+  if constexpr (sizeof(E) < sizeof(float)) {
+    return reciprocal_estimate(set1(1.0F) + exp2_coarse(x * set1(-1.44269504F)));
+  } else {
+    return sigmoid(x);
+  }
+}
+template <class E>
+inline Vec silu_to(Vec x) {
+  return x * sigmoid_to<E>(x);
+}
 
 inline float exp(float x) {
   float y[kWidth];

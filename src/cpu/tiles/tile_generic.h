@@ -96,6 +96,7 @@ inline void prefetch(const void *p) { __builtin_prefetch(p, 0, 2); }
 }  // namespace
 }  // namespace gdn::cpu::GDN_ISA
 
+#include "cpu/tiles/coarse.h"
 #include "cpu/tiles/tile.h"
 
 #endif  // GDN_CPU_TILES_TILE_GENERIC_H_
