@@ -56,9 +56,9 @@ def conv_fwd(tokens: int) -> Calls:
             x,
             weight,
             activation="silu",
-            conv_states=pool,
-            query_start_loc=cu,
-            cache_indices=slots,
+            conv_state=pool,
+            cu_seqlens=cu,
+            state_indices=slots,
             has_initial_state=initial,
         )
 

@@ -15,6 +15,7 @@
 
 #include "cases/case_run.h"
 #include "cases/cases.h"
+#include "cases/stage_run.h"
 #include "tools/arguments.h"
 #include "tools/commands.h"
 
@@ -24,6 +25,7 @@ namespace {
 using testing::Case;
 using testing::Element;
 using testing::Operation;
+using testing::StageVerdict;
 using testing::Target;
 using testing::Verdict;
 
@@ -68,9 +70,10 @@ bool wanted(const Case &c, const VerifyOptions &options) {
     });
     if (!named && !grouped) return false;
   }
+  if (options.operation == "stages" && !testing::for_stages(c)) return false;
   const bool recurrent_only = c.recurrent_only();
   const bool chunk_only = c.checkpoint_every != 0 || c.chunk_size != 0;
-  if (options.operation == "chunk" ? recurrent_only : chunk_only) return false;
+  if (options.operation == "recurrent" ? chunk_only : recurrent_only) return false;
   return options.full || named || c.tagged(testing::kQuick);
 }
 
@@ -91,9 +94,11 @@ std::vector<std::pair<const Case *, Element>> wanted_cases(const VerifyOptions &
 /// Prints one line per result, or collects them for JSON.
 class Report {
  public:
-  explicit Report(bool json) : json_(json), color_(!json && isatty(STDOUT_FILENO) == 1) {
+  Report(bool json, bool stages)
+      : json_(json), color_(!json && isatty(STDOUT_FILENO) == 1), name_width_(stages ? 58 : 38) {
     if (!json_) {
-      fmt::print("{:<38} {:<5} {:<16} {:>9} {:>9}\n", "case", "type", "path", "o", "state");
+      fmt::print("{:<{}} {:<5} {:<16} {:>9} {:>9}\n", stages ? "case and stage" : "case",
+                 name_width_, "type", "path", stages ? "error" : "o", stages ? "" : "state");
     }
   }
 
@@ -104,31 +109,25 @@ class Report {
   }
 
   void add(const Case &c, Element type, const Target &target, const Verdict &verdict) {
-    const bool ok = verdict.failure.empty();
-    ++(ok ? passed_ : verdict.served ? failed_ : not_served_);
-    if (json_) {
-      rows_.push_back({{"case", c.name},
-                       {"dtype", testing::name_of(type)},
-                       {"backend", target.backend},
-                       {"isa", target.isa},
-                       {"o", verdict.o.total},
-                       {"state", verdict.state.total},
-                       {"served", verdict.served},
-                       {"passed", ok},
-                       {"failure", verdict.failure}});
-      return;
-    }
-    const std::string word = ok ? "ok" : verdict.served ? "FAILED" : "not served";
-    const fmt::color color = ok               ? fmt::color::green
-                             : verdict.served ? fmt::color::red
-                                              : fmt::color::yellow;
-    const auto error = [&](const testing::Error &e) {
-      return verdict.served ? fmt::format("{:.2e}", e.total) : "-";
-    };
-    fmt::print("{:<38} {:<5} {:<16} {:>9} {:>9}  {}\n", c.name, testing::name_of(type),
-               target.name(), error(verdict.o), error(verdict.state),
-               color_ ? fmt::format(fg(color), "{}", word) : word);
-    if (!ok) fmt::print("    {}\n", verdict.failure);
+    add({c.name,
+         name_of(type),
+         target,
+         {},
+         verdict.o.total,
+         verdict.state.total,
+         verdict.failure,
+         verdict.served});
+  }
+
+  void add(const Case &c, Element type, const Target &target, const StageVerdict &verdict) {
+    add({c.name,
+         name_of(type),
+         target,
+         verdict.part,
+         verdict.error.total,
+         {},
+         verdict.failure,
+         verdict.served});
   }
 
   /// Returns the exit code.
@@ -154,8 +153,53 @@ class Report {
   }
 
  private:
+  /// A line of the table.
+  struct Row {
+    std::string_view name;
+    std::string_view type;
+    const Target &target;
+    std::string part;  ///< A stage; empty: the operation.
+    double o;
+    std::optional<double> state;
+    std::string failure;
+    bool served;
+  };
+
+  void add(const Row &row) {
+    const bool ok = row.failure.empty();
+    ++(ok ? passed_ : row.served ? failed_ : not_served_);
+    if (json_) {
+      nlohmann::json out = {{"case", row.name},
+                            {"dtype", row.type},
+                            {"backend", row.target.backend},
+                            {"isa", row.target.isa},
+                            {row.part.empty() ? "o" : "error", row.o},
+                            {"served", row.served},
+                            {"passed", ok},
+                            {"failure", row.failure}};
+      if (row.state) out["state"] = *row.state;
+      if (!row.part.empty()) out["stage"] = row.part;
+      rows_.push_back(std::move(out));
+      return;
+    }
+    const std::string word = ok ? "ok" : row.served ? "FAILED" : "not served";
+    const fmt::color color = ok           ? fmt::color::green
+                             : row.served ? fmt::color::red
+                                          : fmt::color::yellow;
+    const auto error = [&](const std::optional<double> &e) {
+      return e && row.served ? fmt::format("{:.2e}", *e) : "-";
+    };
+    const std::string name =
+        row.part.empty() ? std::string(row.name) : fmt::format("{} {}", row.name, row.part);
+    fmt::print("{:<{}} {:<5} {:<16} {:>9} {:>9}  {}\n", name, name_width_, row.type,
+               row.target.name(), error(row.o), error(row.state),
+               color_ ? fmt::format(fg(color), "{}", word) : word);
+    if (!ok) fmt::print("    {}\n", row.failure);
+  }
+
   bool json_;
   bool color_;
+  int name_width_;
   int passed_ = 0;
   int failed_ = 0;
   int not_served_ = 0;
@@ -177,17 +221,24 @@ int verify(const VerifyOptions &options) {
         options.operation, options.filter,
         options.dtype.empty() ? "" : " and the type " + options.dtype));
   }
-  Report report(options.json);
+  const bool stages = options.operation == "stages";
+  Report report(options.json, stages);
   for (const Target &target : targets) {
     if (!target.supported) report.skip(target);
   }
   std::erase_if(targets, [](const Target &t) { return !t.supported; });
   const Operation operation =
-      options.operation == "chunk" ? Operation::chunk : Operation::recurrent;
+      options.operation == "recurrent" ? Operation::recurrent : Operation::chunk;
   // Targets innermost: the reference result of a case is computed once and serves all.
   for (const auto &[c, type] : cases) {
     for (const Target &target : targets) {
-      report.add(*c, type, target, testing::run_case(operation, *c, type, target, options.seed));
+      if (!stages) {
+        report.add(*c, type, target, testing::run_case(operation, *c, type, target, options.seed));
+        continue;
+      }
+      for (const StageVerdict &verdict : testing::run_stages(*c, type, target, options.seed)) {
+        report.add(*c, type, target, verdict);
+      }
     }
   }
   return report.finish();
@@ -208,8 +259,11 @@ void add_verify(CLI::App &app) {
       "--case", o->filter,
       "Only cases whose name contains this, or a group: ladder, whole, hard, "
       "semantics, recurrent");
-  verify_command->add_option("--op", o->operation, "chunk or recurrent")
-      ->check(CLI::IsMember({"chunk", "recurrent"}))
+  verify_command
+      ->add_option(
+          "--op", o->operation,
+          "chunk, recurrent, or stages: each stage of the chunk algorithm, and their chain")
+      ->check(CLI::IsMember({"chunk", "recurrent", "stages"}))
       ->capture_default_str();
   verify_command->add_option("--seed", o->seed, "Draws other inputs")
       ->check(whole_number(0))

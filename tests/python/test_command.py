@@ -67,6 +67,22 @@ def test_verify():
     assert all(0 < r["o"] < 1e-5 and r["dtype"] == "f32" for r in found["results"])
 
 
+def test_verify_of_stages():
+    case = ("--case", "dims_8x8", "--dtype", "f32", "--isa", "generic")
+    found = json.loads(run("verify", "--op", "stages", *case, "--json"))
+    assert found["failed"] == 0 and found["passed"] == 7
+    assert [r["stage"] for r in found["results"]] == [
+        "chunk_local_cumsum",
+        "chunk_scaled_dot_kkt",
+        "solve_tril",
+        "recompute_w_u",
+        "chunk_fwd_h",
+        "chunk_fwd_o",
+        "all stages",
+    ]
+    assert all(0 < r["error"] < 1e-5 for r in found["results"][1:])
+
+
 def test_verify_of_a_group():
     group = ("--op", "recurrent", "--case", "recurrent", "--isa", "generic", "--dtype", "f32")
     found = json.loads(run("verify", *group, "--json"))
