@@ -134,6 +134,11 @@ TEST_P(FusedDecode, Layouts) {
           const auto again = [&](Operand *t, const std::vector<int> &order, const char *name) {
             *t = drawn((*t)->type(), (*t)->shape(), name, gaps((*t)->shape(), order));
           };
+          const Shape state = call.state->shape();
+          const Shape conv = call.conv_state->shape();
+          call.conv_bias = drawn(type, {shape.channels()}, "conv_bias");
+          give_pools(&call, *call.state, Array(type, conv, gaps(conv, {0, 2, 1})));
+          check(call);
           again(&call.mixed_qkv, {1, 0, 2}, "mixed_qkv");
           again(&call.conv_weight, {1, 0}, "conv_weight");
           again(&call.a, {2, 0, 1}, "a");
@@ -143,8 +148,6 @@ TEST_P(FusedDecode, Layouts) {
           call.A_log = drawn(type, {shape.hv}, "A_log", {{3}, 0});
           call.dt_bias = drawn(type, {shape.hv}, "dt_bias", {{5}, 0});
           call.o = Array(type, call.o->shape(), gaps(call.o->shape(), {2, 0, 1, 3}));
-          const Shape &state = call.state->shape();
-          const Shape &conv = call.conv_state->shape();
           give_pools(&call, Array(Element::f32, state, gaps(state, {0, 2, 1, 3})),
                      Array(type, conv, gaps(conv, {0, 2, 1})));
           check(call);

@@ -5,8 +5,7 @@
 // first-level cache, in f32. The state, which is read and written once, sets the pace; the weights
 // of the convolution come next.
 // An item is a key head with its value heads, of one sequence: it alone writes its channels of the
-// convolution's slot. Items of one key head follow each other, so that a thread lays out their
-// weights once.
+// convolution's slot. Items of one sequence follow each other: their states do in memory.
 
 #include GDN_TILE
 
@@ -17,6 +16,7 @@
 
 #include "cpu/kernels/conv1d.h"
 #include "cpu/kernels/gates.h"
+#include "cpu/kernels/head_gates.h"
 #include "cpu/kernels/row_norm.h"
 
 #include "cpu/kernels/gated_row.h"
@@ -26,6 +26,10 @@
 
 namespace gdn::cpu::GDN_ISA {
 namespace {
+
+/// Value heads whose gates are computed together.
+constexpr int64_t kGateHeads = 256;
+static_assert(kGateHeads % kWidth == 0 && kGateTokens <= kGateHeads);
 
 /// Upper bound of DV.
 constexpr int64_t kMaxValueDim = 1024;
@@ -52,8 +56,8 @@ class DecodeItems {
   }
 
  private:
-  int64_t sequence(int64_t item) const { return item % rule_.sequences.count; }
-  int64_t key_head(int64_t item) const { return item / rule_.sequences.count; }
+  int64_t sequence(int64_t item) const { return item / rule_.heads.key_heads; }
+  int64_t key_head(int64_t item) const { return item % rule_.heads.key_heads; }
 
   template <class Layout>
   void run_item(int64_t item, int64_t next) {
@@ -61,6 +65,7 @@ class DecodeItems {
     span_ = rule_.sequences.span(n_);
     if (p_.skipped(n_)) return clear_output(key_head(item));
     open_keys(key_head(item));
+    const bool follows = next >= 0 && !p_.skipped(sequence(next));
     for (int64_t i = 0; i < group_; ++i) {
       if (i % together_ == 0) open_values(i);
       const int64_t head = rule_.heads.value_head(key_head_, i);
@@ -72,7 +77,7 @@ class DecodeItems {
           ahead = Layout::template rows<S>(rule_.initial_state, rule_.initial_slot(n_),
                                            rule_.heads.value_head(key_head_, i + 1), 0)
                       .data;
-        } else if (next >= 0 && !p_.skipped(sequence(next))) {
+        } else if (follows) {
           ahead = Layout::template rows<S>(rule_.initial_state, rule_.initial_slot(sequence(next)),
                                            rule_.heads.value_head(key_head(next), 0), 0)
                       .data;
@@ -215,11 +220,31 @@ class DecodeItems {
       prepare_token(y, y + width, width, rule_.qk_l2norm, rule_.scale, &token_);
       prepared_ = true;
     }
-    float g[kGateTokens];
-    float beta[kGateTokens];
-    load_gates(rule_, span_.batch, span_.begin + t, head, 1, g, beta);
-    token_.decay = decay_of(g[0]);
-    token_.beta = beta[0];
+    load_gates_of(t, head);
+  }
+
+  /// Fills the token's gates. Those of a single token are computed for many heads at a time, those
+  /// of several for many tokens of a head.
+  void load_gates_of(int64_t t, int64_t head) {
+    int64_t at = t % kGateTokens;
+    if (span_.length == 1) {
+      at = head % kGateHeads;
+      const int64_t first = head - at;
+      if (gates_of_sequence_ != n_ || gates_of_head_ != first) {
+        const int64_t rest = rule_.heads.value_heads - first;
+        load_head_gates(rule_, span_.batch, span_.begin, first,
+                        rest < kGateHeads ? rest : kGateHeads, g_, beta_);
+        gates_of_sequence_ = n_;
+        gates_of_head_ = first;
+      }
+    } else if (at == 0) {
+      const int64_t rest = span_.length - t;
+      load_gates(rule_, span_.batch, span_.begin + t, head, rest < kGateTokens ? rest : kGateTokens,
+                 g_, beta_);
+      gates_of_sequence_ = -1;
+    }
+    token_.decay = decay_of(g_[at]);
+    token_.beta = beta_[at];
   }
 
   /// The gated norm of o, to where the call wants it.
@@ -246,9 +271,13 @@ class DecodeItems {
   int64_t together_;  ///< Value heads whose channels are convolved together.
   int64_t n_ = -1;
   SequenceSpan span_ = {};
-  int64_t key_head_ = -1;     ///< Of which keys_ has the channels.
-  int64_t first_value_ = -1;  ///< Of the value heads in values_.
-  bool prepared_ = false;     ///< token_ has the item's q and k.
+  int64_t key_head_ = -1;           ///< Of which keys_ has the channels.
+  int64_t first_value_ = -1;        ///< Of the value heads in values_.
+  bool prepared_ = false;           ///< token_ has the item's q and k.
+  int64_t gates_of_sequence_ = -1;  ///< Whose single token's gates g_ and beta_ have,
+  int64_t gates_of_head_ = -1;      ///< from this head on.
+  alignas(64) float g_[kGateHeads];
+  alignas(64) float beta_[kGateHeads];
   RecurrentToken token_;
   DecodeChannels keys_;
   DecodeChannels values_;
