@@ -35,9 +35,16 @@ __device__ __forceinline__ Place find_place(const RulePlan &plan) {
   return at;
 }
 
+/// Where the results of tokens go.
+template <int kTokens>
+struct Targets {
+  int64_t o[kTokens];     ///< Offset of the block's first column.
+  int64_t slot[kTokens];  ///< With a slot for each token: the state's; -1: none.
+};
+
 /// Tokens as they lie in memory: of q and k elements thread, thread + kThreads, .., first those of
-/// k; v by position (Columns). The first lanes of the last warp have the log decays of a token each
-/// and the slots that take the states, those of the last but one the betas.
+/// k; v by position (Columns). The first lanes of the last warp have the decays of a token each and
+/// where its results go, those of the last but one the betas.
 template <class Part, int kTokens, int kThreads>
 struct TokenBits {
   static constexpr int kCount = 2 * Part::kKeyDim / kThreads;
@@ -77,12 +84,16 @@ struct TokenBits {
   }
 
   /// True if this thread has an element that is far (rule_block.cuh).
-  __device__ __forceinline__ bool give(TokenBatch<Part, kTokens> &batch, const RulePlan &plan,
-                                       const DeltaRule &p, int count) const {
+  __device__ __forceinline__ bool give(TokenBatch<Part, kTokens> &batch, Targets<kTokens> &targets,
+                                       const RulePlan &plan, const DeltaRule &p, const Place &at,
+                                       int64_t b, int64_t t, int64_t first, int count) const {
     const int thread = fresh_thread(), i = decay_token(thread), j = beta_token(thread);
     if (i >= 0 && i < count) {
       const Decay decay = gate.decay(plan, p);
       batch.decay[i] = make_float2(decay.factor, decay.keep);
+      targets.o[i] = plan.o.offset(b, t + i, at.h) + at.first_column;
+      const bool named = plan.slot_per_token && first + i < p.output_indices().columns;
+      targets.slot[i] = named ? plan.slots.named(slot.own()) : -1;
     }
     if (j >= 0 && j < count) batch.beta[j] = gate.beta(plan, p);
     if (plan.q.dtype == DType::f16) {
@@ -90,13 +101,6 @@ struct TokenBits {
     }
     const int shift = plan.q.dtype == DType::bf16 ? 16 : 0;
     return give_as(batch, count, [shift](uint32_t x) { return __uint_as_float(x << shift); });
-  }
-
-  /// Of the token that this thread has the decay of: the slot that takes the state after it.
-  __device__ __forceinline__ int64_t token_slot(const RulePlan &plan, const DeltaRule &p,
-                                                int64_t first, int i) const {
-    if (first + i >= p.output_indices().columns) return -1;
-    return plan.slots.named(slot.own());
   }
 
  private:
@@ -197,22 +201,37 @@ __global__ void __launch_bounds__(kThreads, (resident_threads<S, kChunks, kThrea
   using Step = RuleStep<Part, kRowsFirst, kTokens>;
   __shared__ TokenBatch<Part, kTokens> batch;
   __shared__ typename Step::Shared sums;
-  __shared__ int64_t final_slot;           // Entry that takes the last state; -1: none.
-  __shared__ int64_t token_slot[kTokens];  // With a slot for each token.
+  __shared__ Targets<kTokens> targets;
+  __shared__ int64_t final_slot;  // Entry that takes the last state; -1: none.
   const auto thread = static_cast<int>(threadIdx.x);
   const Place at = find_place<Part>(plan);
   // The first tokens are on their way while the slot, and then the state, is fetched.
   SequenceBits<kOne> sequence;
   sequence.load(plan, p, at.n);
   const SequenceSpan span = sequence.span(plan, p, at.n);
-  TokenBits<Part, kTokens, kThreads> bits;
+  using Bits = TokenBits<Part, kTokens, kThreads>;
   const auto count_from = [&](int64_t first) {
     return kOne ? 1 : static_cast<int>(min(span.length - first, int64_t{kTokens}));
   };
-  const auto load_tokens = [&](int64_t first) {
+  const auto load_tokens = [&](Bits &bits, int64_t first) {
     bits.load(plan, p, at, span.batch, span.begin + first, first, count_from(first));
   };
-  if (kOne || span.length > 0) load_tokens(0);
+  /// Tokens to shared memory, and what follows from each alone.
+  const auto give_tokens = [&](const Bits &bits, int64_t first) {
+    const int count = count_from(first);
+    const bool far =
+        bits.give(batch, targets, plan, p, at, span.batch, span.begin + first, first, count);
+    if (!plan.l2norm) {
+      __syncthreads();
+    } else if (__syncthreads_or(static_cast<int>(far)) != 0) {
+      rescale(batch, count, kThreads / 32);
+    }
+    take_norms(batch, count, plan.l2norm, plan.scale, kThreads / 32);
+    if (kRowsFirst) __syncthreads();
+  };
+  Bits first_bits;
+  const bool empty = !kOne && span.length == 0;
+  if (!empty) load_tokens(first_bits, 0);
   const int64_t slot = sequence.initial_slot(plan, p, at.n);
   if (slot < 0) {
     clear_output<Part>(plan, p, at, span, thread);
@@ -228,48 +247,41 @@ __global__ void __launch_bounds__(kThreads, (resident_threads<S, kChunks, kThrea
   } else {
     state.clear();
   }
-  // Looked up while the state is on its way, and kept where they cost no register.
-  if (plan.output_named && thread == 0) final_slot = p.final_slot(at.n);
-  const auto last_entry = [&] {
-    return plan.output_named ? final_slot : plan.writes ? slot : int64_t{-1};
-  };
+  // Looked up while the state is on its way, and kept where it costs no register.
+  if (thread == 0) {
+    final_slot = plan.output_named ? p.final_slot(at.n) : plan.writes ? slot : int64_t{-1};
+  }
   const auto write_state = [&](int64_t entry) {
     if (entry < 0 || !inside) return;
-    with_state_type<S, kKind>(out.dtype, [&](auto element) {
+    const auto write_as = [&](auto element) {
       auto *const to = out.at<decltype(element)>(entry, at.h, at.first_column);
       state.write(to, out.row, out.column, extent, out.access);
-    });
+    };
+    if constexpr (kRun == Run::rounded) {
+      write_as(S{});
+    } else {
+      with_state_type<S, kKind>(out.dtype, write_as);
+    }
   };
+  if (empty) {
+    __syncthreads();
+    if (!plan.slot_per_token) write_state(final_slot);
+    return;
+  }
+  give_tokens(first_bits, 0);
 
-  for (int64_t first = 0; first < span.length; first += kTokens) {
+  for (int64_t first = 0;;) {
     const int count = count_from(first);
-    if (!kOne && first > 0) {
-      load_tokens(first);
-      __syncthreads();  // All are done with the tokens before.
-    }
-    const bool far = bits.give(batch, plan, p, count);
-    if (!kOne && plan.slot_per_token) {
-      const int i = bits.decay_token(thread);
-      if (i >= 0 && i < count) token_slot[i] = bits.token_slot(plan, p, first, i);
-    }
-    if (!plan.l2norm) {
-      __syncthreads();
-    } else if (__syncthreads_or(static_cast<int>(far)) != 0) {
-      rescale(batch, count, kThreads / 32);
-    }
-    take_norms(batch, count, plan.l2norm, plan.scale, kThreads / 32);
-    if (kRowsFirst) __syncthreads();
-
     for (int t = 0; t < count; ++t) {
       float update[Part::kVector];
-      Step::run(update, state, sums, batch, t, [&](int column, float o) {
-        if (at.first_column + column >= plan.value_dim) return;
-        const int64_t to = plan.o.offset(span.batch, span.begin + first + t, at.h);
-        store_any(p.o, to + at.first_column + column, o);
+      Step::run(update, state, sums, batch, t, [&](int e, float o) {
+        if (e < extent.columns) {
+          store_any(p.o, targets.o[t] + Part::place() * Part::kVector + e, o);
+        }
       });
       const Decay decay = batch.decay_of(t);
       if constexpr (kOne) {
-        const int64_t to = last_entry();
+        const int64_t to = final_slot;
         if (to < 0 || !inside) return;
         state.update_and_write(decay, batch.k[t], update, out.at<S>(to, at.h, at.first_column),
                                out.row, out.column, extent, out.access);
@@ -279,13 +291,18 @@ __global__ void __launch_bounds__(kThreads, (resident_threads<S, kChunks, kThrea
           if (plan.round == DType::bf16) state.template round_to<bf16>();
           if (plan.round == DType::f16) state.template round_to<f16>();
         }
-        if (plan.slot_per_token) write_state(token_slot[t]);
+        if (plan.slot_per_token) write_state(targets.slot[t]);
       }
     }
+    if (kOne) return;
+    first += kTokens;
+    if (first >= span.length) break;
+    Bits bits;
+    load_tokens(bits, first);
+    __syncthreads();  // All are done with the tokens before.
+    give_tokens(bits, first);
   }
-  if (kOne || plan.slot_per_token) return;
-  if (span.length == 0) __syncthreads();  // No token has made the others wait for final_slot.
-  write_state(last_entry());
+  if (!plan.slot_per_token) write_state(final_slot);
 }
 
 template <class S, int kChunks, int kThreads, Run kRun, Pieces kKind, bool kKeyFirstAlone = false>

@@ -132,8 +132,8 @@ struct RuleStep {
     float part[kTokens > 1 ? 2 : 1][kRowsFirst ? 1 : kWarps][kRowsFirst ? 4 : 2 * kColumns];
   };
 
-  /// A token of the batch. update becomes v' of this thread's columns. put(column, o) is called by
-  /// one thread for each of the part's columns. K-first: with one barrier, which all threads meet;
+  /// A token of the batch. update becomes v' of this thread's columns. put(e, o) is called by one
+  /// thread for column e of a place. K-first: with one barrier, which all threads meet;
   /// after it what was in shared memory before is there for all.
   template <class Put>
   __device__ __forceinline__ static void run(float (&update)[kVector], Part &state, Shared &shared,
@@ -187,7 +187,7 @@ struct RuleStep {
     const float mine = new_value(norms, batch.beta[t], v, sum);  // Of lanes that have S^T k.
     const float given = __shfl_xor_sync(kFullWarp, mine, 1);
     if ((lane & 1) != 0 && (kVector == 8 || (lane & 8) == 0)) {
-      put(Part::place() * kVector + e, output(norms, sum, given));
+      put(e, output(norms, sum, given));
     }
 #pragma unroll
     for (int i = 0; i < kVector; ++i) {
@@ -256,7 +256,7 @@ struct RuleStep {
       float mine = update[0];
 #pragma unroll
       for (int i = 1; i < kVector; ++i) mine = e == i ? update[i] : mine;
-      put(Part::place() * kVector + e, output(norms, decay.apply(sum_of(y)), mine));
+      put(e, output(norms, decay.apply(sum_of(y)), mine));
     }
   }
 

@@ -3,7 +3,7 @@
 
 #include <type_traits>
 
-#include "cuda/device/element.cuh"
+#include "cuda/device/functions.cuh"
 
 namespace gdn::cuda::sm80 {
 
@@ -286,7 +286,8 @@ class StatePart {
   __device__ __forceinline__ static void for_each_piece(T *to, int64_t row_stride,
                                                         int64_t column_stride, const Extent &extent,
                                                         F f) {
-    to += row(0) * row_stride + place() * kVector * column_stride;
+    // Opaque: in a loop over tokens addresses would take registers from the state.
+    to += opaque(row(0)) * row_stride + opaque(place()) * kVector * column_stride;
     const int64_t step = kRowsFirst ? column_stride : row_stride;
 #pragma unroll
     for (int j = 0; j < kChunks; ++j, to += kPartGroups * kVector * row_stride) {
