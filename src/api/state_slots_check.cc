@@ -38,15 +38,14 @@ class SlotUse {
   bool open_sequence(int64_t n, int64_t length) {
     const IndexArray &indices = p_.state_indices;
     const int64_t accepted = p_.num_accepted_tokens.present ? p_.num_accepted_tokens.at(n) : 1;
-    const bool in_range = accepted >= 1 && accepted <= indices.columns;
-    const int64_t column = in_range ? accepted - 1 : 0;
+    const int64_t column = DeltaRule::start_column(accepted, indices.columns);
     if (is_no_slot(indices.at(n, column), p_.slots)) return false;
     if (p_.slot_per_token() && length > p_.output_indices().columns) {
       call_->invalid(output_name(), " has M = ", p_.output_indices().columns,
                      " columns, but sequence ", n, " has ", length,
                      " tokens; expected a slot for each of them.");
     }
-    if (!in_range) {
+    if (accepted != column + 1) {
       call_->invalid("num_accepted_tokens[", n, "] is ", accepted, ", expected 1 to ",
                      indices.columns, ".");
     }

@@ -64,15 +64,20 @@ struct DeltaRule {
   /// wanted.
   const int64_t *checkpoint_offsets = nullptr;
 
+  /// Column of state_indices, of so many, that names the slot to start from, for a sequence with so
+  /// many accepted tokens. A number out of range, which only skipped sequences may have, counts as
+  /// 1.
+  GDN_HOST_DEVICE static int64_t start_column(int64_t accepted, int64_t columns) {
+    return accepted >= 1 && accepted <= columns ? accepted - 1 : 0;
+  }
+
   /// Entry of initial_state that holds the state before sequence n, -1 where the sequence is
-  /// skipped. Sequences without a pool have an entry each. A num_accepted_tokens out of range,
-  /// which only skipped sequences may have, counts as 1.
+  /// skipped. Sequences without a pool have an entry each.
   GDN_HOST_DEVICE int64_t initial_slot(int64_t n) const {
     if (!state_indices.present) return n;
     int64_t column = 0;
     if (num_accepted_tokens.present) {
-      const int64_t accepted = num_accepted_tokens.at(n);
-      if (accepted >= 1 && accepted <= state_indices.columns) column = accepted - 1;
+      column = start_column(num_accepted_tokens.at(n), state_indices.columns);
     }
     return slots.named(state_indices.at(n, column));
   }

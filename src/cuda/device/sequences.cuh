@@ -121,11 +121,17 @@ struct LoadedIndex {
       low = static_cast<const uint32_t *>(a.data)[i];
     }
   }
-  /// For a whole warp that loaded one entry. Through shuffles: ptxas moves a number that it knows
-  /// to be the same for all lanes to a uniform register as soon as it is there, and so would wait
-  /// for it before the loads that the source has between load() and value().
-  __device__ __forceinline__ int64_t value() const {
-    const uint32_t a = __shfl_sync(kFullWarp, low, 0), b = __shfl_sync(kFullWarp, high, 0);
+  /// For a whole warp: what the lane has loaded. Through shuffles: ptxas moves a number that it
+  /// knows to be the same for all lanes to a uniform register as soon as it is there, and so would
+  /// wait for it before the loads that the source has between load() and value().
+  __device__ __forceinline__ int64_t value(int lane = 0) const {
+    return joined(__shfl_sync(kFullWarp, low, lane), __shfl_sync(kFullWarp, high, lane));
+  }
+  /// What this thread has loaded.
+  __device__ __forceinline__ int64_t own() const { return joined(low, high); }
+
+ private:
+  __device__ __forceinline__ int64_t joined(uint32_t a, uint32_t b) const {
     return is_64bit ? static_cast<int64_t>(uint64_t{b} << 32 | a)
                     : static_cast<int64_t>(static_cast<int32_t>(a));
   }

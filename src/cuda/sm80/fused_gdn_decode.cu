@@ -1,9 +1,491 @@
+#include "cuda/launch.h"
+#include "cuda/sm80/device/cluster.cuh"
+#include "cuda/sm80/device/conv_channel.cuh"
+#include "cuda/sm80/device/rule_block.cuh"
+#include "cuda/sm80/device/rule_plan.cuh"
 #include "cuda/sm80/kernels.h"
 
-namespace gdn::cuda::sm80 {
+// A decode step of a whole layer between its projections. Blocks hold parts of states as those of
+// fused_recurrent_gated_delta_rule do; each convolves for itself the channels of q, k and v that
+// its tokens need, out of the cache. What blocks share they share in a cluster, which has a key
+// head and as many of its value heads at a time as fit:
+//
+// - q and k channels serve all blocks of a key head, and the convolution's slot is updated in
+//   place: a block writes its part of them after all have read.
+// - The gated norm sums over the columns of a value head: blocks give each other the sums of their
+//   columns, in double precision, in which no square of an f32 leaves the range.
+//
+// Where a cluster cannot hold a value head (before Hopper, or wide ones) one block has the whole
+// key head. It goes over the parts of a value head twice, for the sums and for the results.
 
-Status fused_gdn_decode(const FusedGdnDecode &, const Launch &) {
-  return {Code::unsupported, "the cuda backend does not have fused_gdn_decode."};
+namespace gdn::cuda::sm80 {
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kWarps = kThreads / 32;
+constexpr int kMostBlocks = 8;  // Of a cluster on every card that has clusters.
+constexpr int kWindow = 64;     // Tokens whose sums a block keeps if it goes over them twice.
+
+struct DecodePlan {
+  Divisor blocks;  ///< Of a key head, which are a cluster.
+  Divisor key_heads;
+  int tiles;    ///< Parts of a value head.
+  int at_once;  ///< Value heads that a cluster has at a time; 0: a block takes their parts in turn.
+  int group;    ///< Value heads of a key head.
+  bool sigmoid_gate;
+  float eps;
+  ConvPlan conv;
+  RulePlan rule;
+  Rows z;
+};
+
+/// What an item, a part of a value head, is taken for.
+enum class Pass { whole, sums, outputs };
+
+/// A token's sum of squares of o as its norm wants it: norm = rsqrt(mean of (scale o)^2).
+struct Norm {
+  float scale, norm;
+
+  __device__ __forceinline__ Norm(double sum, int width, float eps) {
+    constexpr double kFar = 0x1p100;
+    const double mean = sum / width + eps;
+    scale = mean > kFar ? 0x1p-64F : mean < 1 / kFar ? 0x1p100F : 1.0F;
+    norm = rsqrtf(static_cast<float>(mean * scale * scale));
+  }
+  __device__ __forceinline__ float apply(float o) const { return o * scale * norm; }
+};
+
+/// Blocks that a multiprocessor's registers are to hold.
+template <class S, int kChunks, bool kOne, Pieces kKind>
+constexpr int resident_blocks() {
+  if (kChunks * 16 / sizeof(S) > 8) return 2;
+  if (kKind == Pieces::any) return 3;
+  return sizeof(S) == 4 ? 5 : 4;
+}
+
+/// Where a cluster and its block are in the work of a call: a sequence and a key head.
+struct Unit {
+  int64_t n;
+  int key_head;
+  int rank;  ///< Of the block in its cluster.
+};
+
+/// Value head i of the key head.
+__device__ __forceinline__ int value_head(const DecodePlan &plan, const Unit &unit, int i) {
+  return plan.rule.interleaved ? i * static_cast<int>(plan.key_heads.divisor) + unit.key_head
+                               : unit.key_head * plan.group + i;
+}
+
+/// Channels of the convolution that a block updates, by number: its share of those of k and q, then
+/// those of its parts of value heads. -1: none.
+template <class Part>
+struct OwnChannels {
+  int keys;     ///< Of k and q.
+  int columns;  ///< Of a value head.
+  int count;
+
+  __device__ __forceinline__ explicit OwnChannels(const DecodePlan &plan) {
+    const auto blocks = static_cast<int>(plan.blocks.divisor);
+    keys = (2 * plan.rule.key_dim + blocks - 1) / blocks;
+    columns = plan.at_once > 0 ? Part::kColumns : plan.tiles * Part::kColumns;
+    count = keys + columns * (plan.at_once > 0 ? plan.group / plan.at_once : plan.group);
+  }
+  __device__ __forceinline__ int64_t channel(const DecodePlan &plan, const FusedGdnDecode &p,
+                                             const Unit &unit, int i) const {
+    if (i < keys) {
+      const int d = unit.rank * keys + i, key_dim = plan.rule.key_dim;
+      if (d >= 2 * key_dim) return -1;
+      return d < key_dim ? p.k_channel(unit.key_head) + d
+                         : p.q_channel(unit.key_head) + d - key_dim;
+    }
+    int head = (i - keys) / columns, column = (i - keys) % columns;
+    if (plan.at_once > 0) {
+      head = head * plan.at_once + unit.rank / plan.tiles;
+      column += unit.rank % plan.tiles * Part::kColumns;
+    }
+    return column < plan.rule.value_dim ? p.v_channel(value_head(plan, unit, head)) + column : -1;
+  }
+};
+
+/// Tokens of a part of a value head as they lie in memory: channels of k and q, thread, thread +
+/// kThreads, .., those of k first; the channel of v that lies at position `thread` (Columns); gates
+/// as in the recurrent kernel; z and the norm's weight of the results that the thread has.
+template <class Part, int kTokens>
+struct DecodeBits {
+  static constexpr int kKeyDim = Part::kKeyDim, kColumns = Part::kColumns;
+  static constexpr int kCount = 2 * kKeyDim / kThreads;
+  static constexpr int kResults = (kTokens * kColumns + kThreads - 1) / kThreads;
+  ConvBits<kTokens> keys[kCount], values;
+  GateBits gate;
+  uint32_t z[kResults], weight[kResults];
+
+  __device__ __forceinline__ static int decay_token(int thread) { return thread - (kThreads - 32); }
+  __device__ __forceinline__ static int beta_token(int thread) { return thread - (kThreads - 64); }
+  __device__ __forceinline__ static bool is_q(int i) { return i * kThreads >= kKeyDim; }
+  __device__ __forceinline__ static int element(int thread, int i) {
+    return thread + i * kThreads % kKeyDim;
+  }
+
+  /// Calls f(bits, channel) for each channel that the thread has.
+  template <class F>
+  __device__ __forceinline__ void for_each_channel(const DecodePlan &plan, const FusedGdnDecode &p,
+                                                   const Unit &unit, int head, int first_column,
+                                                   F f) {
+    const int thread = fresh_thread();
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const int d = element(thread, i);
+      const int64_t c = is_q(i) ? p.q_channel(unit.key_head) : p.k_channel(unit.key_head);
+      if (d < plan.rule.key_dim) f(keys[i], c + d);
+    }
+    const int column = first_column + Columns<Part>::column(thread);
+    if (thread < kColumns && column < plan.rule.value_dim) f(values, p.v_channel(head) + column);
+  }
+
+  /// All but what the convolution's slot holds, from token `first` of the sequence on.
+  __device__ __forceinline__ void load(const DecodePlan &plan, const FusedGdnDecode &p,
+                                       const Unit &unit, const ConvLine &line, int64_t first,
+                                       int count, int head, int first_column) {
+    for_each_channel(plan, p, unit, head, first_column,
+                     [&](auto &bits, int64_t c) { bits.load(plan.conv, c, line, first, count); });
+    const int thread = fresh_thread(), i = decay_token(thread), j = beta_token(thread);
+    const int64_t t = line.begin + first;
+    if (i >= 0 && i < count) gate.load_decay(plan.rule, p.rule, line.batch, t + i, head);
+    if (j >= 0 && j < count) gate.load_beta(plan.rule, line.batch, t + j, head);
+#pragma unroll
+    for (int r = 0; r < kResults; ++r) {
+      const unsigned at = thread + r * kThreads, k = at / kColumns;
+      const int column = first_column + static_cast<int>(at % kColumns);
+      z[r] = weight[r] = 0;
+      if (static_cast<int>(k) >= count || column >= plan.rule.value_dim) continue;
+      z[r] = plan.z.bits(plan.z.offset(line.batch, t + k, head) + column);
+      weight[r] = load_bits(p.norm_weight, p.norm_weight.offset(column));
+    }
+  }
+  __device__ __forceinline__ void load_slot(const DecodePlan &plan, const FusedGdnDecode &p,
+                                            const Unit &unit, const ConvLine &line, int64_t first,
+                                            int head, int first_column) {
+    for_each_channel(plan, p, unit, head, first_column,
+                     [&](auto &bits, int64_t c) { bits.load_slot(plan.conv, c, line, first); });
+  }
+
+  /// Convolved tokens and their gates to shared memory, whose other elements are zeros already.
+  /// True if an element of k or q is far (rule_block.cuh).
+  __device__ __forceinline__ bool give(TokenBatch<Part, kTokens> &batch, const DecodePlan &plan,
+                                       const FusedGdnDecode &p, int64_t first, int count,
+                                       int first_column) const {
+    const int thread = fresh_thread(), i = decay_token(thread), j = beta_token(thread);
+    if (i >= 0 && i < count) {
+      const Decay decay = gate.decay(plan.rule, p.rule);
+      batch.decay[i] = make_float2(decay.factor, decay.keep);
+    }
+    if (j >= 0 && j < count) batch.beta[j] = gate.beta(plan.rule, p.rule);
+    bool far = false;
+#pragma unroll
+    for (int k = 0; k < kCount; ++k) {
+      const int d = element(thread, k);
+      if (d >= plan.rule.key_dim) continue;
+      float *const row = (is_q(k) ? batch.q[0] : batch.k[0]) + d;
+      keys[k].apply(plan.conv, first, count, [&](int t, float y) {
+        row[t * kKeyDim] = y;
+        far = far || is_far(y);
+      });
+    }
+    const int column = first_column + Columns<Part>::column(thread);
+    if (thread < kColumns && column < plan.rule.value_dim) {
+      values.apply(plan.conv, first, count, [&](int t, float y) { batch.v[t][thread] = y; });
+    }
+    return far;
+  }
+};
+
+/// S: element type of the states. kOne: every sequence has one token.
+template <class S, bool kRowsFirst, int kChunks, bool kOne, Pieces kKind>
+__global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne, kKind>()))
+    decode_kernel(const __grid_constant__ DecodePlan plan,
+                  const __grid_constant__ FusedGdnDecode p) {
+  constexpr int kTokens = kOne ? 1 : 512 / (kChunks * 16 / static_cast<int>(sizeof(S)) * 16);
+  using Part = StatePart<S, kRowsFirst, kChunks, kThreads, kOne && sizeof(S) == 2, kKind>;
+  using Step = RuleStep<Part, kRowsFirst, kTokens>;
+  using Bits = DecodeBits<Part, kTokens>;
+  constexpr int kColumns = Part::kColumns, kKeyDim = Part::kKeyDim;
+  __shared__ TokenBatch<Part, kTokens> batch;
+  __shared__ typename Step::Shared sums;
+  __shared__ float outputs[kTokens][kColumns];
+  __shared__ double squares[2][kMostBlocks][kTokens];  // Of the parts of this block's value head.
+  __shared__ double window[kWindow];                   // Of the tokens of a pass.
+  __shared__ int64_t token_slot[kTokens];
+
+  const RulePlan &rule = plan.rule;
+  const auto thread = static_cast<int>(threadIdx.x);
+  const int lane = thread & 31, warp = thread >> 5;
+  Unit unit;
+  {
+    const unsigned index = plan.blocks.quotient(blockIdx.x);
+    unit.rank = static_cast<int>(plan.blocks.remainder(blockIdx.x));
+    unit.n = plan.key_heads.quotient(index);
+    unit.key_head = static_cast<int>(plan.key_heads.remainder(index));
+  }
+  SequenceBits<kOne> sequence;
+  sequence.load(rule, p.rule, unit.n);
+  LoadedIndex conv_index;
+  if (plan.conv.indexed) conv_index.load(p.conv.state_indices, unit.n);
+  const SequenceSpan span = sequence.span(rule, p.rule, unit.n);
+  const CausalConv1dUpdate::Kept kept = p.conv.kept(unit.n, span.length);
+  ConvLine line = {span.batch, span.begin, span.length, unit.n, kept.before};
+  if (rule.key_dim < kKeyDim || rule.value_dim % kColumns != 0) {
+    // What lies outside of the state, and stays.
+    for (int i = thread; i < kTokens * kKeyDim; i += kThreads) batch.k[0][i] = batch.q[0][i] = 0.0F;
+    for (int i = thread; i < kTokens * kColumns; i += kThreads) batch.v[0][i] = 0.0F;
+    __syncthreads();
+  }
+  const OwnChannels<Part> own(plan);
+  ConvShift shift;  // Of channel `thread` of the block's.
+  bool shift_loaded = false, used = false;
+  int turn = 0;  // Of squares.
+
+  /// Part `tile` of value head `head`. Tokens from `from` on, up to kWindow of them if the pass is
+  /// not the whole, count. False if the sequence is skipped.
+  const auto run_part = [&](int head, int tile, Pass pass, int64_t from) {
+    const int first_column = tile * kColumns;
+    const int64_t end =
+        pass == Pass::whole ? span.length : min(span.length, from + int64_t{kWindow});
+    const bool last = pass != Pass::sums && end == span.length;
+    const auto count_from = [&](int64_t first) {
+      return kOne ? 1 : static_cast<int>(min(end - first, int64_t{kTokens}));
+    };
+    const bool empty = !kOne && end == 0;
+    Bits bits;
+    if (!empty) bits.load(plan, p, unit, line, 0, count_from(0), head, first_column);
+    const int64_t slot = sequence.initial_slot(rule, p.rule, unit.n);
+    if (plan.conv.indexed) line.slot = p.conv.slots.named(conv_index.value());
+    if (slot < 0 || line.slot < 0) return false;
+    if (!empty) bits.load_slot(plan, p, unit, line, 0, head, first_column);
+    const Extent extent = {rule.key_dim,
+                           rule.value_dim - first_column - Part::place() * Part::kVector};
+    const bool inside = extent.columns > 0;
+    Part state;
+    if (inside) {
+      state.read(rule.in.at<S>(slot, head, first_column), rule.in.row, rule.in.column, extent,
+                 rule.in.access);
+    } else {
+      state.clear();
+    }
+    if (!shift_loaded && !empty) {
+      const int64_t c = thread < own.count ? own.channel(plan, p, unit, thread) : -1;
+      if (c >= 0) shift.load(plan.conv, c, line, kept.after);
+      shift_loaded = true;
+    }
+    const auto write_state = [&](int64_t entry) {
+      if (entry < 0 || !inside) return;
+      state.write(rule.out.at<S>(entry, head, first_column), rule.out.row, rule.out.column, extent,
+                  rule.out.access);
+    };
+    const auto last_entry = [&] { return rule.output_named ? p.rule.final_slot(unit.n) : slot; };
+
+    for (int64_t first = 0; first < end; first += kTokens) {
+      const int count = count_from(first);
+      if (first > 0) {
+        bits.load(plan, p, unit, line, first, count, head, first_column);
+        bits.load_slot(plan, p, unit, line, first, head, first_column);
+      }
+      if (used) __syncthreads();  // All are done with what shared memory holds.
+      used = true;
+      const bool far = bits.give(batch, plan, p, first, count, first_column);
+      if (!kOne && rule.slot_per_token && thread < count) {
+        token_slot[thread] = p.rule.token_slot(unit.n, first + thread);
+      }
+      if (__syncthreads_or(static_cast<int>(far)) != 0) rescale(batch, count, kWarps);
+      take_norms(batch, count, true, rule.scale, kWarps);
+      if (kRowsFirst) __syncthreads();
+      float update[Part::kVector];
+      for (int t = 0; t < count; ++t) {
+        Step::run(update, state, sums, batch, t,
+                  [&](int e, float o) { outputs[t][Part::place() * Part::kVector + e] = o; });
+        if constexpr (!kOne) {
+          state.update(batch.decay_of(t), batch.k[t], update);
+          if (rule.round == DType::bf16) state.template round_to<bf16>();
+          if (rule.round == DType::f16) state.template round_to<f16>();
+          if (rule.slot_per_token && last) write_state(token_slot[t]);
+        }
+      }
+      __syncthreads();
+      for (int t = warp; t < count; t += kWarps) {
+        double sum = 0.0;
+#pragma unroll
+        for (int c = 0; c < kColumns; c += 32) {
+          const double x = outputs[t][c + lane];
+          sum = fma(x, x, sum);
+        }
+#pragma unroll
+        for (int i = 16; i > 0; i >>= 1) sum += __shfl_xor_sync(kFullWarp, sum, i);
+        if (pass == Pass::whole) {
+          const auto block = static_cast<unsigned>(unit.rank - tile + lane);
+          if (lane < plan.tiles) store_in_cluster(&squares[turn][tile][t], block, sum);
+        } else if (pass == Pass::sums && lane == 0 && first + t >= from) {
+          window[first + t - from] += sum;
+        }
+      }
+      if (pass == Pass::sums) continue;
+      if (pass == Pass::whole) cluster_arrive();
+      if constexpr (kOne) {
+        const int64_t to = last_entry();
+        if (to >= 0 && inside) {
+          state.update_and_write(batch.decay_of(0), batch.k[0], update,
+                                 rule.out.at<S>(to, head, first_column), rule.out.row,
+                                 rule.out.column, extent, rule.out.access);
+        }
+      }
+      if (pass == Pass::whole) cluster_wait();
+#pragma unroll
+      for (int r = 0; r < Bits::kResults; ++r) {
+        const unsigned at = thread + r * kThreads;
+        const auto t = static_cast<int>(at / kColumns), column = static_cast<int>(at % kColumns);
+        if (t >= count || first_column + column >= rule.value_dim || first + t < from) continue;
+        double sum = 0.0;
+        if (pass == Pass::whole) {
+          for (int j = 0; j < plan.tiles; ++j) sum += squares[turn][j][t];
+        } else {
+          sum = window[first + t - from];
+        }
+        float y = Norm(sum, rule.value_dim, plan.eps).apply(outputs[t][column]);
+        const float z = from_bits(plan.z.dtype, bits.z[r]);
+        y *= from_bits(p.norm_weight.dtype, bits.weight[r]);
+        y *= plan.sigmoid_gate ? sigmoid(z) : silu(z);
+        const int64_t to = rule.o.offset(span.batch, span.begin + first + t, head);
+        store_any(p.rule.o, to + first_column + column, y);
+      }
+      turn ^= 1;
+    }
+    if ((!kOne || empty) && last && !rule.slot_per_token) write_state(last_entry());
+    return true;
+  };
+
+  /// All that the block has of value heads. False if the sequence is skipped.
+  const auto run = [&] {
+    if (plan.at_once > 0) {
+      for (int i = unit.rank / plan.tiles; i < plan.group; i += plan.at_once) {
+        if (!run_part(value_head(plan, unit, i), unit.rank % plan.tiles, Pass::whole, 0)) {
+          return false;
+        }
+      }
+      return true;
+    }
+    for (int i = 0; i < plan.group; ++i) {
+      const int head = value_head(plan, unit, i);
+      for (int64_t from = 0; from == 0 || from < span.length; from += kWindow) {
+        __syncthreads();
+        if (thread < kWindow) window[thread] = 0.0;
+        __syncthreads();
+        for (int tile = 0; tile < plan.tiles; ++tile) {
+          if (!run_part(head, tile, Pass::sums, from)) return false;
+        }
+        for (int tile = 0; tile < plan.tiles; ++tile) run_part(head, tile, Pass::outputs, from);
+      }
+    }
+    return true;
+  };
+  if (!run()) {
+    const int heads = plan.at_once > 0 ? plan.group / plan.at_once : plan.group;
+    for (int64_t t = 0; t < span.length; ++t) {
+      for (int i = thread; i < heads * own.columns; i += kThreads) {
+        int head = i / own.columns, column = i % own.columns;
+        if (plan.at_once > 0) {
+          head = head * plan.at_once + unit.rank / plan.tiles;
+          column += unit.rank % plan.tiles * kColumns;
+        }
+        if (column >= rule.value_dim) continue;
+        const int64_t to =
+            rule.o.offset(span.batch, span.begin + t, value_head(plan, unit, head)) + column;
+        store_any(p.rule.o, to, 0.0F);
+      }
+    }
+    return;
+  }
+  // Every block of the cluster has its convolved tokens by now.
+  if (!shift_loaded) return;
+  for (int i = thread; i < own.count; i += kThreads) {
+    const int64_t c = own.channel(plan, p, unit, i);
+    if (c < 0) continue;
+    if (i != thread) shift.load(plan.conv, c, line, kept.after);
+    shift.store(plan.conv, c, line, kept.after);
+  }
+}
+
+/// Launches in clusters of plan.blocks.
+template <auto Kernel>
+Status launch_clusters(const FusedGdnDecode &p, const Launch &l, const DecodePlan &plan) {
+  const int64_t blocks =
+      p.rule.sequences.count * p.rule.heads.key_heads * static_cast<int64_t>(plan.blocks.divisor);
+  const char *name = "fused_gdn_decode";
+  if (blocks == 0) return {};
+  if (blocks > kMaxGrid) {
+    return {Code::unsupported, std::string(name) + " would need " + std::to_string(blocks) +
+                                   " thread blocks, more than a grid can hold."};
+  }
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(static_cast<unsigned>(blocks));
+  config.blockDim = dim3(kThreads);
+  config.stream = l.stream;
+  cudaLaunchAttribute cluster;
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim.x = plan.blocks.divisor;
+  cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
+  config.attrs = &cluster;
+  config.numAttrs = plan.blocks.divisor > 1 ? 1 : 0;
+  return to_status(cudaLaunchKernelEx(&config, Kernel, plan, p), name);
+}
+
+template <class S, bool kRowsFirst, int kChunks, bool kOne, Pieces kKind>
+Status launch_decode(const FusedGdnDecode &p, const Launch &l, DecodePlan &plan) {
+  constexpr auto *kKernel = &decode_kernel<S, kRowsFirst, kChunks, kOne, kKind>;
+  constexpr int kColumns = kThreads / kPartGroups * 16 / static_cast<int>(sizeof(S));
+  plan.tiles = static_cast<int>((p.rule.value_dim + kColumns - 1) / kColumns);
+  plan.group = static_cast<int>(p.rule.heads.group());
+  plan.at_once = plan.tiles == 1 ? 1 : 0;
+  int blocks = 1;
+  if (plan.tiles <= kMostBlocks && has_clusters<kKernel>(*l.device)) {
+    for (int i = 1; i <= plan.group && i * plan.tiles <= kMostBlocks; ++i) {
+      if (plan.group % i == 0) plan.at_once = i;
+    }
+    blocks = plan.at_once * plan.tiles;
+  }
+  plan.blocks = Divisor(static_cast<unsigned>(blocks));
+  return launch_clusters<decode_kernel<S, kRowsFirst, kChunks, kOne, kKind>>(p, l, plan);
+}
+
+template <class S, bool kRowsFirst>
+Status launch_for(const FusedGdnDecode &p, const Launch &l) {
+  constexpr int kOneHundred = sizeof(S) == 4 ? 2 : 1;  // Chunks of 128 rows.
+  DecodePlan plan = {{},
+                     {},
+                     0,
+                     0,
+                     0,
+                     p.sigmoid_gate,
+                     p.eps,
+                     ConvPlan(p.conv, p.rule.round_states),
+                     plan_rule(p.rule, dtype_of<S>(), kRowsFirst),
+                     Rows(p.z)};
+  plan.key_heads = Divisor(static_cast<unsigned>(p.rule.heads.key_heads));
+  const bool exact = plan.rule.in.access == Access::exact;
+  const bool one = !p.rule.sequences.packed() && p.rule.sequences.tokens == 1;
+  if (p.rule.key_dim > 128) {
+    return launch_decode<S, kRowsFirst, 2 * kOneHundred, false, Pieces::any>(p, l, plan);
+  }
+  if (!exact) return launch_decode<S, kRowsFirst, kOneHundred, false, Pieces::any>(p, l, plan);
+  return one ? launch_decode<S, kRowsFirst, kOneHundred, true, Pieces::exact>(p, l, plan)
+             : launch_decode<S, kRowsFirst, kOneHundred, false, Pieces::exact>(p, l, plan);
+}
+
+}  // namespace
+
+Status fused_gdn_decode(const FusedGdnDecode &p, const Launch &l) {
+  const bool rows_first = p.rule.initial_state.stride[3] != 1;
+  return for_type(p.rule.initial_state.dtype, [&](auto element) {
+    using S = decltype(element);
+    return rows_first ? launch_for<S, true>(p, l) : launch_for<S, false>(p, l);
+  });
 }
 
 }  // namespace gdn::cuda::sm80

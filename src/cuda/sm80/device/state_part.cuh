@@ -3,13 +3,11 @@
 
 #include <type_traits>
 
-#include "cuda/device/element.cuh"
+#include "cuda/device/functions.cuh"
 
 namespace gdn::cuda::sm80 {
 
-constexpr int kPartThreads = 128;                        ///< Threads that share a part.
-constexpr int kPartGroups = 16;                          ///< Of rows.
-constexpr int kPartPlaces = kPartThreads / kPartGroups;  ///< Of columns.
+constexpr int kPartGroups = 16;  ///< Of rows.
 
 /// Multiplication by e^g. A factor near 1 enters as x + x (e^g - 1): rounded itself, it would be
 /// off by the same amount at each of thousands of tokens.
@@ -29,12 +27,25 @@ struct Decay {
     return kNearOne ? fmaf(x, factor, x) : x * factor;
   }
   __device__ __forceinline__ float apply(float x) const { return fmaf(x, factor, keep * x); }
+  /// Calls f with a function that applies the decay, one for factors near 1 and one for others.
+  template <class F>
+  __device__ __forceinline__ void with_kind(F f) const {
+    if (near_one()) {
+      f([this](float x) { return apply_if<true>(x); });
+    } else {
+      f([this](float x) { return apply_if<false>(x); });
+    }
+  }
 };
 
 /// How the pieces of a state are reached. `exact`: in 16 bytes, and DK and DV are multiples of a
 /// piece. The others mind the state's last row and column: pieces in 16 bytes, in halves of 8
 /// (16-bit types), or element by element.
 enum class Access : int { exact, whole, halves, elements };
+
+/// Which of them code is made for: `exact` alone, `bounded` for whole and halves, `any` for all but
+/// exact. The more there are the more registers it takes.
+enum class Pieces { exact, bounded, any };
 
 /// Rows of a state, and its columns from a thread's first on.
 struct Extent {
@@ -52,31 +63,31 @@ __device__ __forceinline__ uint4 load16_with_neighbours(const void *p) {
   return x;
 }
 
-/// What 128 threads hold of a state [DK, DV]: 128 bytes of each of its rows as S (32 columns in
-/// f32, 64 in bf16), so that every access is 16 bytes a thread and whole lines a warp.
+/// What kThreads = 16 kPlaces threads hold of a state [DK, DV]: 16 kPlaces bytes of each of its
+/// rows as S, so that every access is 16 bytes a thread and whole lines a warp.
 ///
 /// With V = 16 / sizeof(S), a thread owns V columns and, for each of kChunks, V consecutive rows of
 /// the 16 V that the groups share. It moves them in pieces of V elements: along DV, or along DK if
-/// kRowsFirst (a V-first state). Which rows a thread sums, and in which order, does not depend on
-/// kRowsFirst.
+/// kRowsFirst (a V-first state). Which rows a thread sums, and in which order, depends on neither
+/// kRowsFirst nor kThreads.
 ///
 /// kPacked keeps the elements as they were loaded: half the registers in bf16, and enough where a
-/// state is updated once.
-///
-/// kExact: every access is Access::exact; else none needs to be, which takes more registers.
-template <class S, bool kRowsFirst, int kChunks, bool kPacked, bool kExact>
+/// state is updated once or rounded between its updates.
+template <class S, bool kRowsFirst, int kChunks, int kThreads, bool kPacked, Pieces kKind>
 class StatePart {
  public:
+  static constexpr int kPlaces = kThreads / kPartGroups;  ///< Of columns.
   static constexpr int kVector = 16 / static_cast<int>(sizeof(S));
-  static constexpr int kColumns = kPartPlaces * kVector;
+  static constexpr int kColumns = kPlaces * kVector;
+  static constexpr int kKeyDim = kChunks * kPartGroups * kVector;  ///< Most rows.
   static constexpr int kPieces = kChunks * kVector;
 
   /// Which rows and columns this thread owns: neighbouring threads have neighbouring pieces.
   __device__ __forceinline__ static int group() {
-    return kRowsFirst ? threadIdx.x & (kPartGroups - 1) : threadIdx.x / kPartPlaces;
+    return kRowsFirst ? threadIdx.x & (kPartGroups - 1) : threadIdx.x / kPlaces;
   }
   __device__ __forceinline__ static int place() {
-    return kRowsFirst ? threadIdx.x / kPartGroups : threadIdx.x & (kPartPlaces - 1);
+    return kRowsFirst ? threadIdx.x / kPartGroups : threadIdx.x & (kPlaces - 1);
   }
   /// First row of this thread's part of a chunk.
   __device__ __forceinline__ static int row(int chunk) {
@@ -101,12 +112,10 @@ class StatePart {
   __device__ __forceinline__ void write(T *to, int64_t row_stride, int64_t column_stride,
                                         const Extent &extent, Access access) const {
     with_access<T>(access, [&](auto how) {
-      for_each_piece<decltype(how)::value>(to, row_stride, column_stride, extent,
-                                           [&](T *p, int j, int i, int along) {
-                                             float y[kVector];
-                                             values(y, j * kVector + i);
-                                             store_piece<decltype(how)::value>(p, y, along);
-                                           });
+      for_each_piece<decltype(how)::value>(
+          to, row_stride, column_stride, extent, [&](T *p, int j, int i, int along) {
+            store_kept<decltype(how)::value>(p, j * kVector + i, along);
+          });
     });
   }
 
@@ -145,46 +154,57 @@ class StatePart {
     }
   }
 
-  /// S <- e^g S + k v^T.
+  /// S <- e^g S + k v^T, rounded to S where elements are packed.
   __device__ __forceinline__ void update(const Decay &decay, const float *k,
                                          const float (&v)[kVector]) {
-    static_assert(!kPacked, "rounds the state between tokens");
+    decay.with_kind([&](auto decayed) {
 #pragma unroll
-    for (int j = 0; j < kChunks; ++j) {
-      float kk[kVector];
-      load_rows(kk, k + row(j));
+      for (int j = 0; j < kChunks; ++j) {
+        float kk[kVector];
+        load_rows(kk, k + row(j));
 #pragma unroll
-      for (int i = 0; i < kVector; ++i) {
-        updated(x_[j * kVector + i], i, kk, v, [&](float x) { return decay.apply(x); });
+        for (int i = 0; i < kVector; ++i) {
+          if constexpr (kPacked) {
+            float y[kVector];
+            values(y, j * kVector + i);
+            updated(y, i, kk, v, decayed);
+            bits_[j * kVector + i] = pack16<S>(y);
+          } else {
+            updated(x_[j * kVector + i], i, kk, v, decayed);
+          }
+        }
       }
+    });
+  }
+
+  /// Rounds to T.
+  template <class T>
+  __device__ __forceinline__ void round_to() {
+    static_assert(!kPacked, "is rounded already");
+#pragma unroll
+    for (int i = 0; i < kPieces; ++i) {
+#pragma unroll
+      for (int e = 0; e < kVector; ++e) x_[i][e] = to_float(from_float<T>(x_[i][e]));
     }
   }
 
   /// As update, but into memory.
-  template <class T>
   __device__ __forceinline__ void update_and_write(const Decay &decay, const float *k,
-                                                   const float (&v)[kVector], T *to,
+                                                   const float (&v)[kVector], S *to,
                                                    int64_t row_stride, int64_t column_stride,
                                                    const Extent &extent, Access access) const {
-    const auto put_all = [&](auto how, auto decayed) {
-      float kk[kVector];
-      for_each_piece<decltype(how)::value>(to, row_stride, column_stride, extent,
-                                           [&](T *p, int j, int i, int along) {
-                                             if (i == 0) load_rows(kk, k + row(j));
-                                             float y[kVector];
-                                             values(y, j * kVector + i);
-                                             updated(y, i, kk, v, decayed);
-                                             store_piece<decltype(how)::value>(p, y, along);
-                                           });
-    };
-    with_access<T>(access, [&](auto how) {
-      if constexpr (decltype(how)::value != Access::exact) {
-        put_all(how, [&](float x) { return decay.apply(x); });
-      } else if (decay.near_one()) {
-        put_all(how, [&](float x) { return decay.template apply_if<true>(x); });
-      } else {
-        put_all(how, [&](float x) { return decay.template apply_if<false>(x); });
-      }
+    with_access<S>(access, [&](auto how) {
+      decay.with_kind([&](auto decayed) {
+        float kk[kVector];
+        for_each_piece<decltype(how)::value>(to, row_stride, column_stride, extent,
+                                             [&](S *p, int j, int i, int along) {
+                                               if (i == 0) load_rows(kk, k + row(j));
+                                               float y[kVector];
+                                               values(y, j * kVector + i);
+                                               updated(y, i, kk, v, decayed);
+                                               store_piece<decltype(how)::value>(p, y, along);
+                                             });
+      });
     });
   }
 
@@ -195,14 +215,17 @@ class StatePart {
   /// Calls f with the access as a constant, one that elements of T can have.
   template <class T, class F>
   __device__ __forceinline__ static void with_access(Access access, F f) {
-    if constexpr (kExact) {
+    constexpr bool kHalves = sizeof(T) == 2;
+    if constexpr (kKind == Pieces::exact) {
       f(HowConstant<Access::exact>());
     } else if constexpr (!std::is_same_v<S, T>) {
       f(HowConstant<Access::elements>());
     } else if (access <= Access::whole) {
       f(HowConstant<Access::whole>());
-    } else if (sizeof(T) == 2 && access == Access::halves) {
-      f(HowConstant < sizeof(T) == 2 ? Access::halves : Access::elements > ());
+    } else if constexpr (kKind == Pieces::bounded) {
+      f(HowConstant < kHalves ? Access::halves : Access::whole > ());
+    } else if (kHalves && access == Access::halves) {
+      f(HowConstant < kHalves ? Access::halves : Access::elements > ());
     } else {
       f(HowConstant<Access::elements>());
     }
@@ -263,7 +286,8 @@ class StatePart {
   __device__ __forceinline__ static void for_each_piece(T *to, int64_t row_stride,
                                                         int64_t column_stride, const Extent &extent,
                                                         F f) {
-    to += row(0) * row_stride + place() * kVector * column_stride;
+    // Opaque: in a loop over tokens addresses would take registers from the state.
+    to += opaque(row(0)) * row_stride + opaque(place()) * kVector * column_stride;
     const int64_t step = kRowsFirst ? column_stride : row_stride;
 #pragma unroll
     for (int j = 0; j < kChunks; ++j, to += kPartGroups * kVector * row_stride) {
@@ -315,6 +339,18 @@ class StatePart {
         const float part[4] = {y[e], y[e + 1], y[e + 2], y[e + 3]};
         if (kHow == Access::exact || e < along) store4(p + e, part, true);
       }
+    }
+  }
+
+  /// A piece as it is kept.
+  template <Access kHow, class T>
+  __device__ __forceinline__ void store_kept(T *p, int piece, int along) const {
+    if constexpr (kPacked && std::is_same_v<S, T> && kHow == Access::exact) {
+      __stcs(reinterpret_cast<uint4 *>(p), bits_[piece]);
+    } else {
+      float y[kVector];
+      values(y, piece);
+      store_piece<kHow>(p, y, along);
     }
   }
 
