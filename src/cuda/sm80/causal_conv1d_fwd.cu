@@ -67,6 +67,16 @@ struct Group {
       x[0] = to_float(bits);
     }
   }
+  /// The newest elements, those that a window can need, of the lane below; lane 0 has the last
+  /// lane's.
+  __device__ __forceinline__ Group turned(int lane) const {
+    Group result = {};
+    const int from = (lane + 31) & 31;
+    if constexpr (sizeof(E) == 4) result.bits.y = __shfl_sync(kFullWarp, bits.y, from);
+    result.bits.z = __shfl_sync(kFullWarp, bits.z, from);
+    result.bits.w = __shfl_sync(kFullWarp, bits.w, from);
+    return result;
+  }
   __device__ __forceinline__ static void store(E *p, const float (&x)[kCount]) {
     if constexpr (kWhole) {
       *reinterpret_cast<uint4 *>(p) = pack16<E>(x);
@@ -173,8 +183,9 @@ __device__ __forceinline__ bool lies_inside(const CausalConv1dFwd &p, int64_t b,
 
 /// Outputs [first, last) of a channel that need no state, token by token.
 template <class E, int kWidth>
-__device__ void run_tokens(const CausalConv1dFwd &p, const Taps<kWidth> &taps, const E *x, E *y,
-                           int64_t b, int64_t first, int64_t last) {
+__device__ __forceinline__ void run_tokens(const CausalConv1dFwd &p, const Taps<kWidth> &taps,
+                                           const E *x, E *y, int64_t b, int64_t first,
+                                           int64_t last) {
   int64_t n = -1;
   SequenceSpan span = {0, 0, 0};
   for (int64_t t = first; t < last; ++t) {
@@ -197,44 +208,62 @@ __device__ void run_tokens(const CausalConv1dFwd &p, const Taps<kWidth> &taps, c
   }
 }
 
-/// As run_tile, by a warp on kLines * 32 groups of neighbouring tokens of one channel; `first` is
-/// this lane's first group.
+/// As run_tile, by a warp on kLines * 32 groups of neighbouring tokens of one channel from `first`
+/// on.
 template <class E, int kWidth>
 __device__ __forceinline__ void run_lines(const CausalConv1dFwd &p, const ConvPlan &plan, int64_t b,
                                           int64_t c, int64_t first) {
-  constexpr int kCount = kGroup<E>;
+  constexpr int kCount = kGroup<E>, kStep = 32 * kCount;  // Tokens of a warp's access.
+  const int lane = threadIdx.x & 31;
+  const int64_t tokens = p.sequences.tokens, own = first + lane * kCount;
   Taps<kWidth> taps[1];
   load_taps(taps, p, plan.aligned_weight, c);
   const E *const x = static_cast<const E *>(p.x.data) + p.x.offset(b, c);
   E *const y = static_cast<E *>(p.y.data) + p.y.offset(b, c);
-  Group<true, E> in[kLines], before[kLines];
-  bool inside[kLines];
+  // Groups are read wherever they lie; what precedes a lane's tokens is in the lane below, or in
+  // the last lane's group of the line before.
+  Group<true, E> in[kLines], edge = {};
 #pragma unroll
   for (int j = 0; j < kLines; ++j) {
-    const int64_t t = (first + j * 32) * kCount;
-    inside[j] = plan.aligned && lies_inside(p, b, t, t + kCount, kWidth);
-    if (!inside[j]) continue;
-    in[j].load(x + t);
-    before[j].load(x + t - kCount);  // t > 0: the window of its first token is inside.
+    in[j] = {};
+    if (plan.aligned && own + j * kStep + kCount <= tokens) in[j].load(x + own + j * kStep);
   }
+  if (plan.aligned && lane == 0 && first > 0) edge.load(x + first - kCount);
+
+  // Mostly one sequence has all of these tokens; else each group is looked up.
+  const int64_t n = sequence_of(p.sequences, b, first);
+  SequenceSpan span = {0, 0, 0};
+  if (n >= 0 && p.slot(n) >= 0) span = clamped_span(p.sequences, n);
+  const int64_t end = span.begin + span.length;
+  const bool single = end >= min(first + kLines * kStep, tokens);
+  unsigned left = 0;  // Lines whose tokens are taken one by one.
 #pragma unroll
   for (int j = 0; j < kLines; ++j) {
-    const int64_t t = (first + j * 32) * kCount;
-    if (!inside[j]) {
-      run_tokens<E, kWidth>(p, taps[0], x, y, b, t, min(t + kCount, p.sequences.tokens));
+    const int64_t t = own + j * kStep;
+    const Group<true, E> turned = in[j].turned(lane), old = lane == 0 ? edge : turned;
+    edge = turned;
+    const bool inside = single ? t >= span.begin + kWidth - 1 && t + kCount <= end
+                               : lies_inside(p, b, t, t + kCount, kWidth);
+    if (!plan.aligned || !inside) {
+      left |= 1U << j;
       continue;
     }
-    float old[kCount], values[kCount], out[kCount], window[kWidth];
-    before[j].values(old);
+    float before[kCount], values[kCount], out[kCount], window[kWidth];
+    old.values(before);
     in[j].values(values);
 #pragma unroll
-    for (int i = 0; i < kWidth; ++i) window[i] = old[kCount - kWidth + i];
+    for (int i = 0; i < kWidth; ++i) window[i] = before[kCount - kWidth + i];
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
       push(window, values[i]);
       out[i] = taps[0].apply(window, p.silu);
     }
     Group<true, E>::store(y + t, out);
+  }
+#pragma unroll 1
+  for (; left != 0; left &= left - 1) {
+    const int64_t t = own + (__ffs(static_cast<int>(left)) - 1) * kStep;
+    run_tokens<E, kWidth>(p, taps[0], x, y, b, t, min(t + kCount, tokens));
   }
 }
 
@@ -301,7 +330,7 @@ __global__ void __launch_bounds__(kThreads, kChannelsFirst ? 4 : 8)
     const int64_t row = item / plan.tiles, b = row / plan.channels;
     if (b >= p.sequences.batch) return;
     run_lines<E, kWidth>(p, plan, b, row - b * plan.channels,
-                         (item - row * plan.tiles) * kLines * 32 + threadIdx.x % 32);
+                         (item - row * plan.tiles) * kLines * 32 * kGroup<E>);
   }
 }
 
