@@ -31,9 +31,10 @@ __device__ __forceinline__ void load_h(E *tile, int ld, const Tensor &h, int64_t
   const int all_rows = whole_tiles(rows), all_columns = whole_tiles(columns);
   if (h.dtype == dtype_of<E>()) {
     load_tile(tile, ld, static_cast<const E *>(h.data) + base, row_stride, all_rows, rows, columns,
-              piece, threadIdx.x, threads);
+              piece, fresh_thread(), threads);
     return;
   }
+#pragma unroll 1
   for (int i = threadIdx.x; i < all_rows * all_columns; i += threads) {
     const int r = i / all_columns, c = i - r * all_columns;
     const bool in = r < rows && c < columns;
@@ -113,9 +114,8 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 3
   const int lane = threadIdx.x & 31, row = threadIdx.x >> 5;
   const int key_dim = static_cast<int>(p.key_dim), value_dim = static_cast<int>(p.value_dim);
   const auto blocks_of_chunk = static_cast<unsigned>(p.heads.key_heads) * plan.parts;
-  const int64_t index = blockIdx.x / blocks_of_chunk;
-  const unsigned part = blockIdx.x - static_cast<unsigned>(index) * blocks_of_chunk;
-  const int64_t hk = part / plan.parts;
+  const unsigned index = blockIdx.x / blocks_of_chunk, part = blockIdx.x - index * blocks_of_chunk;
+  const auto hk = static_cast<int>(part / plan.parts);
   const ChunkPlace place = find_chunk(p.sequences, kChunk, index, lane);
   if (place.length == 0 || index >= p.h.shape[0]) return;
   const int first = static_cast<int>(part % plan.parts) * plan.heads;
@@ -136,29 +136,26 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 3
     load_tile(
         own_v, kLd,
         p.v_new.at<const E>(place.batch, place.begin + (own_rows > 0 ? row * 16 : 0), h, at.panel),
-        p.v_new.stride[1], 16, own_rows, min(kPanel<E>, value_dim - at.panel), plan.piece_v, lane,
-        32);
+        p.v_new.stride[1], 16, own_rows, min(kPanel<E>, value_dim - at.panel), plan.piece_v,
+        fresh_lane(), 32);
   };
   const auto load_state = [&](const OutputStep &at, int first_key) {
     const int64_t h = p.heads.value_head(hk, at.head);
     const int rows = min(kPanel<E>, key_dim - first_key),
               columns = min(kPanel<E>, value_dim - at.panel);
-    const int64_t base = p.h.offset(index, h, first_key, at.panel);
-    if (plan.keys_first) {
-      load_h(state, kLd, p.h, base, p.h.stride[3], columns, rows, plan.piece_h, kThreads);
-    } else {
-      load_h(state, kLd, p.h, base, p.h.stride[2], rows, columns, plan.piece_h, kThreads);
-    }
+    const bool turned = plan.keys_first;
+    load_h(state, kLd, p.h, p.h.offset(index, h, first_key, at.panel), p.h.stride[turned ? 3 : 2],
+           turned ? columns : rows, turned ? rows : columns, plan.piece_h, kThreads);
   };
   const auto load_decays = [&](const OutputStep &at) {
     if (at.panel > 0 || !p.g_cumsum.present()) return;
     const int64_t h = p.heads.value_head(hk, at.head);
-    for (int i = threadIdx.x; i < kChunk; i += kThreads) {
-      const bool in = i < place.length;
-      copy_async<4>(&decays[at.head & 1][i],
-                    p.g_cumsum.at<const float>(place.batch, place.begin + (in ? i : 0), h),
-                    in ? 4 : 0);
-    }
+    const int i = fresh_thread();
+    if (i >= kChunk) return;
+    const bool in = i < place.length;
+    copy_async<4>(&decays[at.head & 1][i],
+                  p.g_cumsum.at<const float>(place.batch, place.begin + (in ? i : 0), h),
+                  in ? 4 : 0);
   };
 
   OutputStep at = {first, 0};
@@ -233,7 +230,8 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 3
     if (own_rows > 0) {
       const int64_t h = p.heads.value_head(hk, at.head);
       store_tile(p.o.at<E>(place.batch, place.begin + row * 16, h, at.panel), p.o.stride[1], own,
-                 kLd, own_rows, min(kPanel<E>, value_dim - at.panel), plan.piece_o, lane, 32);
+                 kLd, own_rows, min(kPanel<E>, value_dim - at.panel), plan.piece_o, fresh_lane(),
+                 32);
     }
     if (next.head < last) {
       __syncwarp();
