@@ -12,9 +12,12 @@ __global__ void __launch_bounds__(kRowThreads)
   const E *x[D::kRows];
   E *y[D::kRows];
   find_rows<D>(x, p.x, plan, blockIdx.x);
-  find_rows<D>(y, p.y, plan, blockIdx.x);
+  if constexpr (!D::kShort) find_rows<D>(y, p.y, plan, blockIdx.x);
+  const auto find_ahead = [&] {
+    if constexpr (D::kShort) find_rows<D>(y, p.y, plan, blockIdx.x);
+  };
   normalize<D, kWhole, false>(
-      x, width, 1.0F, p.eps, [] {},
+      x, width, 1.0F, p.eps, find_ahead,
       [&](int r, Index d, const float(&e)[kVector]) { store_row<kWhole>(y[r], e, d, width); });
 }
 

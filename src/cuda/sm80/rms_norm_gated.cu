@@ -6,9 +6,10 @@ namespace {
 
 constexpr int kGroupsOfBlock = 4;  ///< Most; the weight is fetched once for all of them.
 
-/// groups: times kRowsOfBlock rows that a block takes.
+/// groups: times kRowsOfBlock rows that a block takes. Three blocks reside: two do not keep enough
+/// rows on their way.
 template <class D, class E, bool kWhole>
-__global__ void __launch_bounds__(kRowThreads)
+__global__ void __launch_bounds__(kRowThreads, D::kShort &&kWhole && sizeof(E) == 2 ? 3 : 0)
     rms_norm_gated_kernel(const __grid_constant__ RmsNormGated p,
                           const __grid_constant__ RowPlan plan, int groups) {
   using Index = typename D::Index;
