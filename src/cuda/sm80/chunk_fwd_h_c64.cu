@@ -1,5 +1,6 @@
 #include "cuda/sm80/chunk_fwd_h_c64.h"
 #include "cuda/sm80/device/gain.cuh"
+#include "cuda/sm80/device/half_pieces.cuh"
 #include "cuda/sm80/device/stage.cuh"
 #include "cuda/sm80/device/state.cuh"
 
@@ -98,9 +99,9 @@ template <class E>
 __device__ __forceinline__ void store_staged_rows(const ChainShared<E> &s, const ChunkFwdH &p,
                                                   const ChainPlan &plan, const ChainItem &item,
                                                   int64_t index, int first, int key_dim) {
-  store_tile(p.h.at<E>(index, item.h, first, item.column), p.h.stride[2], s.staged, kLdV,
-             min(kStagedKeys, key_dim - first), item.columns, plan.piece_h, fresh_thread(),
-             state_threads(item));
+  store_stage_tile(p.h.at<E>(index, item.h, first, item.column), p.h.stride[2], s.staged, kLdV,
+                   min(kStagedKeys, key_dim - first), item.columns, plan.piece_h, fresh_thread(),
+                   state_threads(item));
 }
 
 /// e^{last - c} of two neighbouring tokens, 0 past the end.
@@ -179,6 +180,21 @@ __device__ __forceinline__ int length_of(const ChainItem &item, int chunk) {
       min(static_cast<int64_t>(kTokens), item.span.length - static_cast<int64_t>(chunk) * kTokens));
 }
 
+/// A tile of a chunk's rows.
+template <bool kWhole, class E>
+__device__ __forceinline__ void load_rows(E *tile, int ld, const Tensor &t, int64_t b,
+                                          int64_t token, int64_t h, int column, int valid,
+                                          int columns, int piece, int threads) {
+  const E *const from = t.at<const E>(b, token, h, column);
+  if constexpr (kWhole) {
+    load_tile<true>(tile, ld, from, t.stride[1], kTokens, valid, columns, piece, threadIdx.x,
+                    threads);
+  } else {
+    load_stage_tile(tile, ld, from, t.stride[1], kTokens, valid, columns, piece, fresh_thread(),
+                    threads);
+  }
+}
+
 /// Starts the copies of tile i of the sequence, which goes to a slot of the ring: tile 2 n is w of
 /// chunk n and brings u and c with it, tile 2 n + 1 is k.
 template <bool kWhole, class E>
@@ -191,14 +207,13 @@ __device__ __forceinline__ void load_tile_of(const ChainShared<E> &s, const Chun
   const int valid = length_of(item, chunk);
   E *const tile = s.ring + slot * kTokens * kLd;
   if ((i & 1) != 0) {
-    load_tile<kWhole>(tile, kLd, p.k.at<const E>(span.batch, t, item.hk), p.k.stride[1], kTokens,
-                      valid, key_dim, plan.piece_k, threadIdx.x, threads);
+    load_rows<kWhole>(tile, kLd, p.k, span.batch, t, item.hk, 0, valid, key_dim, plan.piece_k,
+                      threads);
   } else {
-    load_tile<kWhole>(tile, kLd, p.w.at<const E>(span.batch, t, item.h), p.w.stride[1], kTokens,
-                      valid, key_dim, plan.piece_w, threadIdx.x, threads);
-    load_tile<kWhole>(s.values + (chunk & 1) * kTokens * kLdV, kLdV,
-                      p.u.at<const E>(span.batch, t, item.h, item.column), p.u.stride[1], kTokens,
-                      valid, item.columns, plan.piece_u, threadIdx.x, threads);
+    load_rows<kWhole>(tile, kLd, p.w, span.batch, t, item.h, 0, valid, key_dim, plan.piece_w,
+                      threads);
+    load_rows<kWhole>(s.values + (chunk & 1) * kTokens * kLdV, kLdV, p.u, span.batch, t, item.h,
+                      item.column, valid, item.columns, plan.piece_u, threads);
     if (p.g_cumsum.present()) {
       for (int j = threadIdx.x; j < kTokens; j += threads) {
         copy_async<4>(s.decays + (chunk & 1) * kTokens + j,
@@ -267,8 +282,8 @@ __device__ __forceinline__ void store_shared(const ChainShared<E> &s, const Chun
   int rows = length_of(item, chunk), piece = plan.piece_v;
 #pragma unroll 1
   for (int left = plan.staged_h ? 2 : 1; left > 0; --left) {
-    store_tile(to, stride, from, kLdV, rows, item.columns, piece, fresh_thread(),
-               state_threads(item));
+    store_stage_tile(to, stride, from, kLdV, rows, item.columns, piece, fresh_thread(),
+                     state_threads(item));
     const int first = (key_dim - 1) / kStagedKeys * kStagedKeys;
     to = p.h.at<E>(item.index - 1, item.h, first, item.column);
     from = s.staged, stride = p.h.stride[2], rows = key_dim - first, piece = plan.piece_h;
@@ -360,12 +375,12 @@ __global__ void __launch_bounds__(kStageThreads, kBlocks)
       }
       ++item.index;
     } else if constexpr (kNarrowRange<E>) {
-      if constexpr (!kWhole) store_shared(s, p, plan, item, chunk, key_dim);
       update_with_gain(state, tile, key_dim, s.values + (chunk & 1) * kTokens * kLdV + warp * 16,
                        length_of(item, chunk), s.decays + (chunk & 1) * kTokens);
-    } else {
       if constexpr (!kWhole) store_shared(s, p, plan, item, chunk, key_dim);
+    } else {
       update_state(state, left, tile, decay, key_dim, lane);
+      if constexpr (!kWhole) store_shared(s, p, plan, item, chunk, key_dim);
     }
   }
   if (is_state && p.final_state.present()) {

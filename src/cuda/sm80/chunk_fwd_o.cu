@@ -1,3 +1,4 @@
+#include "cuda/sm80/device/half_pieces.cuh"
 #include "cuda/sm80/device/stage.cuh"
 #include "cuda/sm80/kernels.h"
 
@@ -30,8 +31,8 @@ __device__ __forceinline__ void load_h(E *tile, int ld, const Tensor &h, int64_t
                                        int threads) {
   const int all_rows = whole_tiles(rows), all_columns = whole_tiles(columns);
   if (h.dtype == dtype_of<E>()) {
-    load_tile(tile, ld, static_cast<const E *>(h.data) + base, row_stride, all_rows, rows, columns,
-              piece, fresh_thread(), threads);
+    load_stage_tile(tile, ld, static_cast<const E *>(h.data) + base, row_stride, all_rows, rows,
+                    columns, piece, fresh_thread(), threads);
     return;
   }
 #pragma unroll 1
@@ -127,13 +128,14 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 3
   const int own_rows = rows_inside(row, place.length);
 
   const auto load_rows = [&](E *tile, const Tensor &t, int panel, int piece) {
-    load_tile(tile, kLd, t.at<const E>(place.batch, place.begin, hk, panel), t.stride[1], kChunk,
-              place.length, min(kPanel<E>, key_dim - panel), piece, threadIdx.x, kThreads);
+    load_stage_tile(tile, kLd, t.at<const E>(place.batch, place.begin, hk, panel), t.stride[1],
+                    kChunk, place.length, min(kPanel<E>, key_dim - panel), piece, threadIdx.x,
+                    kThreads);
   };
   // A warp brings its own 16 rows of V', which it has written rows of O over before.
   const auto load_values = [&](const OutputStep &at) {
     const int64_t h = p.heads.value_head(hk, at.head);
-    load_tile(
+    load_stage_tile(
         own_v, kLd,
         p.v_new.at<const E>(place.batch, place.begin + (own_rows > 0 ? row * 16 : 0), h, at.panel),
         p.v_new.stride[1], 16, own_rows, min(kPanel<E>, value_dim - at.panel), plan.piece_v,
@@ -220,7 +222,7 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 3
     }
     copy_commit();
     multiply_values<E, kTiles>(o, products, kv, decays[at.head & 1], p.scale, row, place.length,
-                               lane);
+                               fresh_lane());
     // Rows of O leave over the warp's own rows of V', or of Q where no step follows.
     E *const own = next.head < last ? own_v : own_q;
     if (next.head < last) __syncthreads();
@@ -229,9 +231,9 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 3
     __syncwarp();
     if (own_rows > 0) {
       const int64_t h = p.heads.value_head(hk, at.head);
-      store_tile(p.o.at<E>(place.batch, place.begin + row * 16, h, at.panel), p.o.stride[1], own,
-                 kLd, own_rows, min(kPanel<E>, value_dim - at.panel), plan.piece_o, fresh_lane(),
-                 32);
+      store_stage_tile(p.o.at<E>(place.batch, place.begin + row * 16, h, at.panel), p.o.stride[1],
+                       own, kLd, own_rows, min(kPanel<E>, value_dim - at.panel), plan.piece_o,
+                       fresh_lane(), 32);
     }
     if (next.head < last) {
       __syncwarp();
