@@ -17,8 +17,9 @@ namespace gdn::cuda::sm80 {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kTile = 64;  ///< Tokens a thread takes of its channels.
-constexpr int kLines = 4;  ///< Groups of tokens that a thread takes of its channel.
+constexpr int kTile = 64;       ///< Tokens a thread takes of its channels.
+constexpr int kLines = 4;       ///< Groups of tokens that a thread has on their way.
+constexpr int kMostLines = 16;  ///< Groups that it takes of its channel.
 
 /// Elements of 16 bytes.
 template <class E>
@@ -33,6 +34,7 @@ struct ConvPlan {
   int64_t group_blocks;    ///< Blocks of kThreads groups of channels.
   int64_t tile_blocks;     ///< Blocks of the first kind.
   bool channels_first;     ///< A thread takes neighbouring channels, else tokens.
+  int lines;               ///< Groups of neighbouring tokens that a thread takes.
 };
 
 /// Sequence that token t of a batch row belongs to; -1 if none.
@@ -66,6 +68,16 @@ struct Group {
     } else {
       x[0] = to_float(bits);
     }
+  }
+  /// The newest elements, those that a window can need, of the lane below; lane 0 has the last
+  /// lane's.
+  __device__ __forceinline__ Group turned(int lane) const {
+    Group result = {};
+    const int from = (lane + 31) & 31;
+    if constexpr (sizeof(E) == 4) result.bits.y = __shfl_sync(kFullWarp, bits.y, from);
+    result.bits.z = __shfl_sync(kFullWarp, bits.z, from);
+    result.bits.w = __shfl_sync(kFullWarp, bits.w, from);
+    return result;
   }
   __device__ __forceinline__ static void store(E *p, const float (&x)[kCount]) {
     if constexpr (kWhole) {
@@ -173,8 +185,9 @@ __device__ __forceinline__ bool lies_inside(const CausalConv1dFwd &p, int64_t b,
 
 /// Outputs [first, last) of a channel that need no state, token by token.
 template <class E, int kWidth>
-__device__ void run_tokens(const CausalConv1dFwd &p, const Taps<kWidth> &taps, const E *x, E *y,
-                           int64_t b, int64_t first, int64_t last) {
+__device__ __forceinline__ void run_tokens(const CausalConv1dFwd &p, const Taps<kWidth> &taps,
+                                           const E *x, E *y, int64_t b, int64_t first,
+                                           int64_t last) {
   int64_t n = -1;
   SequenceSpan span = {0, 0, 0};
   for (int64_t t = first; t < last; ++t) {
@@ -197,44 +210,70 @@ __device__ void run_tokens(const CausalConv1dFwd &p, const Taps<kWidth> &taps, c
   }
 }
 
-/// As run_tile, by a warp on kLines * 32 groups of neighbouring tokens of one channel; `first` is
-/// this lane's first group.
+/// As run_tile, by a warp on plan.lines lines of 32 groups of neighbouring tokens of one channel,
+/// from `first` on.
 template <class E, int kWidth>
 __device__ __forceinline__ void run_lines(const CausalConv1dFwd &p, const ConvPlan &plan, int64_t b,
                                           int64_t c, int64_t first) {
-  constexpr int kCount = kGroup<E>;
+  constexpr int kCount = kGroup<E>, kStep = 32 * kCount;  // Tokens of a line.
+  const int lane = threadIdx.x & 31, own = lane * kCount;
+  const auto tokens =
+      static_cast<int>(min(p.sequences.tokens - first, int64_t{plan.lines} * kStep));
+  const E *const x = static_cast<const E *>(p.x.data) + p.x.offset(b, c) + first;
+  E *const y = static_cast<E *>(p.y.data) + p.y.offset(b, c) + first;
+  // Groups are read wherever they lie; what precedes a lane's tokens is in the lane below, or in
+  // the last lane's group of the line before.
+  Group<true, E> in[kLines], edge = {};
+  const auto load = [&](Group<true, E> &group, int t) {
+    group = {};
+    if (plan.aligned && t + kCount <= tokens) group.load(x + t);
+  };
+#pragma unroll
+  for (int j = 0; j < kLines; ++j) load(in[j], own + j * kStep);
+  if (plan.aligned && lane == 0 && first > 0) edge.load(x - kCount);
   Taps<kWidth> taps[1];
   load_taps(taps, p, plan.aligned_weight, c);
-  const E *const x = static_cast<const E *>(p.x.data) + p.x.offset(b, c);
-  E *const y = static_cast<E *>(p.y.data) + p.y.offset(b, c);
-  Group<true, E> in[kLines], before[kLines];
-  bool inside[kLines];
-#pragma unroll
-  for (int j = 0; j < kLines; ++j) {
-    const int64_t t = (first + j * 32) * kCount;
-    inside[j] = plan.aligned && lies_inside(p, b, t, t + kCount, kWidth);
-    if (!inside[j]) continue;
-    in[j].load(x + t);
-    before[j].load(x + t - kCount);  // t > 0: the window of its first token is inside.
+
+  // Mostly one sequence has all of these tokens; else each group is looked up.
+  const int64_t n = sequence_of(p.sequences, b, first);
+  SequenceSpan span = {0, 0, 0};
+  if (n >= 0 && p.slot(n) >= 0) span = clamped_span(p.sequences, n);
+  const bool single = plan.aligned && span.begin + span.length >= first + tokens;
+  const auto begin = static_cast<int>(max(span.begin + kWidth - 1 - first, int64_t{0}));
+  unsigned inside = 0, left = 0;  // Lines where this lane's group is inside; taken one by one.
+  for (int j = 0; plan.aligned && !single && j * kStep < tokens; ++j) {
+    const int64_t t = first + own + j * kStep;
+    inside |= static_cast<unsigned>(lies_inside(p, b, t, t + kCount, kWidth)) << j;
   }
+#pragma unroll 1
+  for (int line = 0; line * kStep < tokens; line += kLines) {
 #pragma unroll
-  for (int j = 0; j < kLines; ++j) {
-    const int64_t t = (first + j * 32) * kCount;
-    if (!inside[j]) {
-      run_tokens<E, kWidth>(p, taps[0], x, y, b, t, min(t + kCount, p.sequences.tokens));
-      continue;
+    for (int j = 0; j < kLines; ++j) {
+      const int t = own + (line + j) * kStep;
+      const Group<true, E> now = in[j], turned = now.turned(lane), old = lane == 0 ? edge : turned;
+      edge = turned;
+      load(in[j], t + kLines * kStep);
+      if (!(single ? t >= begin && t + kCount <= tokens : (inside >> (line + j) & 1) != 0)) {
+        left |= 1U << (line + j);
+        continue;
+      }
+      float before[kCount], values[kCount], out[kCount], window[kWidth];
+      old.values(before);
+      now.values(values);
+#pragma unroll
+      for (int i = 0; i < kWidth; ++i) window[i] = before[kCount - kWidth + i];
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) {
+        push(window, values[i]);
+        out[i] = taps[0].apply(window, p.silu);
+      }
+      Group<true, E>::store(y + t, out);
     }
-    float old[kCount], values[kCount], out[kCount], window[kWidth];
-    before[j].values(old);
-    in[j].values(values);
-#pragma unroll
-    for (int i = 0; i < kWidth; ++i) window[i] = old[kCount - kWidth + i];
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      push(window, values[i]);
-      out[i] = taps[0].apply(window, p.silu);
-    }
-    Group<true, E>::store(y + t, out);
+  }
+#pragma unroll 1
+  for (; left != 0; left &= left - 1) {
+    const int64_t t = first + own + (__ffs(static_cast<int>(left)) - 1) * kStep;
+    run_tokens<E, kWidth>(p, taps[0], x - first, y - first, b, t, min(t + kCount, first + tokens));
   }
 }
 
@@ -301,7 +340,7 @@ __global__ void __launch_bounds__(kThreads, kChannelsFirst ? 4 : 8)
     const int64_t row = item / plan.tiles, b = row / plan.channels;
     if (b >= p.sequences.batch) return;
     run_lines<E, kWidth>(p, plan, b, row - b * plan.channels,
-                         (item - row * plan.tiles) * kLines * 32 + threadIdx.x % 32);
+                         (item - row * plan.tiles) * plan.lines * 32 * kGroup<E>);
   }
 }
 
@@ -327,7 +366,7 @@ Status launch_width(const CausalConv1dFwd &p, const Launch &l, int64_t blocks,
 
 template <class E>
 Status launch_conv(const CausalConv1dFwd &p, const Launch &l) {
-  ConvPlan plan;
+  ConvPlan plan = {};
   plan.channels = p.x.shape[1];
   plan.channel_blocks = (plan.channels + kThreads - 1) / kThreads;
   plan.group_blocks = (plan.channels + kThreads * kGroup<E> - 1) / (kThreads * kGroup<E>);
@@ -342,8 +381,15 @@ Status launch_conv(const CausalConv1dFwd &p, const Launch &l) {
     plan.tiles = (tokens + kTile - 1) / kTile;
     plan.tile_blocks = batch * plan.tiles * plan.group_blocks;
   } else {
-    constexpr int kTokens = kLines * 32 * kGroup<E>, kWarps = kThreads / 32;
-    plan.tiles = (tokens + kTokens - 1) / kTokens;
+    constexpr int kWarps = kThreads / 32, kWarpsEach = 128;  // Four times those that reside.
+    const auto tiles = [&](int lines) {
+      const int64_t size = int64_t{lines} * 32 * kGroup<E>;
+      return (tokens + size - 1) / size;
+    };
+    const bool many = batch * plan.channels * tiles(kMostLines) >=
+                      int64_t{kWarpsEach} * l.device->multiprocessors;
+    plan.lines = many ? kMostLines : kLines;
+    plan.tiles = tiles(plan.lines);
     plan.tile_blocks = (batch * plan.channels * plan.tiles + kWarps - 1) / kWarps;
   }
   const int64_t blocks = plan.tile_blocks + p.sequences.count * plan.channel_blocks;

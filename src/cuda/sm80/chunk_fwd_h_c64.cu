@@ -1,5 +1,6 @@
 #include "cuda/sm80/chunk_fwd_h_c64.h"
 #include "cuda/sm80/device/gain.cuh"
+#include "cuda/sm80/device/half_pieces.cuh"
 #include "cuda/sm80/device/stage.cuh"
 #include "cuda/sm80/device/state.cuh"
 
@@ -17,7 +18,7 @@ namespace {
 constexpr int kTokens = 64;
 constexpr int kRing = 3;
 constexpr int kMaxKeys = 128;
-constexpr int kStagedKeys = 64;  ///< Rows of h that a warp turns around in shared memory at once.
+constexpr int kStagedKeys = 64;  ///< Rows of h that turn around in shared memory at once.
 
 struct ChainPlan {
   int warps;
@@ -30,7 +31,7 @@ struct ChainPlan {
 constexpr int kLd = padded<bf16>(kMaxKeys);  ///< Of tiles of w and k.
 constexpr int kLdV = padded<bf16>(kStageWarps * 16);
 constexpr size_t kSharedBytes =
-    (kTokens * (kRing * kLd + 2 * kLdV) + kStageWarps * kStagedKeys * 16) * sizeof(bf16) +
+    (kTokens * (kRing * kLd + 2 * kLdV) + kStagedKeys * kLdV) * sizeof(bf16) +
     2 * kTokens * sizeof(float);
 
 /// A block's shared memory.
@@ -38,6 +39,7 @@ template <class E>
 struct ChainShared {
   E *ring;        ///< Tiles of w and k.
   E *values;      ///< Tiles of u, later V'; [chunk % 2].
+  E *staged;      ///< Rows of h.
   float *decays;  ///< c; [chunk % 2].
 };
 
@@ -48,56 +50,58 @@ constexpr int kBlocks = 1;
 constexpr int kBlocks = 2;
 #endif
 
-/// Where a warp's 4-byte word `word` (0..7) of row `key` of its [kStagedKeys, 16] block of h lies:
-/// halves of rows trade places so that neither side meets a bank twice.
+/// Where a warp's 4-byte word `word` (0..7) of row `key` of its 16 columns of h lies. kWhole: in a
+/// block of its own, where halves of rows trade places so that neither side meets a bank twice;
+/// else in rows that the block's warps share.
+template <bool kWhole>
 __device__ __forceinline__ int staged_word(int key, int word) {
-  return key * 8 + (word ^ (key & 4));
+  return kWhole ? key * 8 + (word ^ (key & 4)) : key * (kLdV / 2) + word;
 }
 
-/// Puts 16 rows of h, as a left operand of S^T, into a warp's block.
-template <class E>
+/// Puts 16 rows of h, as a left operand of S^T, where the warp's columns are staged.
+template <bool kWhole, class E>
 __device__ __forceinline__ void stage_rows(uint32_t *block, const LeftTile<E> &a, int key,
                                            int lane) {
   const int r = lane >> 2, c = lane & 3;
-  block[staged_word(key + r, c)] = transpose8(a.r[0]);
-  block[staged_word(key + r, 4 + c)] = transpose8(a.r[1]);
-  block[staged_word(key + 8 + r, c)] = transpose8(a.r[2]);
-  block[staged_word(key + 8 + r, 4 + c)] = transpose8(a.r[3]);
+  block[staged_word<kWhole>(key + r, c)] = transpose8(a.r[0]);
+  block[staged_word<kWhole>(key + r, 4 + c)] = transpose8(a.r[1]);
+  block[staged_word<kWhole>(key + 8 + r, c)] = transpose8(a.r[2]);
+  block[staged_word<kWhole>(key + 8 + r, 4 + c)] = transpose8(a.r[3]);
 }
 
-/// Writes `keys` rows of `columns` elements of a warp's block to h. kWhole: 16 columns in rows that
-/// start on 16 bytes, and keys are whole tiles.
-template <bool kWhole, class E>
+/// Writes `keys` rows of 16 columns of a warp's block to h.
+template <class E>
 __device__ __forceinline__ void store_rows(E *to, int64_t row_stride, const uint32_t *block,
-                                           int keys, int columns, int piece, int lane) {
+                                           int keys, int lane) {
 #pragma unroll
   for (int i = 0; i < kStagedKeys; i += 16) {
     const int key = i + (lane >> 1), half = lane & 1;
-    const uint32_t *const from = block + staged_word(key, half * 4);
+    const uint32_t *const from = block + staged_word<true>(key, half * 4);
     E *const row = to + key * row_stride + half * 8;
-    if constexpr (kWhole) {
-      if (i < keys) copy_piece(row, from, 16);
-    } else if (key < keys) {
-      const int bytes = whole_piece(opaque(piece), columns * 2), end = columns - half * 8;
-      const E *const elements = reinterpret_cast<const E *>(from);
-      if (bytes >= 8) {
-#pragma unroll
-        for (int c = 0; c < 8; c += 4) {
-          if (c < end) copy_piece(row + c, elements + c, 8);
-        }
-      } else if (bytes == 4) {
-#pragma unroll
-        for (int c = 0; c < 8; c += 2) {
-          if (c < end) copy_piece(row + c, elements + c, 4);
-        }
-      } else {
-#pragma unroll
-        for (int c = 0; c < 8; ++c) {
-          if (c < end) copy_piece(row + c, elements + c, 2);
-        }
-      }
-    }
+    if (i < keys) copy_piece(row, from, 16);
   }
+}
+
+// Where rows are no whole pieces of 16 bytes, warps that wrote their own columns of h and V' would
+// share most sectors with their neighbours. There the warps that have columns write whole rows
+// together.
+
+__device__ __forceinline__ int state_threads(const ChainItem &item) {
+  return whole_tiles(item.columns) * 2;
+}
+
+__device__ __forceinline__ void wait_for_state_warps(const ChainItem &item) {
+  asm volatile("bar.sync 1, %0;" ::"r"(state_threads(item)) : "memory");
+}
+
+/// Writes the rows of h from `first` on that are staged to the chunk's row `index` of h.
+template <class E>
+__device__ __forceinline__ void store_staged_rows(const ChainShared<E> &s, const ChunkFwdH &p,
+                                                  const ChainPlan &plan, const ChainItem &item,
+                                                  int64_t index, int first, int key_dim) {
+  store_stage_tile(p.h.at<E>(index, item.h, first, item.column), p.h.stride[2], s.staged, kLdV,
+                   min(kStagedKeys, key_dim - first), item.columns, plan.piece_h, fresh_thread(),
+                   state_threads(item));
 }
 
 /// e^{last - c} of two neighbouring tokens, 0 past the end.
@@ -176,6 +180,21 @@ __device__ __forceinline__ int length_of(const ChainItem &item, int chunk) {
       min(static_cast<int64_t>(kTokens), item.span.length - static_cast<int64_t>(chunk) * kTokens));
 }
 
+/// A tile of a chunk's rows.
+template <bool kWhole, class E>
+__device__ __forceinline__ void load_rows(E *tile, int ld, const Tensor &t, int64_t b,
+                                          int64_t token, int64_t h, int column, int valid,
+                                          int columns, int piece, int threads) {
+  const E *const from = t.at<const E>(b, token, h, column);
+  if constexpr (kWhole) {
+    load_tile<true>(tile, ld, from, t.stride[1], kTokens, valid, columns, piece, threadIdx.x,
+                    threads);
+  } else {
+    load_stage_tile(tile, ld, from, t.stride[1], kTokens, valid, columns, piece, fresh_thread(),
+                    threads);
+  }
+}
+
 /// Starts the copies of tile i of the sequence, which goes to a slot of the ring: tile 2 n is w of
 /// chunk n and brings u and c with it, tile 2 n + 1 is k.
 template <bool kWhole, class E>
@@ -188,14 +207,13 @@ __device__ __forceinline__ void load_tile_of(const ChainShared<E> &s, const Chun
   const int valid = length_of(item, chunk);
   E *const tile = s.ring + slot * kTokens * kLd;
   if ((i & 1) != 0) {
-    load_tile<kWhole>(tile, kLd, p.k.at<const E>(span.batch, t, item.hk), p.k.stride[1], kTokens,
-                      valid, key_dim, plan.piece_k, threadIdx.x, threads);
+    load_rows<kWhole>(tile, kLd, p.k, span.batch, t, item.hk, 0, valid, key_dim, plan.piece_k,
+                      threads);
   } else {
-    load_tile<kWhole>(tile, kLd, p.w.at<const E>(span.batch, t, item.h), p.w.stride[1], kTokens,
-                      valid, key_dim, plan.piece_w, threadIdx.x, threads);
-    load_tile<kWhole>(s.values + (chunk & 1) * kTokens * kLdV, kLdV,
-                      p.u.at<const E>(span.batch, t, item.h, item.column), p.u.stride[1], kTokens,
-                      valid, item.columns, plan.piece_u, threadIdx.x, threads);
+    load_rows<kWhole>(tile, kLd, p.w, span.batch, t, item.h, 0, valid, key_dim, plan.piece_w,
+                      threads);
+    load_rows<kWhole>(s.values + (chunk & 1) * kTokens * kLdV, kLdV, p.u, span.batch, t, item.h,
+                      item.column, valid, item.columns, plan.piece_u, threads);
     if (p.g_cumsum.present()) {
       for (int j = threadIdx.x; j < kTokens; j += threads) {
         copy_async<4>(s.decays + (chunk & 1) * kTokens + j,
@@ -206,13 +224,15 @@ __device__ __forceinline__ void load_tile_of(const ChainShared<E> &s, const Chun
   }
 }
 
-/// V'^T = u^T - S^T w^T of a chunk, where u was and as left operands; h takes the state on the way.
+/// V'^T = u^T - S^T w^T of a chunk, where u was and as left operands; h takes the state on the way,
+/// but for kWhole its last kStagedKeys rows, which stay staged.
 template <bool kWhole, class E, int kFragments>
 __device__ __forceinline__ void form_values(LeftTile<E> (&left)[kTokens / 16],
-                                            const float (&state)[kFragments][4], const E *w, E *v,
+                                            const float (&state)[kFragments][4],
+                                            const ChainShared<E> &s, const E *w, E *v,
                                             uint32_t *staged, E *h_rows, const ChunkFwdH &p,
-                                            const ChainPlan &plan, int valid, const float *c,
-                                            float last, int key_dim, int columns, int lane) {
+                                            const ChainPlan &plan, const ChainItem &item, int valid,
+                                            const float *c, float last, int key_dim, int lane) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     float product[4][4] = {};
@@ -221,19 +241,24 @@ __device__ __forceinline__ void form_values(LeftTile<E> (&left)[kTokens / 16],
       if (j * 8 < key_dim) {
         LeftTile<E> a;
         left_from_accumulators(a, state[j], state[j + 1]);
-        if (half == 0 && plan.staged_h) stage_rows(staged, a, j * 8 % kStagedKeys, lane);
+        if (half == 0 && plan.staged_h) stage_rows<kWhole>(staged, a, j * 8 % kStagedKeys, lane);
 #pragma unroll
         for (int t = 0; t < 2; ++t) {
           multiply_add<Right::n_major>(product[2 * t], product[2 * t + 1], a,
                                        w + (half * 2 + t) * 16 * kLd + j * 8, kLd, lane);
         }
       }
-      if (half == 0 && (j + 2) * 8 % kStagedKeys == 0 && plan.staged_h) {
-        const int first = (j + 2) * 8 - kStagedKeys;
-        __syncwarp();
-        store_rows<kWhole>(h_rows + first * p.h.stride[2], p.h.stride[2], staged, key_dim - first,
-                           columns, plan.piece_h, lane);
-        __syncwarp();
+      const int end = (j + 2) * 8, first = end - kStagedKeys;
+      if (half == 0 && end % kStagedKeys == 0 && plan.staged_h) {
+        if constexpr (kWhole) {
+          __syncwarp();
+          store_rows(h_rows + first * p.h.stride[2], p.h.stride[2], staged, key_dim - first, lane);
+          __syncwarp();
+        } else if (end < key_dim) {
+          wait_for_state_warps(item);
+          store_staged_rows(s, p, plan, item, item.index, first, key_dim);
+          wait_for_state_warps(item);
+        }
       }
     }
 #pragma unroll
@@ -243,6 +268,26 @@ __device__ __forceinline__ void form_values(LeftTile<E> (&left)[kTokens / 16],
     }
   }
   __syncwarp();
+}
+
+/// What form_values left in shared memory of a chunk: V', and the last rows of h.
+template <class E>
+__device__ __forceinline__ void store_shared(const ChainShared<E> &s, const ChunkFwdH &p,
+                                             const ChainPlan &plan, const ChainItem &item,
+                                             int chunk, int key_dim) {
+  const int64_t token = item.span.begin + static_cast<int64_t>(chunk) * kTokens;
+  E *to = p.v_new.at<E>(item.span.batch, token, item.h, item.column);
+  const E *from = s.values + (chunk & 1) * kTokens * kLdV;
+  int64_t stride = p.v_new.stride[1];
+  int rows = length_of(item, chunk), piece = plan.piece_v;
+#pragma unroll 1
+  for (int left = plan.staged_h ? 2 : 1; left > 0; --left) {
+    store_stage_tile(to, stride, from, kLdV, rows, item.columns, piece, fresh_thread(),
+                     state_threads(item));
+    const int first = (key_dim - 1) / kStagedKeys * kStagedKeys;
+    to = p.h.at<E>(item.index - 1, item.h, first, item.column);
+    from = s.staged, stride = p.h.stride[2], rows = key_dim - first, piece = plan.piece_h;
+  }
 }
 
 /// S^T <- decay S^T + left K.
@@ -276,10 +321,10 @@ __global__ void __launch_bounds__(kStageThreads, kBlocks)
   ChainShared<E> s;
   s.ring = reinterpret_cast<E *>(memory);
   s.values = s.ring + kRing * kTokens * kLd;
-  uint32_t *const staged =
-      reinterpret_cast<uint32_t *>(s.values + 2 * kTokens * kLdV) + warp * kStagedKeys * 8;
-  s.decays =
-      reinterpret_cast<float *>(s.values + 2 * kTokens * kLdV + kStageWarps * kStagedKeys * 16);
+  s.staged = s.values + 2 * kTokens * kLdV;
+  s.decays = reinterpret_cast<float *>(s.staged + kStagedKeys * kLdV);
+  uint32_t *const staged = reinterpret_cast<uint32_t *>(s.values + 2 * kTokens * kLdV) +
+                           warp * (kWhole ? kStagedKeys * 8 : 8);
 
   const bool is_state = warp * 16 < item.columns;
   const int own_column = item.column + warp * 16;
@@ -321,18 +366,21 @@ __global__ void __launch_bounds__(kStageThreads, kBlocks)
       const float last = c[valid - 1];
       decay = decay_of(last);
       E *const v = s.values + (chunk & 1) * kTokens * kLdV + warp * 16;
-      const int columns = kWhole ? 16 : min(16, item.columns - warp * 16);
-      form_values<kWhole>(left, state, tile, v, staged, h_rows, p, plan, valid, c, last, key_dim,
-                          columns, lane);
+      form_values<kWhole>(left, state, s, tile, v, staged, h_rows, p, plan, item, valid, c, last,
+                          key_dim, lane);
       const int64_t token = item.span.begin + static_cast<int64_t>(chunk) * kTokens;
-      store_tile<kWhole>(p.v_new.at<E>(item.span.batch, token, item.h, own_column),
-                         p.v_new.stride[1], v, kLdV, valid, columns, plan.piece_v, lane, 32);
+      if constexpr (kWhole) {
+        store_tile<true>(p.v_new.at<E>(item.span.batch, token, item.h, own_column),
+                         p.v_new.stride[1], v, kLdV, valid, 16, plan.piece_v, lane, 32);
+      }
       ++item.index;
     } else if constexpr (kNarrowRange<E>) {
       update_with_gain(state, tile, key_dim, s.values + (chunk & 1) * kTokens * kLdV + warp * 16,
                        length_of(item, chunk), s.decays + (chunk & 1) * kTokens);
+      if constexpr (!kWhole) store_shared(s, p, plan, item, chunk, key_dim);
     } else {
       update_state(state, left, tile, decay, key_dim, lane);
+      if constexpr (!kWhole) store_shared(s, p, plan, item, chunk, key_dim);
     }
   }
   if (is_state && p.final_state.present()) {

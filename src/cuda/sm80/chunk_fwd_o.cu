@@ -1,9 +1,13 @@
+#include "cuda/sm80/device/half_pieces.cuh"
 #include "cuda/sm80/device/stage.cuh"
 #include "cuda/sm80/kernels.h"
 
-// A block takes a chunk and a value head; a warp owns 16 tokens. P = tril(Q K^T e^{c_i - c_j})
-// stays in its registers, O = scale (diag(e^c) Q S0 + P V') follows for up to 128 value columns at
-// a time. Q, K and h are fetched together; V' takes K's place and arrives while Q S0 is formed.
+// A block takes a chunk and value heads of one key head; a warp owns 16 tokens. Q K^T is formed
+// once and stays in registers. For each head, and up to 128 value columns at a time,
+//
+//     O = scale diag(e^c) Q h + P V',   P = tril(scale e^{c_i - c_j} Q K^T)
+//
+// h of the next head is on its way while P V' is formed, V' of the next head while Q h is.
 
 namespace gdn::cuda::sm80 {
 namespace {
@@ -11,6 +15,7 @@ namespace {
 struct OutputPlan {
   int piece_q, piece_k, piece_v, piece_h, piece_o;  ///< Bytes that rows move in.
   bool keys_first;                                  ///< h has DK contiguous (V first).
+  int heads, parts;  ///< Value heads of a group that a block takes, and blocks of a group.
 };
 
 template <class E>
@@ -26,10 +31,11 @@ __device__ __forceinline__ void load_h(E *tile, int ld, const Tensor &h, int64_t
                                        int threads) {
   const int all_rows = whole_tiles(rows), all_columns = whole_tiles(columns);
   if (h.dtype == dtype_of<E>()) {
-    load_tile(tile, ld, static_cast<const E *>(h.data) + base, row_stride, all_rows, rows, columns,
-              piece, threadIdx.x, threads);
+    load_stage_tile(tile, ld, static_cast<const E *>(h.data) + base, row_stride, all_rows, rows,
+                    columns, piece, fresh_thread(), threads);
     return;
   }
+#pragma unroll 1
   for (int i = threadIdx.x; i < all_rows * all_columns; i += threads) {
     const int r = i / all_columns, c = i - r * all_columns;
     const bool in = r < rows && c < columns;
@@ -56,99 +62,153 @@ __device__ __forceinline__ void multiply_state(float (&o)[kPanel<E> / 16][2][4],
   }
 }
 
+/// o += P V' for a warp's 16 rows and a panel of V'. P = tril(scale e^{c_i - c_j} Q K^T) is made of
+/// the products as it is multiplied.
+template <class E, int kTiles>
+__device__ __forceinline__ void multiply_values(float (&o)[kPanel<E> / 16][2][4],
+                                                const float (&products)[kTiles][2][4],
+                                                const E *values, const float *c, float scale,
+                                                int row, int length, int lane) {
+  constexpr int kLd = padded<E>(kPanel<E>);
+  const int r = row * 16 + (lane >> 2), n0 = (lane & 3) * 2;
+  const float from_start[2] = {c[r], c[r + 8]};
+#pragma unroll
+  for (int k = 0; k < kTiles; ++k) {
+    if (k > row) continue;
+    float s[2][4];
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      const float2 to = *reinterpret_cast<const float2 *>(c + k * 16 + j * 8 + n0);
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const int i = r + (e >> 1) * 8, column = k * 16 + j * 8 + n0 + (e & 1);
+        const float decay = decay_of(from_start[e >> 1] - ((e & 1) != 0 ? to.y : to.x));
+        s[j][e] = i >= column && i < length ? scale * decay * products[k][j][e] : 0.0F;
+      }
+    }
+    LeftTile<E> a;
+    left_from_accumulators(a, s[0], s[1]);
+#pragma unroll
+    for (int n = 0; n < kPanel<E> / 16; ++n) {
+      multiply_add<Right::k_major>(o[n][0], o[n][1], a, values + k * 16 * kLd + n * 16, kLd, lane);
+    }
+  }
+}
+
+/// A panel of value columns of one of a block's value heads.
+struct OutputStep {
+  int head, panel;  ///< Of the key head's group; first column.
+
+  __device__ __forceinline__ OutputStep next(int panel_width, int value_dim) const {
+    if (panel + panel_width < value_dim) return {head, panel + panel_width};
+    return {head + 1, 0};
+  }
+};
+
 template <class E, int kTiles>
 __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 3 : 1)
     output_kernel(const __grid_constant__ ChunkFwdO p, const __grid_constant__ OutputPlan plan) {
   extern __shared__ __align__(16) unsigned char memory[];
   constexpr int kChunk = kTiles * 16, kThreads = kTiles * 32;
   constexpr int kLd = padded<E>(kPanel<E>);
-  __shared__ __align__(16) float c[kChunk];
+  __shared__ __align__(16) float decays[2][kChunk];
   const int lane = threadIdx.x & 31, row = threadIdx.x >> 5;
   const int key_dim = static_cast<int>(p.key_dim), value_dim = static_cast<int>(p.value_dim);
-  const int64_t heads = p.heads.value_heads, h = blockIdx.x % heads, index = blockIdx.x / heads;
-  const int64_t hk = p.heads.key_head(h);
+  const auto blocks_of_chunk = static_cast<unsigned>(p.heads.key_heads) * plan.parts;
+  const unsigned index = blockIdx.x / blocks_of_chunk, part = blockIdx.x - index * blocks_of_chunk;
+  const auto hk = static_cast<int>(part / plan.parts);
   const ChunkPlace place = find_chunk(p.sequences, kChunk, index, lane);
   if (place.length == 0 || index >= p.h.shape[0]) return;
-  E *const q = reinterpret_cast<E *>(memory);  // A warp's rows later hold its rows of O.
+  const int first = static_cast<int>(part % plan.parts) * plan.heads;
+  const int last = min(first + plan.heads, static_cast<int>(p.heads.group()));
+  E *const q = reinterpret_cast<E *>(memory);
   E *const kv = q + kChunk * kLd;
   E *const state = kv + kChunk * kLd;
-  E *const own = q + row * 16 * kLd;
+  E *const own_q = q + row * 16 * kLd, *const own_v = kv + row * 16 * kLd;
+  const int own_rows = rows_inside(row, place.length);
 
-  const auto load_rows = [&](E *tile, const Tensor &t, int64_t head, int panel, int width,
-                             int piece) {
-    load_tile(tile, kLd, t.at<const E>(place.batch, place.begin, head, panel), t.stride[1], kChunk,
-              place.length, min(kPanel<E>, width - panel), piece, threadIdx.x, kThreads);
+  const auto load_rows = [&](E *tile, const Tensor &t, int panel, int piece) {
+    load_stage_tile(tile, kLd, t.at<const E>(place.batch, place.begin, hk, panel), t.stride[1],
+                    kChunk, place.length, min(kPanel<E>, key_dim - panel), piece, threadIdx.x,
+                    kThreads);
   };
-  const auto load_state = [&](int first_key, int panel) {
+  // A warp brings its own 16 rows of V', which it has written rows of O over before.
+  const auto load_values = [&](const OutputStep &at) {
+    const int64_t h = p.heads.value_head(hk, at.head);
+    load_stage_tile(
+        own_v, kLd,
+        p.v_new.at<const E>(place.batch, place.begin + (own_rows > 0 ? row * 16 : 0), h, at.panel),
+        p.v_new.stride[1], 16, own_rows, min(kPanel<E>, value_dim - at.panel), plan.piece_v,
+        fresh_lane(), 32);
+  };
+  const auto load_state = [&](const OutputStep &at, int first_key) {
+    const int64_t h = p.heads.value_head(hk, at.head);
     const int rows = min(kPanel<E>, key_dim - first_key),
-              columns = min(kPanel<E>, value_dim - panel);
-    const int64_t base = p.h.offset(index, h, first_key, panel);
-    if (plan.keys_first) {
-      load_h(state, kLd, p.h, base, p.h.stride[3], columns, rows, plan.piece_h, kThreads);
-    } else {
-      load_h(state, kLd, p.h, base, p.h.stride[2], rows, columns, plan.piece_h, kThreads);
-    }
+              columns = min(kPanel<E>, value_dim - at.panel);
+    const bool turned = plan.keys_first;
+    load_h(state, kLd, p.h, p.h.offset(index, h, first_key, at.panel), p.h.stride[turned ? 3 : 2],
+           turned ? columns : rows, turned ? rows : columns, plan.piece_h, kThreads);
+  };
+  const auto load_decays = [&](const OutputStep &at) {
+    if (at.panel > 0 || !p.g_cumsum.present()) return;
+    const int64_t h = p.heads.value_head(hk, at.head);
+    const int i = fresh_thread();
+    if (i >= kChunk) return;
+    const bool in = i < place.length;
+    copy_async<4>(&decays[at.head & 1][i],
+                  p.g_cumsum.at<const float>(place.batch, place.begin + (in ? i : 0), h),
+                  in ? 4 : 0);
   };
 
-  float s[kTiles][2][4] = {};
+  OutputStep at = {first, 0};
+  const bool whole_keys = key_dim <= kPanel<E>;  // Else each step brings q and h panel by panel.
+  float products[kTiles][2][4] = {};
   for (int panel = 0; panel < key_dim; panel += kPanel<E>) {
     if (panel > 0) __syncthreads();
-    load_rows(q, p.q, hk, panel, key_dim, plan.piece_q);
-    load_rows(kv, p.k, hk, panel, key_dim, plan.piece_k);
+    load_rows(q, p.q, panel, plan.piece_q);
+    load_rows(kv, p.k, panel, plan.piece_k);
     copy_commit();
     if (panel == 0) {
-      load_state(0, 0);
+      if (whole_keys) load_state(at, 0);
+      load_decays(at);
       copy_commit();
-      load_cumsum(c, p.g_cumsum, place, h, kChunk, threadIdx.x, kThreads);
+      if (!p.g_cumsum.present()) {
+        for (int i = threadIdx.x; i < 2 * kChunk; i += kThreads) decays[i / kChunk][i % kChunk] = 0;
+      }
       copy_wait<1>();
     } else {
       copy_wait<0>();
     }
     __syncthreads();
-    multiply_triangle_row(s, q, kv, kLd, min(kPanel<E>, key_dim - panel), row, lane);
-  }
-  const int r = row * 16 + (lane >> 2), n0 = (lane & 3) * 2;
-  const float from_start[2] = {c[r], c[r + 8]};
-#pragma unroll
-  for (int n = 0; n < kTiles; ++n) {
-    if (n > row) continue;
-#pragma unroll
-    for (int j = 0; j < 2; ++j) {
-      const float2 to = *reinterpret_cast<const float2 *>(c + n * 16 + j * 8 + n0);
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const int i = r + (e >> 1) * 8, column = n * 16 + j * 8 + n0 + (e & 1);
-        const float decay = decay_of(from_start[e >> 1] - ((e & 1) != 0 ? to.y : to.x));
-        s[n][j][e] = i >= column && i < place.length ? p.scale * decay * s[n][j][e] : 0.0F;
-      }
-    }
+    multiply_triangle_row(products, q, kv, kLd, min(kPanel<E>, key_dim - panel), row, lane);
   }
   __syncthreads();
-  load_rows(kv, p.v_new, h, 0, value_dim, plan.piece_v);
+  load_values(at);
   copy_commit();
 
-  for (int panel = 0; panel < value_dim; panel += kPanel<E>) {
+  while (at.head < last) {
+    const OutputStep next = at.next(kPanel<E>, value_dim);
     float o[kPanel<E> / 16][2][4] = {};
     for (int first_key = 0; first_key < key_dim; first_key += kPanel<E>) {
-      if (panel > 0 || key_dim > kPanel<E>) {  // Else what came first serves.
+      if (whole_keys) {
+        copy_wait<1>();  // All but V'.
+      } else {
         __syncthreads();
-        load_rows(q, p.q, hk, first_key, key_dim, plan.piece_q);
-        if (panel > 0 || first_key > 0) load_state(first_key, panel);
-        if (panel > 0 && first_key == 0) load_rows(kv, p.v_new, h, panel, value_dim, plan.piece_v);
+        load_rows(q, p.q, first_key, plan.piece_q);
+        load_state(at, first_key);
         copy_commit();
         copy_wait<0>();
-      } else {
-        copy_wait<1>();
       }
       __syncthreads();
       const int rows = min(kPanel<E>, key_dim - first_key);
       if (plan.keys_first) {
-        multiply_state<Right::n_major>(o, own, state, rows, lane);
+        multiply_state<Right::n_major>(o, own_q, state, rows, lane);
       } else {
-        multiply_state<Right::k_major>(o, own, state, rows, lane);
+        multiply_state<Right::k_major>(o, own_q, state, rows, lane);
       }
     }
-    const float decay[2] = {p.scale * decay_of(from_start[0]), p.scale * decay_of(from_start[1])};
+    const float *const c = decays[at.head & 1] + row * 16 + (lane >> 2);
+    const float decay[2] = {p.scale * decay_of(c[0]), p.scale * decay_of(c[8])};
 #pragma unroll
     for (int n = 0; n < kPanel<E> / 16; ++n) {
 #pragma unroll
@@ -156,25 +216,45 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 3
     }
     copy_wait<0>();
     __syncthreads();
-#pragma unroll
-    for (int k = 0; k < kTiles; ++k) {
-      if (k > row) continue;
-      LeftTile<E> a;
-      left_from_accumulators(a, s[k][0], s[k][1]);
-#pragma unroll
-      for (int n = 0; n < kPanel<E> / 16; ++n) {
-        multiply_add<Right::k_major>(o[n][0], o[n][1], a, kv + k * 16 * kLd + n * 16, kLd, lane);
-      }
+    if (next.head < last) {
+      if (whole_keys) load_state(next, 0);
+      load_decays(next);
     }
+    copy_commit();
+    multiply_values<E, kTiles>(o, products, kv, decays[at.head & 1], p.scale, row, place.length,
+                               fresh_lane());
+    // Rows of O leave over the warp's own rows of V', or of Q where no step follows.
+    E *const own = next.head < last ? own_v : own_q;
+    if (next.head < last) __syncthreads();
 #pragma unroll
     for (int n = 0; n < kPanel<E> / 16; ++n) store_unit<E>(own + n * 16, kLd, o[n], lane);
     __syncwarp();
-    const int rows = rows_inside(row, place.length);
-    if (rows > 0) {
-      store_tile(p.o.at<E>(place.batch, place.begin + row * 16, h, panel), p.o.stride[1], own, kLd,
-                 rows, min(kPanel<E>, value_dim - panel), plan.piece_o, lane, 32);
+    if (own_rows > 0) {
+      const int64_t h = p.heads.value_head(hk, at.head);
+      store_stage_tile(p.o.at<E>(place.batch, place.begin + row * 16, h, at.panel), p.o.stride[1],
+                       own, kLd, own_rows, min(kPanel<E>, value_dim - at.panel), plan.piece_o,
+                       fresh_lane(), 32);
     }
+    if (next.head < last) {
+      __syncwarp();
+      load_values(next);
+    }
+    copy_commit();
+    at = next;
   }
+}
+
+/// How many value heads of a group a block takes: all of them where there are blocks enough to keep
+/// the device busy.
+void share_heads(OutputPlan &plan, const ChunkFwdO &p, int64_t chunks, int multiprocessors) {
+  constexpr int64_t kBlocksEach = 12;  // Three reside at a time.
+  const int64_t group = p.heads.group(), wanted = multiprocessors * kBlocksEach;
+  int64_t heads = group;
+  while (heads > 1 && chunks * p.heads.key_heads * ((group + heads - 1) / heads) < wanted) {
+    heads = (heads + 1) / 2;
+  }
+  plan.heads = static_cast<int>(heads);
+  plan.parts = static_cast<int>((group + heads - 1) / heads);
 }
 
 }  // namespace
@@ -192,7 +272,9 @@ Status chunk_fwd_o(const ChunkFwdO &p, const Launch &l) {
     rows.stride[2] = p.h.stride[3], rows.stride[3] = p.h.stride[2];
   }
   plan.piece_h = row_piece(rows);
-  const int64_t blocks = max_chunks(p.sequences, p.chunk_size) * p.heads.value_heads;
+  const int64_t chunks = max_chunks(p.sequences, p.chunk_size);
+  share_heads(plan, p, chunks, l.device->multiprocessors);
+  const int64_t blocks = chunks * p.heads.key_heads * plan.parts;
   return for_type(p.q.dtype, [&](auto e) {
     using E = decltype(e);
     const size_t shared = shared_bytes<E>(static_cast<int>(p.chunk_size));

@@ -1,3 +1,4 @@
+#include "cuda/sm80/device/half_pieces.cuh"
 #include "cuda/sm80/device/stage.cuh"
 #include "cuda/sm80/kernels.h"
 
@@ -99,9 +100,9 @@ __device__ __forceinline__ void multiply_t(const TT *t, const float *factor, con
       store_unit<E>(staged + i * 16, padded<E>(kStaged<E>), c[n + i], lane);
     }
     __syncwarp();
-    store_tile(out.at<E>(place.batch, place.begin + row * 16, h, panel + n * 16), out.stride[1],
-               staged, padded<E>(kStaged<E>), rows, min(kStaged<E>, columns - n * 16), piece, lane,
-               32);
+    store_stage_tile(out.at<E>(place.batch, place.begin + row * 16, h, panel + n * 16),
+                     out.stride[1], staged, padded<E>(kStaged<E>), rows,
+                     min(kStaged<E>, columns - n * 16), piece, lane, 32);
   }
 }
 
@@ -120,8 +121,8 @@ __device__ __forceinline__ void recompute(const RecomputeWU &p, const Pieces &pi
 
   const auto load = [&](E *tile, const Tensor &in, int64_t head, int panel, int columns,
                         int piece) {
-    load_tile(tile, kLd, in.at<const E>(place.batch, place.begin, head, panel), in.stride[1],
-              kChunk, place.length, columns, piece, threadIdx.x, kThreads);
+    load_stage_tile(tile, kLd, in.at<const E>(place.batch, place.begin, head, panel), in.stride[1],
+                    kChunk, place.length, columns, piece, threadIdx.x, kThreads);
     copy_commit();
   };
   const int key_dim = static_cast<int>(p.key_dim), value_dim = static_cast<int>(p.value_dim);
