@@ -56,7 +56,6 @@ __device__ __forceinline__ void run_block(const DeltaRule &p, const Plan &plan, 
   proxy_fence();
   __syncthreads();
   const int total = __shfl_sync(kFullWarp, s.total, 0);
-  if constexpr (F::kSegments) wait_for_previous();
 
   if (group == 0) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(R::kProduct));
@@ -67,15 +66,16 @@ __device__ __forceinline__ void run_block(const DeltaRule &p, const Plan &plan, 
       LoadWarp<F>{p, plan, maps, s, lane}.run();
     } else if (warp == 2) {
       gate_steps(p, plan, s, lane, total);
-    } else if constexpr (kWhole && !F::kSolved) {
+    } else if constexpr (kWhole) {
       solve_steps(s, warp, lane, total);
     }
   } else if (kWhole || group == 2) {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(R::kState));
+    if constexpr (F::kSegments) wait_for_previous();  // For the states.
     StateWarps<F>{p, plan, s, kWhole ? group - 2 : 0, 0, warp, lane}.run();
   } else if constexpr (!kWhole) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(R::kSolvers));
-    if constexpr (!F::kSolved) solve_steps(s, warp, lane, total);
+    solve_steps(s, warp, lane, total);
   }
 }
 

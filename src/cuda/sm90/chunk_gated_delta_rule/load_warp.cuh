@@ -36,30 +36,15 @@ struct LoadWarp {
   Ring<F::kTiles> tile;
   int value = 0, value_gates = 0;        ///< Place and gates of the V that is loaded next.
   int o_buffer = 0, o_gates = 0;         ///< Of the step whose O is stored next.
-  int given_gates = 0, given_input = 0;  ///< Of the step that is given room.
   Ring<F::kAhead> given, v_ready;  ///< Steps that are given room for O, and V of the next one.
 
-  /// Tells the state that a step has room for its O and that V of the next one is on its way, and
-  /// brings its T if that comes out of memory: the place is that of a step that is done.
-  /// There are gives for steps past the last.
-  __device__ __forceinline__ void give(bool stored, bool exists) {
+  /// Tells the state that a step has room for its O and that V of the next one is on its way. There
+  /// are gives for steps past the last.
+  __device__ __forceinline__ void give(bool stored) {
     const bool leader = elect();
-    uint64_t *const ready = &s.ready[given.i];
     if (leader && stored) tma_store_wait_read();
-    if (F::kSolved && leader && exists) {
-      const StepGates &g = s.gates[given_gates];
-      expect(ready, kInverseBytes);
-      bulk_load(s.t[given_input],
-                inverse_at(plan.segments, static_cast<int>(p.heads.value_heads), g.segment_row,
-                           g.segment_step, g.head),
-                kInverseBytes, ready);
-    }
-    arrive_warp(leader, ready);
+    arrive_warp(leader, &s.ready[given.i]);
     given.next();
-    if (F::kSolved) {
-      if (++given_gates == F::kTiles) given_gates = 0;
-      if (++given_input == F::kInputs) given_input = 0;
-    }
   }
 
   /// Stores O of a step.
@@ -158,7 +143,7 @@ struct LoadWarp {
     while (live) {
       const int token = walk.begin + walk.start(), batch = walk.batch, head = walk.head;
       const bool first = walk.step == 0;
-      const int key_head = walk.key_head, half = walk.half, row = walk.row, step = walk.step;
+      const int key_head = walk.key_head, half = walk.half;
       const int valid = walk.valid();
       live = walk.next(p, plan, s);
       wait(&s.done[tile.i], tile.phase ^ 1);
@@ -170,10 +155,6 @@ struct LoadWarp {
         g.head = head;
         g.batch = batch;
         g.half = half;
-        if constexpr (F::kSegments) {
-          g.segment_row = row;
-          g.segment_step = step;
-        }
         g.first = first ? 1 : 0;
         if (plan.tma_gates) {
           arrive_expect(&s.raw_full[tile.i], 2 * kStep * 16);
@@ -188,7 +169,7 @@ struct LoadWarp {
       tile.next();
       ++n;
       if (n > kBehind) load_v(n - kBehind - 1);
-      if (n > kRoom) give(n > kTiles, true);
+      if (n > kRoom) give(n > kTiles);
     }
     for (int i = n; i < n + kTiles; ++i) {
       if (i >= kTiles) {
@@ -196,7 +177,7 @@ struct LoadWarp {
         store_o();
       }
       if (i >= kBehind && i - kBehind < n) load_v(i - kBehind);
-      if (i >= kRoom) give(i >= kTiles, i - kRoom < n);
+      if (i >= kRoom) give(i >= kTiles);
     }
     if (elect()) tma_store_wait();
   }

@@ -177,7 +177,7 @@ struct StateWarps {
         entry = place.first ? place.row : place.row - 1;
         any = any || !place.first;
       } else {
-        any = any && place.first;
+        any = any && place.first && item.skipped == 0;
       }
     }
     if (any) read_state(state, *from, state_offset(*from, entry, item.head));
