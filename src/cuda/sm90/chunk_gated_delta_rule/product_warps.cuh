@@ -142,11 +142,11 @@ struct ProductWarps {
     p_ring.next();
   }
 
-  /// P of a step to the state.
+  /// P of a step to the state, by the warps that made it.
   __device__ __forceinline__ void publish(bool any) {
-    proxy_fence();
+    proxy_fence_if(warp >= 2);
     __syncwarp();
-    arrive_if(any && (kEveryLaneArrives || lane == 0), &s.ready[ready.i]);
+    arrive_if(any && warp >= 2 && (kEveryLaneArrives || lane == 0), &s.ready[ready.i]);
     if (any) ready.next();
   }
 

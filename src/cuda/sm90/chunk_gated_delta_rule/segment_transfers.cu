@@ -142,7 +142,8 @@ __global__ void __launch_bounds__(kTransferThreads, 1)
 }  // namespace
 
 Status launch_segment_transfers(const DeltaRule &p, const Launch &l, const Segments &segments) {
-  return launch_kernel<Form, transfer_kernel>(p, l, kTransferThreads, segments);
+  return launch_kernel<Form, transfer_kernel>(p, l, kTransferThreads,
+                                              prepare<Form>(p, l, segments));
 }
 
 }  // namespace gdn::cuda::sm90::chunk_gated_delta_rule

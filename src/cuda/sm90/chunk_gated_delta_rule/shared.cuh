@@ -26,6 +26,7 @@ struct WholeHead {
   static constexpr bool kOutput = true;     ///< O is computed.
   static constexpr bool kSegments = false;  ///< Items are segments of sequences (segments.h).
   static constexpr bool kSolved = false;    ///< T comes out of memory.
+  static constexpr bool kStraight = false;  ///< See Straight.
   static constexpr int kGroups = 2;         ///< State warpgroups.
   static constexpr int kTiles = 7;          ///< K, Q tiles and gates.
   static constexpr int kInputs = 4;         ///< V and T.
@@ -40,6 +41,7 @@ struct HalfHead {
   static constexpr bool kOutput = true;
   static constexpr bool kSegments = false;
   static constexpr bool kSolved = false;
+  static constexpr bool kStraight = false;
   static constexpr int kGroups = 1;
   static constexpr int kTiles = 7;
   static constexpr int kInputs = 6;
@@ -53,6 +55,7 @@ struct SegmentTransfer {
   static constexpr bool kOutput = false;
   static constexpr bool kSegments = true;
   static constexpr bool kSolved = true;
+  static constexpr bool kStraight = false;
   static constexpr int kGroups = 2;
   static constexpr int kTiles = 8;
   static constexpr int kInputs = kTiles;
@@ -66,6 +69,14 @@ template <class Form>
 struct SegmentOutput : Form {
   static constexpr bool kSegments = true;
   static constexpr int kMaxSorted = 0;
+};
+
+/// A form without what most calls do not need: all operands come and go by TMA, states are f32, and
+/// there are no checkpoints and no positions (is_straight() in launch.cuh). Less code, since what all
+/// roles execute and what lies between shares one instruction cache.
+template <class Form>
+struct Straight : Form {
+  static constexpr bool kStraight = true;
 };
 
 /// Gates and place of one step, a token a lane. Decays are in base 2; r is 1 / |k| or 1 / |q| under
@@ -204,7 +215,7 @@ __device__ __forceinline__ Item item_at(const DeltaRule &p, const Plan &plan, co
   item.begin = static_cast<int>(span.begin);
   item.length = static_cast<int>(span.length);
   item.slot = p.initial_slot(item.sequence);
-  item.lead = static_cast<int>(p.phase(item.sequence, kStep));
+  item.lead = F::kStraight ? 0 : static_cast<int>(p.phase(item.sequence, kStep));
   return item;
 }
 
@@ -234,7 +245,7 @@ struct Walk {
       batch = __shfl_sync(kFullWarp, item.batch, 0);
       begin = __shfl_sync(kFullWarp, item.begin, 0);
       length = __shfl_sync(kFullWarp, item.length, 0);
-      lead = F::kSegments ? 0 : __shfl_sync(kFullWarp, item.lead, 0);
+      lead = F::kSegments || F::kStraight ? 0 : __shfl_sync(kFullWarp, item.lead, 0);
       head = __shfl_sync(kFullWarp, item.head, 0);
       key_head = __shfl_sync(kFullWarp, item.key_head, 0);
       half = __shfl_sync(kFullWarp, item.half, 0);
@@ -299,8 +310,8 @@ __device__ __forceinline__ void init_barriers(Shared<F> &s) {
     barrier_init_warps(&s.a_full[i], 2);
     barrier_init_warps(&s.a_empty[i], 1);
   }
-  // The loader, the products and a solver; of a transfer the loader and the gates.
-  constexpr int kReady = F::kSolved ? 2 : 6;
+  // The loaders, those products that make P, and a solver; of a transfer the loader and the gates.
+  constexpr int kReady = F::kSolved ? 2 : F::kGroups == 2 ? 4 : 5;
   for (int i = 0; i < F::kAhead; ++i) barrier_init_warps(&s.ready[i], kReady);
   barrier_init_fence();
 }
