@@ -16,6 +16,7 @@ Status launch_half_heads(const DeltaRule &p, const Launch &l);
 Status launch_segments(const DeltaRule &p, const Launch &l, int64_t length);
 
 // Its passes.
+Status launch_segment_starts(const DeltaRule &p, const Launch &l, const Segments &segments);
 Status launch_segment_inverses(const DeltaRule &p, const Launch &l, const Segments &segments);
 Status launch_segment_transfers(const DeltaRule &p, const Launch &l, const Segments &segments);
 Status launch_segment_states(const DeltaRule &p, const Launch &l, const Segments &segments);

@@ -66,7 +66,7 @@ __device__ __forceinline__ void gate_steps(const DeltaRule &p, const Plan &plan,
     const int head = g.head;
     const bool in = lane < g.valid;
     float decay = 0.0F, beta = 0.0F;
-    if (in && plan.tma_gates) {
+    if (in && (F::kStraight || plan.tma_gates)) {
       decay = s.raw[ring.i][0][lane][head & 3];
       beta = s.raw[ring.i][1][lane][head & 3];
       if (p.gate) {

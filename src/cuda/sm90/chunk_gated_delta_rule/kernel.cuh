@@ -22,7 +22,7 @@
 // One block a multiprocessor, four warpgroups, which meet at mbarriers alone. A block takes items
 // round by round; what an item computes depends on nothing else. WholeHead: products; two solver
 // warps, the gate warp, the load warp; two of the state with 64 value columns each. HalfHead:
-// products; four solver warps; the state; the gate warp, the load warp.
+// products; four solver warps; the state; the gate warp and three that load and store.
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
@@ -56,26 +56,35 @@ __device__ __forceinline__ void run_block(const DeltaRule &p, const Plan &plan, 
   proxy_fence();
   __syncthreads();
   const int total = __shfl_sync(kFullWarp, s.total, 0);
-  if constexpr (F::kSegments) wait_for_previous();
 
   if (group == 0) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(R::kProduct));
     ProductWarps<F>{s, p.scale < 0.0F ? 0x80008000U : 0U, warp, lane}.run(total);
   } else if (group == (kWhole ? 1 : 3)) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(R::kHelpers));
+    LoadWarp<F> load = {p, plan, maps, s, lane};
     if (warp == 3) {
-      LoadWarp<F>{p, plan, maps, s, lane}.run();
+      if constexpr (kWhole) {
+        load.run();
+      } else {
+        load.run_tiles();
+      }
     } else if (warp == 2) {
       gate_steps(p, plan, s, lane, total);
-    } else if constexpr (kWhole && !F::kSolved) {
+    } else if constexpr (kWhole) {
       solve_steps(s, warp, lane, total);
+    } else if (warp == 1) {
+      load.run_values();
+    } else {
+      load.run_stores();
     }
   } else if (kWhole || group == 2) {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(R::kState));
+    if constexpr (F::kSegments) wait_for_previous();  // For the states.
     StateWarps<F>{p, plan, s, kWhole ? group - 2 : 0, 0, warp, lane}.run();
   } else if constexpr (!kWhole) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(R::kSolvers));
-    if constexpr (!F::kSolved) solve_steps(s, warp, lane, total);
+    solve_steps(s, warp, lane, total);
   }
 }
 

@@ -129,13 +129,12 @@ struct ProductWarps {
     put_rows(s.p[p_ring.i][1], low);
   }
 
-  /// A out of the first two warps' products of the new tile, unless T is there already, P out of
-  /// the others'.
+  /// A out of the first two warps' products of the new tile, P out of the others'.
   __device__ __forceinline__ void put_masked(const float (&kq)[16], const uint32_t (&mask)[8],
                                              bool has_room) {
     if (warp >= 2) {
       put_p(kq, mask);
-    } else if constexpr (!F::kSolved) {
+    } else {
       put_a(kq, has_room);
     }
     new_tile.next();
@@ -143,11 +142,11 @@ struct ProductWarps {
     p_ring.next();
   }
 
-  /// P of a step to the state.
+  /// P of a step to the state, by the warps that made it.
   __device__ __forceinline__ void publish(bool any) {
-    proxy_fence();
+    proxy_fence_if(warp >= 2);
     __syncwarp();
-    arrive_if(any && (kEveryLaneArrives || lane == 0), &s.ready[ready.i]);
+    arrive_if(any && warp >= 2 && (kEveryLaneArrives || lane == 0), &s.ready[ready.i]);
     if (any) ready.next();
   }
 
@@ -178,7 +177,7 @@ struct ProductWarps {
       // The build for racecheck, which reports reads that nobody uses, takes the branch.
       if (!kEveryLaneArrives || is_there) valid = s.gates[next.i].valid;
       is_used = is_over(&s.done[used_tile.i], used_tile.phase);
-      if constexpr (!F::kSolved) has_room = is_over(&s.a_empty[a_ring.i], a_ring.phase ^ 1);
+      has_room = is_over(&s.a_empty[a_ring.i], a_ring.phase ^ 1);
       mma_wait<0>();
       pin(kq);
       decay(kq);

@@ -1,17 +1,19 @@
 #include "cuda/device/tile.cuh"
-#include "cuda/launch.h"
 #include "cuda/sm90/chunk_gated_delta_rule/forms.h"
+#include "cuda/sm90/chunk_gated_delta_rule/launch.cuh"
 #include "cuda/sm90/chunk_gated_delta_rule/segments.cuh"
 #include "cuda/sm90/chunk_gated_delta_rule/solver_warps.cuh"
 
-// T diag(beta) of every step of the segments, a warp a step, so that neither pass over the segments
-// makes it again. K K^T on the tensor cores, the substitution in f32.
+// T diag(beta) of the steps that the transfers need, a warp a step: N and M share it. All of them are
+// whole. K K^T on the tensor cores, the substitution in f32.
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 namespace {
 
 constexpr int kWarps = 4;
-constexpr int kResident = 5;  ///< Blocks of a multiprocessor.
+/// Blocks of a multiprocessor.
+template <bool kAligned>
+constexpr int kResident = kAligned ? 5 : 4;
 
 /// Sixteen bytes of a row.
 template <bool kAligned>
@@ -40,14 +42,12 @@ __device__ __forceinline__ uint4 rescaled(uint4 x, float scale) {
 struct Keys {
   const bf16 *k;
   int64_t stride;
-  int valid, lane;
+  int lane;
 
-  /// Eight elements of row lane / 4 + 8 r; zeros past `valid`.
+  /// Eight elements of row lane / 4 + 8 r.
   template <bool kAligned>
   __device__ __forceinline__ uint4 load(int r, int piece) const {
-    const int row = r * 8 + lane / 4;
-    if (row >= valid) return make_uint4(0, 0, 0, 0);
-    return load_piece<kAligned>(k + row * stride + piece * 32 + lane % 4 * 8);
+    return load_piece<kAligned>(k + (r * 8 + lane / 4) * stride + piece * 32 + lane % 4 * 8);
   }
 };
 
@@ -148,31 +148,15 @@ __device__ __forceinline__ float normed_products(float (&d)[6][4], const Keys &k
   return norm;
 }
 
+/// T diag(beta) of the step of 32 tokens that starts with `token`, by way of `a`.
 template <bool kAligned>
-__global__ void __launch_bounds__(kWarps * 32, kResident)
-    inverses_kernel(const __grid_constant__ DeltaRule p, const __grid_constant__ Segments all) {
-  __shared__ float memory[kWarps][kStep][kInverseLd];
-  let_next_start();
-  const int lane = static_cast<int>(threadIdx.x) & 31, warp = static_cast<int>(threadIdx.x) >> 5;
-  const int heads = static_cast<int>(p.heads.value_heads), steps = all.length / kStep;
-  const unsigned tile = blockIdx.x * kWarps + warp, part = tile / heads;
-  const int head = static_cast<int>(tile - part * heads), row = static_cast<int>(part / steps);
-  const int step = static_cast<int>(part) - row * steps;
-  if (row >= all.count) return;
-  const SegmentPlace place = find_segment(p.sequences, all, row);
-  if (place.sequence < 0) return;
-  const SequenceSpan span = clamped_span(p.sequences, place.sequence);
-  const int64_t offset = place.offset + step * kStep;
-  if (offset >= span.length) return;
-  const int valid = static_cast<int>(min(span.length - offset, int64_t{kStep}));
-  const int64_t token = span.begin + offset;
-  const bool in = lane < valid;
-  float decay = in ? token_decay(p, span.batch, token + lane, head) : 0.0F;
-  const float beta = in ? token_beta(p, span.batch, token + lane, head) : 0.0F;
-
+__device__ __forceinline__ void invert_step(const DeltaRule &p, int64_t batch, int64_t token,
+                                            int head, float (*a)[kInverseLd],
+                                            bf16 (&t)[2][kStep * kStep], int lane) {
+  const float decay = token_decay(p, batch, token + lane, head);
+  const float beta = token_beta(p, batch, token + lane, head);
   float d[6][4], norm = 1.0F;
-  const Keys keys = {p.k.at<const bf16>(span.batch, token, p.heads.key_head(head)), p.k.stride[1],
-                     valid, lane};
+  const Keys keys = {p.k.at<const bf16>(batch, token, p.heads.key_head(head)), p.k.stride[1], lane};
   if (p.qk_l2norm) {
     norm = normed_products<kAligned>(d, keys);
   } else {
@@ -182,7 +166,6 @@ __global__ void __launch_bounds__(kWarps * 32, kResident)
   const float c = warp_scan(decay * kLog2E, lane), factor = beta * norm;
   const float column = p.qk_l2norm ? c - __log2f(norm) : c;
 
-  float(*const a)[kInverseLd] = memory[warp];
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
 #pragma unroll
@@ -201,7 +184,6 @@ __global__ void __launch_bounds__(kWarps * 32, kResident)
     }
   }
   __syncwarp();
-  auto &t = *reinterpret_cast<bf16(*)[2][kStep * kStep]>(inverse_at(all, heads, row, step, head));
   const int l16 = lane & 15, corner = 8 * (lane >> 4);
   float y[16];
   invert_diagonal(a, lane, y);
@@ -215,18 +197,48 @@ __global__ void __launch_bounds__(kWarps * 32, kResident)
   put_column(t, l16, 16 + corner, u, __shfl_sync(kFullWarp, beta, l16));
   const float zeros[8] = {};
   put_column(t, 16 + l16, corner, zeros, 0.0F);
+  __syncwarp();
+}
+
+/// `parts` blocks for each head of a segment.
+template <bool kAligned>
+__global__ void __launch_bounds__(kWarps * 32, kResident<kAligned>)
+    inverses_kernel(const __grid_constant__ DeltaRule p, const __grid_constant__ Segments all,
+                    int parts) {
+  __shared__ float memory[kWarps][kStep][kInverseLd];
+  let_next_start();
+  const int lane = static_cast<int>(threadIdx.x) & 31, warp = static_cast<int>(threadIdx.x) >> 5;
+  const int heads = static_cast<int>(p.heads.value_heads), steps = all.length / kStep;
+  const int rest = static_cast<int>(blockIdx.x) / heads;
+  const int head = static_cast<int>(blockIdx.x) - rest * heads, row = rest / parts;
+  const SegmentPlace place = find_segment(p.sequences, all, row);
+  wait_for_previous();
+  if (place.sequence < 0 || place.last) return;
+  const SequenceSpan span = clamped_span(p.sequences, place.sequence);
+  int step = max(all.starts[row * heads + head], 0) + (rest - row * parts) * kWarps + warp;
+  for (; step < steps; step += parts * kWarps) {
+    auto &t =
+        *reinterpret_cast<bf16(*)[2][kStep * kStep]>(inverse_at(all, heads, row, step, head));
+    invert_step<kAligned>(p, span.batch, span.begin + place.offset + step * kStep, head,
+                          memory[warp], t, lane);
+  }
 }
 
 }  // namespace
 
 Status launch_segment_inverses(const DeltaRule &p, const Launch &l, const Segments &segments) {
-  const int64_t tiles = segments.count * (segments.length / kStep) * p.heads.value_heads;
+  const int64_t pairs = segments.count * p.heads.value_heads;
   const bool aligned = reinterpret_cast<uintptr_t>(p.k.data) % 16 == 0 && p.k.stride[0] % 8 == 0 &&
                        p.k.stride[1] % 8 == 0 && p.k.stride[2] % 8 == 0;
-  const int64_t blocks = (tiles + kWarps - 1) / kWarps;
-  constexpr const char *kName = "chunk_gated_delta_rule";
-  return aligned ? launch<inverses_kernel<true>>(kName, l, blocks, kWarps * 32, 0, p, segments)
-                 : launch<inverses_kernel<false>>(kName, l, blocks, kWarps * 32, 0, p, segments);
+  // As many blocks as run at once, if there are steps for them.
+  const int64_t wanted = std::max<int64_t>(kResident<true> * l.device->multiprocessors / pairs, 1);
+  const auto parts =
+      static_cast<int>(std::min<int64_t>(wanted, (segments.length + kStep * kWarps - 1) / (kStep * kWarps)));
+  const int64_t blocks = pairs * parts;
+  return aligned ? launch_beside_previous<inverses_kernel<true>>(l, blocks, kWarps * 32, 0, p,
+                                                                 segments, parts)
+                 : launch_beside_previous<inverses_kernel<false>>(l, blocks, kWarps * 32, 0, p,
+                                                                  segments, parts);
 }
 
 }  // namespace gdn::cuda::sm90::chunk_gated_delta_rule

@@ -8,7 +8,8 @@
 #include "cuda/sm90/device/ptx.cuh"
 
 // The states between segments: S_{j+1} = M_j S_j + N_j in f32, in the places of N_j. A block takes
-// kColumns value columns of one head through a sequence; the next M is on its way meanwhile.
+// kColumns value columns of one head through a sequence; the next M is on its way meanwhile. Where
+// M_j is zero N_j is the state already.
 //
 // For 128 x 128 a combination is 2 * 128^3 operations a head, and each block of columns reads M, 64
 // KB. A lane has four rows and all columns, a warp a slice of the sum over keys, so that an operand
@@ -33,7 +34,24 @@ struct Memory {
   float sums[kWarps][4][kDim / 4][kSumRow];  ///< Row 4 i + j at [j][i].
   float s[kDim][kColumns];
   uint64_t full[kBuffers];
+  int remembering[kMostSegments];  ///< Rows of the segments that have an M, in order.
+  int count;                       ///< Of these.
 };
+
+/// Fills m.remembering with rows from `begin` to end - 1, by the whole block.
+__device__ __forceinline__ void find_remembering(Memory &m, const Segments &all, int begin, int end,
+                                                 int heads, int head, int thread) {
+  if (thread >= 32) return;
+  int count = 0;
+  for (int base = begin; base < end; base += 32) {
+    const int row = base + thread;
+    const bool remembers = row < end && all.starts[row * heads + head] == kRemembers;
+    const unsigned found = __ballot_sync(kFullWarp, remembers);
+    if (remembers) m.remembering[count + __popc(found & ((1U << thread) - 1U))] = row;
+    count += __popc(found);
+  }
+  if (thread == 0) m.count = count;
+}
 
 /// sum[i] += the warp's slice of row 4 lane + i of M times S.
 __device__ __forceinline__ void multiply_slice(float (&sum)[4][kColumns], const float (*m)[kDim],
@@ -79,6 +97,7 @@ __global__ void __launch_bounds__(kStateThreads)
   }
   if (end - row < 3) return;
 
+  find_remembering(m, all, row + 1, end - 1, heads, head, thread);
   if (thread == 0) {
     for (uint64_t &full : m.full) barrier_init(&full, 1);
     barrier_init_fence();
@@ -86,23 +105,28 @@ __global__ void __launch_bounds__(kStateThreads)
   // Of the results a thread has four columns of a row.
   const int own_row = thread / 2, own_column = thread % 2 * 4;
   const int own = own_row * kDim + column + own_column;
-  *reinterpret_cast<float4 *>(&m.s[own_row][own_column]) =
-      *reinterpret_cast<const float4 *>(all.states.at<float>(row, head) + own);
   __syncthreads();
   // Parts of M, numbered through the segments; every one is asked for when its buffer is free.
-  const int parts = (end - 2 - row) * kParts;
+  const int count = m.count, parts = count * kParts;
   const auto load = [&](int part) {
     if (thread != 0 || part >= parts) return;
     const int buffer = part % kBuffers;
     proxy_fence();  // Else the copy might pass what was read before.
     arrive_expect(&m.full[buffer], sizeof(m.m[buffer]));
     bulk_load(m.m[buffer],
-              all.transfers.at<float>(row + 1 + part / kParts, head) + part % kParts * kPart * kDim,
+              all.transfers.at<float>(m.remembering[part / kParts], head) +
+                  part % kParts * kPart * kDim,
               sizeof(m.m[buffer]), &m.full[buffer]);
   };
   for (int part = 0; part < kBuffers - kParts; ++part) load(part);
-  for (int at = row + 1, part = 0; at < end - 1; ++at) {
+  for (int j = 0, part = 0; j < count; ++j) {
     for (int i = 0; i < kParts; ++i) load(part + kBuffers - kParts + i);
+    const int at = m.remembering[j];
+    if (j == 0 || m.remembering[j - 1] != at - 1) {
+      *reinterpret_cast<float4 *>(&m.s[own_row][own_column]) =
+          *reinterpret_cast<const float4 *>(all.states.at<float>(at - 1, head) + own);
+      __syncthreads();
+    }
     float *const state = all.states.at<float>(at, head) + own;
     float4 x = *reinterpret_cast<const float4 *>(state);
     float sum[4][kColumns] = {};
@@ -162,7 +186,10 @@ Status launch_segments(const DeltaRule &p, const Launch &l, int64_t length) {
   std::swap(all.transfers.stride[2], all.transfers.stride[3]);
   all.states = states(memory + bytes);
   all.inverses = memory + 2 * bytes;
-  Status s = launch_segment_inverses(p, l, all);
+  all.starts = reinterpret_cast<int *>(all.inverses + all.count * (length / kStep) *
+                                                          p.heads.value_heads * kInverseBytes);
+  Status s = launch_segment_starts(p, l, all);
+  if (s.ok()) s = launch_segment_inverses(p, l, all);
   if (s.ok()) s = launch_segment_transfers(p, l, all);
   if (s.ok()) s = launch_segment_states(p, l, all);
   if (s.ok()) s = launch_segment_outputs(p, l, all);

@@ -4,7 +4,8 @@
 #include "cuda/sm90/chunk_gated_delta_rule/state_warps.cuh"
 
 // N and M of segments (segments.h): the chain from state to state without O. Segments whose action
-// nobody asks for are skipped, the last of each sequence among them, so that all steps are whole. T
+// nobody asks for are skipped, the last of each sequence among them, so that all steps are whole; of
+// N the steps that are forgotten, and M of a segment that forgets. T
 // comes from segment_inverses.cu. Two state warpgroups, and one of which the gate warp and the load
 // warp are used.
 
@@ -47,7 +48,7 @@ struct TransferLoadWarp {
       arrive_expect(full, kInverseBytes);
       bulk_load(s.t[ring.i],
                 inverse_at(plan.segments, static_cast<int>(p.heads.value_heads), walk.row,
-                           walk.step, walk.head),
+                           walk.skipped + walk.step, walk.head),
                 kInverseBytes, full);
     } else if (kEveryLaneArrives) {
       arrive(full);
@@ -120,14 +121,14 @@ __global__ void __launch_bounds__(kTransferThreads, 1)
   const int lane = __shfl_sync(kFullWarp, static_cast<int>(threadIdx.x) & 31, threadIdx.x & 31);
   const int group = all_warps >> 2, warp = all_warps & 3, thread = all_warps * 32 + lane;
   let_next_start();
-  plan_work(p, plan, s, nullptr, thread);
   if (thread == 0) init_barriers(s);
+  wait_for_previous();  // For T and what items there are.
+  plan_work(p, plan, s, nullptr, thread);
   __syncthreads();
   const int total = __shfl_sync(kFullWarp, s.total, 0);
   if (group == 0) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kHelperRegisters));
     if (warp == 0) {
-      wait_for_previous();  // For T; every block waits, so that the next kernel can rely on it.
       TransferLoadWarp{p, plan, maps, s, lane}.run();
     } else if (warp == 1) {
       gate_steps(p, plan, s, lane, total);
@@ -141,7 +142,8 @@ __global__ void __launch_bounds__(kTransferThreads, 1)
 }  // namespace
 
 Status launch_segment_transfers(const DeltaRule &p, const Launch &l, const Segments &segments) {
-  return launch_kernel<Form, transfer_kernel>(p, l, kTransferThreads, segments);
+  return launch_kernel<Form, transfer_kernel>(p, l, kTransferThreads,
+                                              prepare<Form>(p, l, segments));
 }
 
 }  // namespace gdn::cuda::sm90::chunk_gated_delta_rule

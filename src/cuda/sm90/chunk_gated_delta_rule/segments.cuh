@@ -16,7 +16,10 @@ struct Segments {
   Tensor transfers;
   Tensor states;  ///< N, then the state after each segment, [count, HV, DK, DV].
   unsigned char *inverses = nullptr;  ///< T of each step, [count, length / 32, HV, kInverseBytes].
+  int *starts = nullptr;  ///< [count, HV]: the first step that N needs; kRemembers: M counts too.
 };
+
+constexpr int kRemembers = -1;
 
 constexpr int kInverseBytes = 2 * 32 * 32 * 2;  ///< T diag(beta) in two parts of bf16.
 

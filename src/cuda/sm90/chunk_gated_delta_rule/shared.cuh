@@ -26,6 +26,7 @@ struct WholeHead {
   static constexpr bool kOutput = true;     ///< O is computed.
   static constexpr bool kSegments = false;  ///< Items are segments of sequences (segments.h).
   static constexpr bool kSolved = false;    ///< T comes out of memory.
+  static constexpr bool kStraight = false;  ///< See Straight.
   static constexpr int kGroups = 2;         ///< State warpgroups.
   static constexpr int kTiles = 7;          ///< K, Q tiles and gates.
   static constexpr int kInputs = 4;         ///< V and T.
@@ -40,6 +41,7 @@ struct HalfHead {
   static constexpr bool kOutput = true;
   static constexpr bool kSegments = false;
   static constexpr bool kSolved = false;
+  static constexpr bool kStraight = false;
   static constexpr int kGroups = 1;
   static constexpr int kTiles = 7;
   static constexpr int kInputs = 6;
@@ -53,6 +55,7 @@ struct SegmentTransfer {
   static constexpr bool kOutput = false;
   static constexpr bool kSegments = true;
   static constexpr bool kSolved = true;
+  static constexpr bool kStraight = false;
   static constexpr int kGroups = 2;
   static constexpr int kTiles = 8;
   static constexpr int kInputs = kTiles;
@@ -65,9 +68,15 @@ struct SegmentTransfer {
 template <class Form>
 struct SegmentOutput : Form {
   static constexpr bool kSegments = true;
-  static constexpr bool kSolved = true;
-  static constexpr int kSolvers = 0;
   static constexpr int kMaxSorted = 0;
+};
+
+/// A form without what most calls do not need: all operands come and go by TMA, states are f32, and
+/// there are no checkpoints and no positions (is_straight() in launch.cuh). Less code, since what all
+/// roles execute and what lies between shares one instruction cache.
+template <class Form>
+struct Straight : Form {
+  static constexpr bool kStraight = true;
 };
 
 /// Gates and place of one step, a token a lane. Decays are in base 2; r is 1 / |k| or 1 / |q| under
@@ -86,8 +95,7 @@ struct alignas(16) StepGates {
   int token;         ///< The first.
   int first;         ///< The step begins a sequence.
   int batch, head;
-  int half;                       ///< First half of the value columns that the block has.
-  int segment_row, segment_step;  ///< Where items are segments.
+  int half;  ///< First half of the value columns that the block has.
 };
 
 template <class F>
@@ -145,6 +153,7 @@ struct Item {
   int head, key_head, half, batch, begin, length;
   int lead;              ///< Tokens of the first step's grid cell that were before the call.
   SegmentPlace segment;  ///< Where items are segments.
+  int skipped;           ///< Steps of the segment before the item.
   bool identity;         ///< The state starts as the identity and V is zero.
 
   /// Steps lie on a grid of kStep tokens, counted from where the sequence began.
@@ -161,7 +170,8 @@ __device__ __forceinline__ int item_index(int round) {
 }
 
 /// An item that is a segment: the rank-th of the call, or, of a transfer, twice as many: how the
-/// segments act on nothing first, then on the identity. Those that nobody asks for are skipped.
+/// segments act on nothing first, then on the identity. Those that nobody asks for are skipped, and
+/// so are steps whose effect is forgotten.
 __device__ __forceinline__ Item segment_item(const DeltaRule &p, const Plan &plan, Item item,
                                              int rank, bool transfer) {
   const Segments &all = plan.segments;
@@ -170,14 +180,19 @@ __device__ __forceinline__ Item segment_item(const DeltaRule &p, const Plan &pla
   const SegmentPlace &place = item.segment;
   item.key_head = static_cast<int>(p.heads.key_head(item.head));
   item.sequence = place.sequence;
-  item.batch = item.begin = item.length = item.lead = 0;
+  item.batch = item.begin = item.length = item.lead = item.skipped = 0;
   item.slot = -1;
   if (place.sequence < 0 || (transfer && (place.last || (item.identity && place.first))))
     return item;
+  const int start = transfer ? all.starts[place.row * p.heads.value_heads + item.head] : kRemembers;
+  if (item.identity && start != kRemembers) return item;
+  item.skipped = max(start, 0);
+  const int offset = place.offset + item.skipped * kStep;
   const SequenceSpan span = clamped_span(p.sequences, place.sequence);
   item.batch = static_cast<int>(span.batch);
-  item.begin = static_cast<int>(span.begin + place.offset);
-  item.length = static_cast<int>(min(span.length - place.offset, static_cast<int64_t>(all.length)));
+  item.begin = static_cast<int>(span.begin + offset);
+  item.length = static_cast<int>(
+      min(span.length - offset, static_cast<int64_t>(all.length - item.skipped * kStep)));
   item.slot = p.initial_slot(place.sequence);
   return item;
 }
@@ -200,7 +215,7 @@ __device__ __forceinline__ Item item_at(const DeltaRule &p, const Plan &plan, co
   item.begin = static_cast<int>(span.begin);
   item.length = static_cast<int>(span.length);
   item.slot = p.initial_slot(item.sequence);
-  item.lead = static_cast<int>(p.phase(item.sequence, kStep));
+  item.lead = F::kStraight ? 0 : static_cast<int>(p.phase(item.sequence, kStep));
   return item;
 }
 
@@ -212,6 +227,7 @@ struct Walk {
   int step = 0, steps = 0;
   int batch, begin, length, lead, head, key_head, half;
   int row;         ///< Of a segment.
+  int skipped;     ///< Steps of the segment before the item.
   bool has_value;  ///< V counts; else it is zero.
 
   /// First token of the step, from the sequence's begin, and how many.
@@ -229,11 +245,14 @@ struct Walk {
       batch = __shfl_sync(kFullWarp, item.batch, 0);
       begin = __shfl_sync(kFullWarp, item.begin, 0);
       length = __shfl_sync(kFullWarp, item.length, 0);
-      lead = F::kSegments ? 0 : __shfl_sync(kFullWarp, item.lead, 0);
+      lead = F::kSegments || F::kStraight ? 0 : __shfl_sync(kFullWarp, item.lead, 0);
       head = __shfl_sync(kFullWarp, item.head, 0);
       key_head = __shfl_sync(kFullWarp, item.key_head, 0);
       half = __shfl_sync(kFullWarp, item.half, 0);
-      if constexpr (F::kSegments) row = __shfl_sync(kFullWarp, item.segment.row, 0);
+      if constexpr (F::kSegments) {
+        row = __shfl_sync(kFullWarp, item.segment.row, 0);
+        skipped = __shfl_sync(kFullWarp, item.skipped, 0);
+      }
       has_value = __shfl_sync(kFullWarp, item.identity ? 0 : 1, 0) != 0;
       steps = __shfl_sync(kFullWarp, item.length > 0 ? item.steps() : 0, 0);
       step = 0;
@@ -291,8 +310,8 @@ __device__ __forceinline__ void init_barriers(Shared<F> &s) {
     barrier_init_warps(&s.a_full[i], 2);
     barrier_init_warps(&s.a_empty[i], 1);
   }
-  // The loader, the products and a solver; of a transfer the loader and the gates.
-  constexpr int kReady = F::kSolved ? F::kOutput ? 5 : 2 : 6;
+  // The loaders, those products that make P, and a solver; of a transfer the loader and the gates.
+  constexpr int kReady = F::kSolved ? 2 : F::kGroups == 2 ? 4 : 5;
   for (int i = 0; i < F::kAhead; ++i) barrier_init_warps(&s.ready[i], kReady);
   barrier_init_fence();
 }

@@ -39,7 +39,11 @@ struct StateWarps {
 
   __device__ __forceinline__ void write(const Tensor &t, int64_t entry, int head,
                                         const float (&x)[64]) const {
-    write_state(t, state_offset(t, entry, head), x);
+    if constexpr (F::kStraight) {
+      write_state_as<float>(t, state_offset(t, entry, head), x);
+    } else {
+      write_state(t, state_offset(t, entry, head), x);
+    }
   }
 
   /// checkpoint: its row, or with checkpoint_indices its number within the sequence.
@@ -81,9 +85,9 @@ struct StateWarps {
     __syncwarp();
   }
 
-  /// V of the step at the rings' place, as accumulators lie.
-  __device__ __forceinline__ void read_v(uint32_t (&vv)[8], uint32_t mask) const {
-    const bf16 *const v = s.v[input.i] + group * kTileHalf;
+  /// V of a step, as accumulators lie.
+  __device__ __forceinline__ void read_v(uint32_t (&vv)[8], uint32_t mask, int place) const {
+    const bf16 *const v = s.v[place] + group * kTileHalf;
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
       const int r = j * 16 + (lane & 7) + ((lane >> 4) & 1) * 8;
@@ -97,16 +101,19 @@ struct StateWarps {
     }
   }
 
+  __device__ __forceinline__ void read_decays(float2 (&e)[4], float &decay,
+                                              const StepGates &g) const {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) e[j] = *reinterpret_cast<const float2 *>(&g.key_decay[j * 8 + cl]);
+    decay = g.decay;
+  }
+
   /// While issue_front() is in flight: S <- 2^{c_last} S unless this is past the last step. Then
   /// x = X^T as left operand, d[16 ..] = (Q S)^T.
   __device__ __forceinline__ void finish_front(float (&state)[64], float (&d)[kFront],
                                                uint32_t (&x)[8], const uint32_t (&vv)[8],
-                                               bool past) const {
-    const StepGates &g = s.gates[tile.i];
-    float2 e[4];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) e[j] = *reinterpret_cast<const float2 *>(&g.key_decay[j * 8 + cl]);
-    const float decay = past ? 1.0F : g.decay;
+                                               const float2 (&e)[4], float decay, bool past) const {
+    if (past) decay = 1.0F;
 #pragma unroll
     for (int i = 0; i < 64; ++i) state[i] *= decay;
     mma_wait<0>();
@@ -119,10 +126,12 @@ struct StateWarps {
     }
   }
 
-  /// From X in x and (Q S)^T in d[16 ..]: z = V'^T, y = scale 2^c (Q S)^T.
+  /// From X in x and (Q S)^T in d[16 ..]: z = V'^T, y = scale 2^c (Q S)^T. beside() is what else is
+  /// done while the products are in flight.
+  template <class Beside>
   __device__ __forceinline__ void solve(float (&z)[16], float (&y)[16], const uint32_t (&x)[8],
                                         const float (&d)[kFront], float2 (&end)[4],
-                                        const StepGates &g) const {
+                                        const StepGates &g, Beside beside) const {
     const uint32_t t = descriptor_base(s.t[input.i], 16);
     mma_fence();
 #pragma unroll
@@ -142,6 +151,7 @@ struct StateWarps {
         y[4 * j + 3] = e.y * d[16 + 4 * j + 3];
       }
     }
+    beside();
     mma_wait<0>();
     pin(z);
     if constexpr (F::kOutput) pin(y);
@@ -177,10 +187,15 @@ struct StateWarps {
         entry = place.first ? place.row : place.row - 1;
         any = any || !place.first;
       } else {
-        any = any && place.first;
+        any = any && place.first && item.skipped == 0;
       }
     }
-    if (any) read_state(state, *from, state_offset(*from, entry, item.head));
+    if (!any) return;
+    if constexpr (F::kStraight) {
+      read_state_as<float>(state, *from, state_offset(*from, entry, item.head));
+    } else {
+      read_state(state, *from, state_offset(*from, entry, item.head));
+    }
   }
 
   /// The state that an item leaves.
@@ -207,15 +222,18 @@ struct StateWarps {
   __device__ __forceinline__ void run_item(const Item &item, int round) {
     float state[64], d[kFront], y[16], z[16];
     uint32_t x[8], vv[8], left[32];
+    float2 e[4];
+    float decay;
     read_first(state, item);
     // Without V its place is cleared as it is read.
     const uint32_t value_mask = item.identity ? 0U : 0xffffffffU;
     const int head = __shfl_sync(kFullWarp, item.head, 0);
-    const int lead = F::kSegments ? 0 : __shfl_sync(kFullWarp, item.lead, 0);
+    const int lead = F::kSegments || F::kStraight ? 0 : __shfl_sync(kFullWarp, item.lead, 0);
     const bool any = __shfl_sync(kFullWarp, item.length, 0) > 0;
     // From the open step's place on the grid on.
     int left_tokens = any ? __shfl_sync(kFullWarp, item.length, 0) + lead : 0;
-    const int every = F::kOutput ? static_cast<int>(p.checkpoint_every) / kStep : 0;
+    const int every =
+        F::kOutput && !F::kStraight ? static_cast<int>(p.checkpoint_every) / kStep : 0;
     int until = every;       // Steps to the next checkpoint.
     int64_t checkpoint = 0;  // Its row, or with checkpoint_indices its number.
     if (every > 0) {
@@ -235,8 +253,9 @@ struct StateWarps {
       if (valid < kStep) clear_tail(input.i, valid);
       round_state(left, state);
       issue_front(d, left);
-      read_v(vv, value_mask);
-      finish_front(state, d, x, vv, false);
+      read_v(vv, value_mask, input.i);
+      read_decays(e, decay, s.gates[tile.i]);
+      finish_front(state, d, x, vv, e, decay, false);
     }
     for (; left_tokens > 0; left_tokens -= kStep) {
       const uint32_t p_tile = descriptor_base(s.p[ready.i][0], 16);
@@ -250,11 +269,19 @@ struct StateWarps {
       if (more && left_tokens < 2 * kStep) {
         clear_tail((input.i + 1) % F::kInputs, left_tokens - kStep);
       }
-      solve(z, y, x, d, end, g);
-      input.next();
+      Ring<F::kTiles> next_tile = tile;
+      Ring<F::kInputs> next_input = input;
+      next_tile.next();
+      next_input.next();
+      solve(z, y, x, d, end, g, [&] {
+        if constexpr (F::kOutput) return;  // There are no registers for it.
+        read_v(vv, value_mask, next_input.i);
+        read_decays(e, decay, s.gates[next_tile.i]);
+      });
+      input = next_input;
+      tile = next_tile;
       ready.next();
       o_buffer ^= 1;
-      tile.next();
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         x[2 * j] = pack2<bf16>(end[j].x * z[4 * j], end[j].y * z[4 * j + 1]);
@@ -296,16 +323,19 @@ struct StateWarps {
           stmatrix_trans(to, o[2 * j], o[2 * j + 1], o[2 * j + 2], o[2 * j + 3]);
         }
       }
-      read_v(vv, value_mask);
+      if constexpr (F::kOutput) {
+        read_v(vv, value_mask, input.i);
+        read_decays(e, decay, s.gates[tile.i]);
+      }
       __syncwarp();
       arrive_if(kEveryLaneArrives || lane == 0, done);
-      finish_front(state, d, x, vv, !more || until == 1);
+      finish_front(state, d, x, vv, e, decay, !more || (!F::kStraight && until == 1));
+      if (F::kStraight) continue;
       if (--until == 0) {
         until = every;
         if (left_tokens >= kStep) write_checkpoint(item.sequence, checkpoint, head, state);
         ++checkpoint;
         if (more) {
-          const float decay = s.gates[tile.i].decay;
 #pragma unroll
           for (int i = 0; i < 64; ++i) state[i] *= decay;
         }

@@ -22,6 +22,12 @@ __device__ __forceinline__ bool elect() {
 __device__ __forceinline__ void proxy_fence() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
+/// Predicated inside, so that it may stand beside a wgmma in flight.
+__device__ __forceinline__ void proxy_fence_if(bool p) {
+  asm volatile("{.reg .pred p; setp.ne.b32 p, %0, 0;\n@p fence.proxy.async.shared::cta;}" ::"r"(
+                   static_cast<int>(p))
+               : "memory");
+}
 
 /// A barrier of `threads` threads with a hardware number of its own.
 __device__ __forceinline__ void named_barrier(int id, int threads) {
