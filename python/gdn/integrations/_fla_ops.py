@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -77,7 +78,7 @@ def causal_conv1d_update_states(x, state_len, initial_state=None, cu_seqlens=Non
     if cu_seqlens is not None:
         offsets = cu_seqlens.tolist()
     rows = x.flatten(0, 1)
-    for n, (begin, end) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+    for n, (begin, end) in enumerate(itertools.pairwise(offsets)):
         newest = rows[max(begin, end - state_len) : end].T
         state[n] = torch.cat([state[n], newest], dim=-1)[:, -state_len:]
     return state
