@@ -66,7 +66,9 @@ def run(
 
 def _refuse(layer, metadata) -> None:
     if metadata.spec_sequence_masks is not None or metadata.num_accepted_tokens is not None:
-        raise NotImplementedError("libgdn's vLLM plugin has no speculative decoding; set GDN_VLLM=0")
+        raise NotImplementedError(
+            "libgdn's vLLM plugin has no speculative decoding; set GDN_VLLM=0"
+        )
     if layer.activation not in ("silu", "swish"):
         raise NotImplementedError(f"activation: {layer.activation!r} found, 'silu' expected")
     if metadata.non_spec_state_indices_tensor.dim() != 1:

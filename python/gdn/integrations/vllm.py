@@ -1,4 +1,4 @@
-"""Puts libgdn under the Gated DeltaNet layers of vLLM, as a plugin that each of its processes loads.
+"""Puts libgdn under the Gated DeltaNet layers of vLLM: a plugin that each of its processes loads.
 
     GDN_VLLM=1 vllm serve MODEL             # the package registers the plugin; this switches it on
     GDN_VLLM=1 GDN_VLLM_COUNTS=FOLDER ..    # and writes what ran to FOLDER/PROCESS.json
@@ -26,7 +26,7 @@ SUPPORTED = ((0, 32), (0, 32))
 """Releases of vLLM (major, minor), both ends included, that the tests cover."""
 
 calls: Counter[str] = Counter()
-"""How often each of libgdn's operations has run for vLLM in this process, and on how many tokens."""
+"""Calls of each of libgdn's operations for vLLM in this process, and tokens that they had."""
 
 _CORE = "vllm.model_executor.layers.mamba.ops.cpu.gdn_attention"
 
