@@ -1,7 +1,7 @@
 """Puts libgdn under the Gated DeltaNet layers of vLLM: a plugin that each of its processes loads.
 
     GDN_VLLM=1 vllm serve MODEL             # the package registers the plugin; this switches it on
-    GDN_VLLM=1 GDN_VLLM_COUNTS=FOLDER ..    # and writes what ran to FOLDER/PROCESS.json
+    GDN_VLLM=1 GDN_VLLM_COUNTS=FOLDER ..    # and writes what ran to FOLDER (read_counts())
 
 docs/integrations.md says what is replaced, for which versions, and what is refused.
 """
@@ -12,15 +12,17 @@ import functools
 import importlib
 import importlib.util
 import inspect
-import json
+import mmap
 import os
+import pathlib
 import re
+import struct
 import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["SUPPORTED", "calls", "disable", "enable", "is_enabled", "register"]
+__all__ = ["SUPPORTED", "calls", "disable", "enable", "is_enabled", "read_counts", "register"]
 
 SUPPORTED = ((0, 32), (0, 32))
 """Releases of vLLM (major, minor), both ends included, that the tests cover."""
@@ -28,12 +30,20 @@ SUPPORTED = ((0, 32), (0, 32))
 calls: Counter[str] = Counter()
 """Calls of each of libgdn's operations for vLLM in this process, and tokens that they had."""
 
+_PHASES = (
+    ("causal_conv1d_update", "fused_recurrent_gated_delta_rule"),
+    ("causal_conv1d_fwd", "chunk_gated_delta_rule"),
+)
+_COUNTED = [
+    name for phase in _PHASES for operation in phase for name in (operation, f"{operation} tokens")
+]
+_FORMAT = f"{len(_COUNTED)}q"
 _CORE = "vllm.model_executor.layers.mamba.ops.cpu.gdn_attention"
 
 _lock = threading.Lock()
 _on = False
 _original: Callable[..., None] | None = None
-_file: int | None = None
+_file: mmap.mmap | None = None
 
 
 def register() -> None:
@@ -123,25 +133,40 @@ def _core(mixed_qkv, b, a, core_attn_out, layer_name) -> None:
     if not _on:
         _original(mixed_qkv, b, a, core_attn_out, layer_name)
         return
-    from gdn.integrations import _vllm_cpu
+    for names, tokens in zip(
+        _PHASES, _run(mixed_qkv, b, a, core_attn_out, layer_name), strict=True
+    ):
+        if tokens:
+            for name in names:
+                calls[name] += 1
+                calls[f"{name} tokens"] += tokens
+    if _file is not None:
+        struct.pack_into(_FORMAT, _file, 0, *(calls[name] for name in _COUNTED))
 
-    for name, tokens in _vllm_cpu.run(mixed_qkv, b, a, core_attn_out, layer_name):
-        calls[name] += 1
-        calls[f"{name} tokens"] += tokens
-    _write_counts()
+
+def _run(*args):
+    """The core, which can be imported once vLLM is."""
+    global _run
+    _run = importlib.import_module("gdn.integrations._vllm_cpu").run
+    return _run(*args)
 
 
 def _open_counts() -> None:
+    """Counts go to a file at once, since vLLM ends its workers by a signal."""
     global _file
     folder = os.environ.get("GDN_VLLM_COUNTS")
     if folder and _file is None:
         os.makedirs(folder, exist_ok=True)
-        path = os.path.join(folder, f"{os.getpid()}.json")
-        _file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o644)
-        _write_counts()
+        with open(os.path.join(folder, f"{os.getpid()}.counts"), "w+b") as file:
+            file.write(bytes(struct.calcsize(_FORMAT)))
+            file.flush()
+            _file = mmap.mmap(file.fileno(), 0)
 
 
-def _write_counts() -> None:
-    """At once, since vLLM ends its workers by a signal. Counts only grow, so the text does too."""
-    if _file is not None:
-        os.pwrite(_file, json.dumps(calls).encode(), 0)
+def read_counts(folder: str | os.PathLike[str]) -> dict[str, int]:
+    """Return the sum of `calls` over all processes that wrote to the folder GDN_VLLM_COUNTS."""
+    total = dict.fromkeys(_COUNTED, 0)
+    for path in pathlib.Path(folder).glob("*.counts"):
+        for name, count in zip(_COUNTED, struct.unpack(_FORMAT, path.read_bytes()), strict=True):
+            total[name] += count
+    return total

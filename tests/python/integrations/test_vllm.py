@@ -37,6 +37,9 @@ def module(monkeypatch, name, **members):
     return sys.modules[name]
 
 
+run_core = plugin._run
+
+
 class Engine:
     """One layer and its pools, and vLLM's modules around them."""
 
@@ -84,6 +87,9 @@ class Engine:
         )  # fmt: skip
         for name, value in dict(_on=False, _original=None, _file=None).items():
             monkeypatch.setattr(plugin, name, value)
+        # The core imports vLLM's modules: those of this test.
+        monkeypatch.delitem(sys.modules, "gdn.integrations._vllm_cpu", raising=False)
+        monkeypatch.setattr(plugin, "_run", run_core)
         plugin.calls.clear()
 
     def conv_states(self):
@@ -263,6 +269,7 @@ def test_refused_by_name(monkeypatch):
     again("speculative")
     metadata.spec_sequence_masks = None
     engine.layer.activation = "gelu"
+    engine.layer.kv_cache = tuple(pool.clone() for pool in engine.layer.kv_cache)
     again("activation")
     engine.layer.activation = "silu"
     metadata.non_spec_state_indices_tensor = torch.zeros(1, 2, dtype=torch.int32)
@@ -307,15 +314,19 @@ def test_nothing_is_changed_where_it_cannot_serve(monkeypatch, name, members, er
 
 
 def test_counts_on_disk(monkeypatch, tmp_path):
-    """What a worker that is ended by a signal leaves behind."""
+    """What a worker that is ended by a signal leaves behind, and one that did nothing."""
     engine = Engine(monkeypatch)
     monkeypatch.setenv("GDN_VLLM_COUNTS", str(tmp_path / "counts"))
     plugin.enable()
-    path = tmp_path / "counts" / f"{os.getpid()}.json"
-    assert json.loads(path.read_text()) == {}
-    engine.step([3, 5], [])
-    assert json.loads(path.read_text()) == dict(plugin.calls)
-    assert plugin.calls["causal_conv1d_update tokens"] == 2
+    path = tmp_path / "counts" / f"{os.getpid()}.counts"
+    assert set(plugin.read_counts(path.parent).values()) == {0}
+    engine.step([3, 5], [(2, 9, False)])
+    counts = plugin.read_counts(path.parent)
+    assert counts == dict(plugin.calls)
+    assert counts["causal_conv1d_update tokens"] == 2
+    assert counts["chunk_gated_delta_rule tokens"] == 9
+    path.with_name("1.counts").write_bytes(path.read_bytes())
+    assert plugin.read_counts(path.parent) == {name: 2 * n for name, n in counts.items()}
 
 
 def test_entry_point():
