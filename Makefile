@@ -81,10 +81,10 @@ fuzz: setup-test-all
 
 VLLM := .venv/vllm/bin/python
 vllm: setup-vllm  ## vLLM's server on the CPU with libgdn, beside the same without (downloads 2 GB)
-	@echo "== building the wheel for .venv/vllm (the first build takes minutes)"
+	@echo "== building the wheel for .venv/vllm, for the CPU alone (the first build takes minutes)"
 	@rm -rf build/vllm/wheel
-	@$(PYTHON) -m pip wheel -q --disable-pip-version-check --no-build-isolation --no-deps \
-	  -c constraints.txt --config-settings=build-dir=build/release -w build/vllm/wheel .
+	@$(PYTHON) -m pip wheel -q --disable-pip-version-check --no-build-isolation --no-deps -c constraints.txt \
+	  --config-settings=build-dir=build/vllm/build --config-settings=cmake.define.GDN_CUDA=OFF -w build/vllm/wheel .
 	@$(VLLM) -m pip install -q --disable-pip-version-check --no-deps --force-reinstall build/vllm/wheel/*.whl
 	@$(VLLM) bench/vllm_serve.py
 
