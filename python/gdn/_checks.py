@@ -7,6 +7,7 @@ call has all of them read here, in code that torch.compile can follow.
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -154,12 +155,17 @@ def refuse(name: str, value: Any, why: str) -> None:
 
 
 def v_first(state_v_first: Any, transpose_state_layout: Any) -> bool:
-    """Return the one switch that both names of it agree on."""
-    if switch("transpose_state_layout", transpose_state_layout):
-        return True
+    """Return the switch that came under its former name."""
     if switch("state_v_first", state_v_first):
         raise ValueError(
-            "transpose_state_layout: another name of state_v_first; found False beside "
-            "state_v_first=True."
+            "transpose_state_layout: the former name of state_v_first, which is True; expected one "
+            "of the two."
         )
-    return False
+    chosen = switch("transpose_state_layout", transpose_state_layout)
+    # Level 2 is the public function, 3 its caller.
+    warnings.warn(
+        "transpose_state_layout: the former name of state_v_first, which is to be used.",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+    return chosen

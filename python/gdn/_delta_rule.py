@@ -84,7 +84,7 @@ def chunk_gated_delta_rule(
         A_log: [HV], float32, bfloat16 or float16; with use_gate_in_kernel only.
         dt_bias: [HV], float32, bfloat16 or float16, optional; with use_gate_in_kernel only.
         chunk_size: None, 16, 32, 64 or 128; a hint that changes rounding at most.
-        transpose_state_layout: another name of state_v_first.
+        transpose_state_layout: the former name of state_v_first; warns, as in FLA.
         out: [B, T, HV, DV], type of q: where to write o. It may not share memory with an input.
         state_indices: [N], int32 or int64. initial_state is then a pool [slots, HV, DK, DV] that
             is updated in place; sequence n starts from slot state_indices[n]. A negative index, or

@@ -71,6 +71,8 @@ SHARED = [
     ("neg", with_(allow_neg_eigval=True), ValueError, "allow_neg_eigval"),
     ("layout", with_(state_v_first=True, transpose_state_layout=False), ValueError,
      "transpose_state_layout"),
+    ("layout", with_(state_v_first=True, transpose_state_layout=True), ValueError,
+     "transpose_state_layout"),
     ("A_log", with_(A_log=torch.zeros(HV)), ValueError, "A_log"),
     ("gate", with_(use_gate_in_kernel=True), ValueError, "A_log"),
     ("A_log", with_(use_gate_in_kernel=True, A_log=torch.zeros(HV + 1)), ValueError, "A_log"),

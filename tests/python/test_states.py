@@ -102,12 +102,14 @@ def test_v_first_is_the_transpose(run):
     inputs = tensors(dk=32, dv=48)
     state = random_state(1, dv=48)
     o, final = run(*inputs, initial_state=state, output_final_state=True)
-    for name in ("state_v_first", "transpose_state_layout"):
-        o2, final2 = run(
-            *inputs, initial_state=state.mT.contiguous(), output_final_state=True, **{name: True}
-        )
-        assert_close(o2, values(o), "f32")
-        assert_close(final2.mT, values(final), "f32")
+    turned = dict(initial_state=state.mT.contiguous(), output_final_state=True)
+    o2, final2 = run(*inputs, **turned, state_v_first=True)
+    assert_close(o2, values(o), "f32")
+    assert_close(final2.mT, values(final), "f32")
+    with pytest.warns(DeprecationWarning, match="state_v_first") as warned:
+        former = run(*inputs, **turned, transpose_state_layout=True)
+    assert all(map(torch.equal, former, (o2, final2)))
+    assert warned[0].filename == __file__
     # A state whose last stride is not 1 is copied and right.
     o3, final3 = run(*inputs, initial_state=state.mT, output_final_state=True, state_v_first=True)
     assert torch.equal(o2, o3) and torch.equal(final2, final3)

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from contextvars import ContextVar
-from dataclasses import dataclass
-
 import torch
+import torch.nn.functional as F
 
 import gdn
 
 from ._transformers_cache import states_of
+from ._transformers_modules import gated_norm_of, is_plain_conv
 from ._transformers_packing import from_arguments
-
-
-@dataclass
-class ForwardPass:
-    """What one pass through a text model means for all its GDN layers."""
-
-    cu_seqlens: torch.Tensor | None = None
-    """int32 [N + 1] over all rows, or None: every row is one sequence."""
-    calls: int = 0
-    """GDN layers that libgdn has computed in this pass."""
-
-
-current_pass: ContextVar[ForwardPass | None] = ContextVar("gdn_forward_pass", default=None)
+from ._transformers_pass import current_pass
 
 # Arguments of transformers' forward that cannot change what a GDN layer computes.
 _NEUTRAL = frozenset(
@@ -74,7 +61,7 @@ def gated_delta_net_forward(
     Raises:
         TypeError: an unknown argument that is not None.
         ValueError: packed sequences that are inconsistent, or packed together with a cache.
-        NotImplementedError: an activation other than silu.
+        NotImplementedError: an activation other than silu; packed sequences and a changed conv1d.
         RuntimeError: a gradient is needed.
     """
     unknown = [k for k, v in kwargs.items() if v is not None and k not in _NEUTRAL]
@@ -83,7 +70,7 @@ def gated_delta_net_forward(
     if layer.activation not in ("silu", "swish"):
         raise NotImplementedError(f"activation: {layer.activation!r} found, 'silu' expected")
     _refuse_gradient(layer, hidden_states)
-    this_pass = current_pass.get()
+    this_pass = current_pass()
 
     batch, length, _ = hidden_states.shape
     if attention_mask is not None:
@@ -143,12 +130,7 @@ def gated_delta_net_forward(
         if states is not None:
             states.store_recurrent(final)
 
-    out = gdn.rms_norm_gated(
-        out.reshape(-1, layer.head_v_dim),
-        layer.norm.weight,
-        z.reshape(-1, layer.head_v_dim),
-        eps=layer.layer_norm_epsilon,
-    )
+    out = _norm(layer.norm, out.reshape(-1, layer.head_v_dim), z.reshape(-1, layer.head_v_dim))
     if this_pass is not None:
         this_pass.calls += 1
     return layer.out_proj(out.reshape(batch, length, layer.value_dim))
@@ -178,12 +160,19 @@ def _project(layer, hidden_states: torch.Tensor):
     return torch.cat([t.flatten(2) for t in (q, k, v)], dim=-1), z, b, a
 
 
+def _norm(norm, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    """The gated norm: libgdn's, or the module's own where a user has changed it."""
+    known = gated_norm_of(norm)
+    return norm(x, z) if known is None else gdn.rms_norm_gated(x, known[0], z, eps=known[1])
+
+
 def _convolve(layer, mixed_qkv: torch.Tensor, states, packed, decode: bool) -> torch.Tensor:
     """Causal convolution and silu over [B, T, C], the cache's convolution state brought forward."""
     batch, length, channels = mixed_qkv.shape
-    weight, bias = layer.conv1d.weight.squeeze(1), layer.conv1d.bias
+    plain = is_plain_conv(layer.conv1d)
     columns = mixed_qkv.transpose(1, 2)
-    if decode and not states.recording:
+    if decode and plain and not states.recording:
+        weight, bias = layer.conv1d.weight.squeeze(1), layer.conv1d.bias
         out = gdn.causal_conv1d_update(columns, states.conv, weight, bias, activation="silu")
         return out.transpose(1, 2)
     if states is not None:
@@ -192,7 +181,21 @@ def _convolve(layer, mixed_qkv: torch.Tensor, states, packed, decode: bool) -> t
         columns = mixed_qkv.reshape(1, batch * length, channels).transpose(1, 2)
     # With a cache the columns may begin before this pass: they are its history, or zeros.
     history = columns.shape[-1] - length if states is not None else 0
-    out = gdn.causal_conv1d_fwd(
-        columns, weight, bias, activation="silu", cu_seqlens=None if history else packed
-    )
+    if plain:
+        weight, bias = layer.conv1d.weight.squeeze(1), layer.conv1d.bias
+        out = gdn.causal_conv1d_fwd(
+            columns, weight, bias, activation="silu", cu_seqlens=None if history else packed
+        )
+    else:
+        out = _convolve_by_module(layer, columns, packed)
     return out[:, :, history:].transpose(1, 2).reshape(batch, length, channels)
+
+
+def _convolve_by_module(layer, columns: torch.Tensor, packed) -> torch.Tensor:
+    """A convolution that a user has changed: called, and its padding on the right cut off."""
+    if packed is not None and packed.numel() != 2:
+        raise NotImplementedError(
+            "conv1d: hooked, wrapped or replaced, so that libgdn calls the module, which knows no "
+            "packed sequences; pass them one by one"
+        )
+    return F.silu(layer.conv1d(columns)[..., : columns.shape[-1]])

@@ -43,6 +43,11 @@ def from_arguments(cu_seq_lens, seq_idx, batch: int, length: int) -> torch.Tenso
                 f"cu_seq_lens_q: shape {tuple(cu_seq_lens.shape)} found, (N + 1,) expected"
             )
         given = cu_seq_lens.to(torch.int32)
+        if packed is not None and torch.compiler.is_compiling():
+            raise ValueError(
+                "cu_seq_lens_q: found beside seq_idx, with which it cannot be compared while torch "
+                "traces; expected one of the two"
+            )
         if packed is not None and not torch.equal(torch.unique(given), packed.to(given.device)):
             raise ValueError("cu_seq_lens_q and seq_idx name different sequences")
         packed = given
@@ -67,7 +72,7 @@ def from_position_ids(position_ids, batch: int) -> torch.Tensor | None:
     if position_ids.ndim != 2:
         return None
     starts = position_ids[:, 1:] - position_ids[:, :-1] != 1
-    if not bool(starts.any()):
+    if not torch.compiler.is_compiling() and not bool(starts.any()):
         return None
     return _boundaries(starts.expand(batch, -1))
 
@@ -82,10 +87,18 @@ def _check_integers(name: str, value) -> None:
 
 
 def _boundaries(starts: torch.Tensor) -> torch.Tensor:
-    """cu_seqlens from [B, T - 1] flags: token t + 1 begins a sequence; so does every row."""
+    """cu_seqlens from [B, T - 1] flags: token t + 1 begins a sequence; so does every row.
+
+    While torch traces, the number of sequences is not known: there are then as many as tokens, of
+    which the last are empty.
+    """
     batch, length = starts.shape[0], starts.shape[1] + 1
     first = torch.ones(batch, 1, dtype=torch.bool, device=starts.device)
     flags = torch.cat([first, starts], dim=1).flatten()
-    begins = flags.nonzero().flatten()
-    end = torch.tensor([batch * length], device=starts.device)
+    end = torch.full((1,), batch * length, device=starts.device)
+    if torch.compiler.is_compiling():
+        tokens = torch.arange(batch * length, device=starts.device)
+        begins = torch.where(flags, tokens, end).sort().values
+    else:
+        begins = flags.nonzero().flatten()
     return torch.cat([begins, end]).to(torch.int32)

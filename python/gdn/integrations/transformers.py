@@ -21,8 +21,9 @@ import inspect
 import re
 import threading
 
-from ._transformers_layer import ForwardPass, current_pass, gated_delta_net_forward
+from ._transformers_layer import gated_delta_net_forward
 from ._transformers_packing import from_arguments, from_position_ids
+from ._transformers_pass import ForwardPass, run
 
 __all__ = ["SUPPORTED", "disable", "enable", "enabled", "is_enabled"]
 
@@ -126,38 +127,22 @@ def _layer_forward(original):
         kwargs.update(zip(names, args, strict=False))
         if "cache" in kwargs:  # its name from 5.24 on
             kwargs["cache_params"] = kwargs.pop("cache")
-        with _materialised(self.conv1d):
-            return gated_delta_net_forward(self, **kwargs)
+        return gated_delta_net_forward(self, **kwargs)
 
     return forward
 
 
-@contextlib.contextmanager
-def _materialised(module):
-    """Runs accelerate's hook of a module whose weights are read without calling it."""
-    hook = getattr(module, "_hf_hook", None)
-    if hook is not None:
-        hook.pre_forward(module)
-    try:
-        yield
-    finally:
-        if hook is not None:
-            hook.post_forward(module, ())
-
-
 def _model_forward(original):
     """The text model's forward, with packed sequences found and the GDN layers counted."""
-    signature = inspect.signature(original)
+    parameters = inspect.signature(original).parameters.values()
+    names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
 
     @functools.wraps(original)
     def forward(self, *args, **kwargs):
-        given = signature.bind(self, *args, **kwargs).arguments
+        given = dict(zip(names, args, strict=False))
+        given.update(kwargs)
         this_pass = ForwardPass(cu_seqlens=_packing(self, given))
-        token = current_pass.set(this_pass)
-        try:
-            output = original(self, *args, **kwargs)
-        finally:
-            current_pass.reset(token)
+        output = run(this_pass, original, self, *args, **kwargs)
         expected = sum(hasattr(layer, "linear_attn") for layer in self.layers)
         if this_pass.calls != expected:
             raise RuntimeError(
@@ -180,8 +165,7 @@ def _packing(model, given: dict):
     if tokens is None:
         return None  # the original raises
     batch, length = tokens.shape[:2]
-    extra = given.get("kwargs", {})
-    packed = from_arguments(extra.get("cu_seq_lens_q"), extra.get("seq_idx"), batch, length)
+    packed = from_arguments(given.get("cu_seq_lens_q"), given.get("seq_idx"), batch, length)
     if packed is not None:
         return packed
     use_cache = given.get("use_cache")
@@ -189,11 +173,7 @@ def _packing(model, given: dict):
         use_cache = getattr(model.config, "use_cache", False)
     masked = given.get("attention_mask") is not None
     # Named cache from 5.24 on, where the older name still comes through as another keyword.
-    cached = any(
-        found.get(name) is not None
-        for found in (given, extra)
-        for name in ("past_key_values", "cache")
-    )
+    cached = any(given.get(name) is not None for name in ("past_key_values", "cache"))
     if masked or use_cache or cached:
         return None
     return from_position_ids(given.get("position_ids"), batch)

@@ -1,0 +1,172 @@
+"""Puts libgdn under the Gated DeltaNet layers of vLLM: a plugin that each of its processes loads.
+
+    GDN_VLLM=1 vllm serve MODEL             # the package registers the plugin; this switches it on
+    GDN_VLLM=1 GDN_VLLM_COUNTS=FOLDER ..    # and writes what ran to FOLDER (read_counts())
+
+docs/integrations.md says what is replaced, for which versions, and what is refused.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import inspect
+import mmap
+import os
+import pathlib
+import re
+import struct
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["SUPPORTED", "calls", "disable", "enable", "is_enabled", "read_counts", "register"]
+
+SUPPORTED = ((0, 32), (0, 32))
+"""Releases of vLLM (major, minor), both ends included, that the tests cover."""
+
+calls: Counter[str] = Counter()
+"""Calls of each of libgdn's operations for vLLM in this process, and tokens that they had."""
+
+_PHASES = (
+    ("causal_conv1d_update", "fused_recurrent_gated_delta_rule"),
+    ("causal_conv1d_fwd", "chunk_gated_delta_rule"),
+)
+_COUNTED = [
+    name for phase in _PHASES for operation in phase for name in (operation, f"{operation} tokens")
+]
+_FORMAT = f"{len(_COUNTED)}q"
+_CORE = "vllm.model_executor.layers.mamba.ops.cpu.gdn_attention"
+
+_lock = threading.Lock()
+_on = False
+_original: Callable[..., None] | None = None
+_file: mmap.mmap | None = None
+
+
+def register() -> None:
+    """The entry point of vllm.general_plugins: enable() where GDN_VLLM is 1.
+
+    Raises:
+        ValueError: GDN_VLLM is set to anything but 0 or 1.
+        ImportError, RuntimeError: as enable(); vLLM reports them and stops.
+    """
+    wanted = os.environ.get("GDN_VLLM", "0")
+    if wanted not in ("0", "1"):
+        raise ValueError(f"GDN_VLLM: expected 0 or 1, found {wanted!r}.")
+    if wanted == "1":
+        enable()
+
+
+def enable() -> None:
+    """Routes the GDN layers of models on the CPU through libgdn, in this process.
+
+    Before the first model is made: vLLM keeps the function that it finds then. Calling it again
+    changes nothing.
+
+    Raises:
+        ImportError: vLLM is missing, or its version is not in SUPPORTED.
+        RuntimeError: a model with GDN layers exists already, or vLLM runs on another device.
+    """
+    global _on, _original
+    with _lock:
+        if _on:
+            return
+        _check_version()
+        if _original is None:
+            module = importlib.import_module(_CORE)
+            _check(module)
+            _original = module.cpu_gdn_attention_core
+            # vLLM makes an operation of it, by its name and signature.
+            functools.update_wrapper(_core, _original)
+            _core.__signature__ = inspect.signature(_original, eval_str=True)
+            module.cpu_gdn_attention_core = _core
+        _open_counts()
+        _on = True
+
+
+def disable() -> None:
+    """Gives vLLM its own kernels back, in this process. Calling it again changes nothing."""
+    global _on
+    with _lock:
+        _on = False
+
+
+def is_enabled() -> bool:
+    """Whether GDN layers run on libgdn now."""
+    return _on
+
+
+def _check_version() -> None:
+    if importlib.util.find_spec("vllm") is None:
+        raise ImportError("vllm is not installed")
+    import vllm
+
+    found = tuple(int(n) for n in re.findall(r"\d+", vllm.__version__)[:2])
+    first, last = SUPPORTED
+    if not first <= found <= last:
+        raise ImportError(
+            f"vllm {vllm.__version__} is not supported by this libgdn (supported: "
+            f"{'.'.join(map(str, first))} to {'.'.join(map(str, last))}); nothing was changed"
+        )
+
+
+def _check(module: Any) -> None:
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cpu():
+        raise RuntimeError(
+            f"libgdn's plugin serves vLLM on the CPU alone, found {current_platform.device_name}; "
+            "set GDN_VLLM=0; nothing was changed"
+        )
+    if module._CPU_GDN_ATTENTION_OPS_REGISTERED:
+        raise RuntimeError(
+            "a model with GDN layers exists already, whose function cannot be replaced any more: "
+            "enable() before it is made; nothing was changed"
+        )
+
+
+def _core(mixed_qkv, b, a, core_attn_out, layer_name) -> None:
+    """vLLM's cpu_gdn_attention_core, whose arguments it has."""
+    if not _on:
+        _original(mixed_qkv, b, a, core_attn_out, layer_name)
+        return
+    for names, tokens in zip(
+        _PHASES, _run(mixed_qkv, b, a, core_attn_out, layer_name), strict=True
+    ):
+        if tokens:
+            for name in names:
+                calls[name] += 1
+                calls[f"{name} tokens"] += tokens
+    if _file is not None:
+        struct.pack_into(_FORMAT, _file, 0, *(calls[name] for name in _COUNTED))
+
+
+def _run(*args):
+    """The core, which can be imported once vLLM is."""
+    global _run
+    _run = importlib.import_module("gdn.integrations._vllm_cpu").run
+    return _run(*args)
+
+
+def _open_counts() -> None:
+    """Counts go to a file at once, since vLLM ends its workers by a signal."""
+    global _file
+    folder = os.environ.get("GDN_VLLM_COUNTS")
+    if folder and _file is None:
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, f"{os.getpid()}.counts"), "w+b") as file:
+            file.write(bytes(struct.calcsize(_FORMAT)))
+            file.flush()
+            _file = mmap.mmap(file.fileno(), 0)
+
+
+def read_counts(folder: str | os.PathLike[str]) -> dict[str, int]:
+    """Return the sum of `calls` over all processes that wrote to the folder GDN_VLLM_COUNTS."""
+    total = dict.fromkeys(_COUNTED, 0)
+    for path in pathlib.Path(folder).glob("*.counts"):
+        for name, count in zip(_COUNTED, struct.unpack(_FORMAT, path.read_bytes()), strict=True):
+            total[name] += count
+    return total
