@@ -191,7 +191,7 @@ class DecodeChannels {
         sum = load_strided(bias, bias.offset(run.channel + c), bias.stride[0], kWidth);
       }
       for (int i = 0; i < 4; ++i) sum = fma(taps[i], x[i], sum);
-      store(y_ + run.column + c, silu(sum));
+      store(y_ + run.column + c, silu_to<float>(sum));
     }
   }
 
