@@ -25,16 +25,16 @@ DeltaRule call(int64_t sequences, int64_t tokens, int64_t heads, bool packed = t
 }
 
 TEST(Segments, OnlyFewSequencesAndHeadsAreCut) {
-  for (const auto &p : {call(1, 32768, 4), call(1, 32768, 32), call(2, 65536, 8)}) {
+  for (const auto &p : {call(1, 32768, 4), call(1, 131072, 32), call(2, 65536, 8)}) {
     EXPECT_GT(segment_length(p), 0);
     EXPECT_EQ(forgetting_length(p), 0);
   }
-  for (const auto &p : {call(1, 8192, 64), call(1, 2048, 32), call(2, 8192, 32)}) {
+  for (const auto &p : {call(1, 8192, 64), call(1, 32768, 32), call(2, 8192, 32)}) {
     EXPECT_EQ(segment_length(p), 0);
     EXPECT_GT(forgetting_length(p), 0);
   }
-  for (const auto &p : {call(1, 32768, 65), call(5, 32768, 13), call(1, 512, 4), call(1, 0, 4),
-                        call(0, 0, 4)}) {
+  for (const auto &p :
+       {call(1, 32768, 65), call(5, 32768, 13), call(1, 512, 4), call(1, 0, 4), call(0, 0, 4)}) {
     EXPECT_EQ(segment_length(p), 0);
     EXPECT_EQ(forgetting_length(p), 0);
   }

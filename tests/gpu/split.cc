@@ -1,7 +1,7 @@
 // Few sequences and heads: the forms of the chunked call that a code path chooses by shapes. Those
-// that promise the same bits have them; segments of sequences have the errors of whole ones, whether
-// decays wipe out what comes into a segment, or do not, or some do. The ladder and the hard cases run
-// over all forms through the mirror.
+// that promise the same bits have them; segments of sequences have the errors of whole ones,
+// whether decays wipe out what comes into a segment, or do not, or some do. The ladder and the hard
+// cases run over all forms through the mirror.
 
 #include <algorithm>
 #include <cstdlib>
@@ -25,10 +25,14 @@ enum class Memory { short_lived, long_lived, one_key, of_heads, of_tokens };
 
 bool lives_long(Memory memory, int64_t token, int64_t tokens, int64_t head) {
   switch (memory) {
-    case Memory::short_lived: return false;
-    case Memory::of_heads: return head % 2 == 0;
-    case Memory::of_tokens: return token < tokens / 3 || token >= 2 * tokens / 3;
-    default: return true;
+    case Memory::short_lived:
+      return false;
+    case Memory::of_heads:
+      return head % 2 == 0;
+    case Memory::of_tokens:
+      return token < tokens / 3 || token >= 2 * tokens / 3;
+    default:
+      return true;
   }
 }
 
@@ -150,22 +154,21 @@ TEST(Split, SegmentsHaveTheErrorsOfWholeSequences) {
   }
 }
 
-// One key of length sqrt 3 under beta = 1: a token doubles what lies along it and turns its sign, so
-// that decays of 0.69 keep it, and segments that took decays alone for forgetting would lose it.
+// One key of length sqrt 3 under beta = 1: a token doubles what lies along it and turns its sign,
+// so that decays of 0.69 keep it, and heads whose decays alone would be taken for forgetting would
+// lose it. That is a state that rounding errors spoil, but heads that remember are not cut.
 TEST(Split, KeysThatGrowTheStateAreRemembered) {
   SKIP_WITHOUT_HOPPER();
   HostProblem p = problem({8192}, 1, 2, Memory::short_lived);
   for (size_t i = 0; i < p.k.size(); ++i) p.k[i] = i % 2 == 0 ? 0.15309F : -0.15309F;
   std::fill(p.g.begin(), p.g.end(), -0.69F);
   std::fill(p.beta.begin(), p.beta.end(), 1.0F);
-  for (const char *isa : {"sm90a", "sm90a_split", "sm90a_forget"}) {
-    DeviceCall cut(p), whole(p);
-    ASSERT_EQ(cut.run(isa), "");
-    ASSERT_NE(cut.workspace, nullptr);
-    ASSERT_EQ(whole.run(isa, nullptr, false, GDN_EXEC_NO_SPLIT), "");
-    EXPECT_LE(distance(values(cut.o), values(whole.o)), 5e-2) << isa;
-    EXPECT_LE(distance(values(cut.final_state), values(whole.final_state)), 5e-2) << isa;
-  }
+  DeviceCall cut(p), whole(p);
+  ASSERT_EQ(cut.run("sm90a_forget"), "");
+  ASSERT_NE(cut.workspace, nullptr);
+  ASSERT_EQ(whole.run("sm90a_forget", nullptr, false, GDN_EXEC_NO_SPLIT), "");
+  EXPECT_EQ(cut.o.download(), whole.o.download());
+  EXPECT_EQ(cut.final_state.download(), whole.final_state.download());
 }
 
 // The last segment writes the state that the first one reads.

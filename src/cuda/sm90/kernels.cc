@@ -40,8 +40,8 @@ const KernelTable &segment_kernels() {
 }
 
 const KernelTable &forgetting_kernels() {
-  static const KernelTable table =
-      with({&chunk_gated_delta_rule::run_forgetting, &chunk_gated_delta_rule::forgetting_workspace});
+  static const KernelTable table = with(
+      {&chunk_gated_delta_rule::run_forgetting, &chunk_gated_delta_rule::forgetting_workspace});
   return table;
 }
 

@@ -9,16 +9,16 @@
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 namespace {
 
-/// Whether all segments of the head but the last forget within half a segment.
+/// Whether all segments of the head but the last forget.
 __device__ __forceinline__ bool forgets(const DeltaRule &p, const Segments &all, int row,
                                         int head) {
-  const int heads = static_cast<int>(p.heads.value_heads), steps = all.length / kStep;
+  const int heads = static_cast<int>(p.heads.value_heads);
   const SegmentPlace place = find_segment(p.sequences, all, row);
   if (place.sequence < 0) return true;
   const int first = row - place.offset / all.length;
   const int end = first + segments_of(p.sequences, all.length, place.sequence) - 1;
   for (int r = first; r < end; ++r) {
-    if (2 * all.starts[r * heads + head] < steps) return false;
+    if (all.starts[r * heads + head] == kRemembers) return false;
   }
   return true;
 }
@@ -52,7 +52,9 @@ Status launch_pair(const DeltaRule &p, const Launch &l, const Prepared &cut, con
 Status launch_forgetting(const DeltaRule &p, const Launch &l, int64_t length) {
   const Segments all = lay_out_segments(p, l, length, false);
   if (all.count == 0) return {};
-  const Status s = launch_segment_starts(p, l, all, true);
+  // Steps that a segment may start early: up to 256 tokens or a quarter of it.
+  const int most = std::max(8, all.length / kStep / 4);
+  const Status s = launch_segment_starts(p, l, all, most, true);
   if (!s.ok()) return s;
   const Prepared cut = prepare<WarmSegment>(p, l, all);
   const Maps half = prepare<HalfOfForgetting>(p, l, all).maps;

@@ -44,8 +44,8 @@ struct LoadWarp {
   Ring<F::kAhead> given;  ///< Step that is given room for O.
 
   static __device__ __forceinline__ StepPlace place_of(const Walk<F> &walk) {
-    return {walk.valid(), walk.begin + walk.start(), walk.head,
-            walk.batch,   walk.half,                 F::kWarm && walk.step < walk.warm};
+    return {walk.valid(), walk.begin + walk.start(),        walk.head, walk.batch,
+            walk.half,    F::kWarm && walk.step < walk.warm};
   }
   __device__ __forceinline__ StepPlace place_of(int gates) const {
     const StepGates &g = s.gates[gates];
@@ -92,8 +92,8 @@ struct LoadWarp {
     o_buffer ^= 1;
   }
 
-  /// V of a step into a place of its ring; `full` waits for it where the copy engine brings it, else
-  /// this warp's next arrival there covers it.
+  /// V of a step into a place of its ring; `full` waits for it where the copy engine brings it,
+  /// else this warp's next arrival there covers it.
   __device__ __forceinline__ void load_v(const StepPlace &at, int place, uint64_t *full) {
     if (F::kStraight || plan.tma_v) {
       if (elect()) {

@@ -9,7 +9,8 @@
 //
 // and the product of these from a step to the segment's end bounds what is left of the state that
 // comes into that step. The latest step with a product of 2^-kForgotten or less is the first that
-// counts. Where there is none the segment remembers, and NaN makes it remember too.
+// counts. Where there is none among the last `most` steps the segment remembers, and NaN makes it
+// remember too.
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 namespace {
@@ -61,7 +62,7 @@ __device__ __forceinline__ void copy_state(const DeltaRule &p, const Segments &a
 
 __global__ void __launch_bounds__(kStartThreads)
     starts_kernel(const __grid_constant__ DeltaRule p, const __grid_constant__ Segments all,
-                  bool aligned, bool copy_states) {
+                  int most, bool aligned, bool copy_states) {
   __shared__ float sums[kStartWarps];
   let_next_start();
   const int thread = static_cast<int>(threadIdx.x), lane = thread & 31, warp = thread >> 5;
@@ -78,11 +79,13 @@ __global__ void __launch_bounds__(kStartThreads)
   const SequenceSpan span = clamped_span(p.sequences, place.sequence);
   const int64_t begin = span.begin + place.offset;
   int *const start = &all.starts[row * heads + head];
+  int step = all.length / kStep;  // Those from it on have been looked at.
+  const int least = max(step - most, 0);
 
   // Decays alone, which are read at once, tell most segments that remember.
   float sum = 0.0F;
 #pragma unroll 4
-  for (int t = thread; t < all.length; t += kStartThreads) {
+  for (int t = least * kStep + thread; t < all.length; t += kStartThreads) {
     sum += token_decay(p, span.batch, begin + t, head);
   }
   sum = warp_sum(sum);
@@ -92,13 +95,12 @@ __global__ void __launch_bounds__(kStartThreads)
   for (const float x : sums) sum += x;
   __syncthreads();
   bool found = false;
-  int step = all.length / kStep;  // Those from it on have been looked at.
   if (sum * kLog2E <= -kForgotten) {
     sum = 0.0F;
-    while (!found && step > 0) {
+    while (!found && step > least) {
       const int own = step - 1 - warp;
       float x = 0.0F;
-      if (own >= 0) {
+      if (own >= least) {
         const int64_t token = begin + own * kStep + lane;
         const float beta = token_beta(p, span.batch, token, head);
         x = token_decay(p, span.batch, token, head) * kLog2E +
@@ -107,7 +109,7 @@ __global__ void __launch_bounds__(kStartThreads)
       x = warp_sum(x);
       if (lane == 0) sums[warp] = x;
       __syncthreads();
-      for (int i = 0; i < kStartWarps && !found && step > 0; ++i) {
+      for (int i = 0; i < kStartWarps && !found && step > least; ++i) {
         sum += sums[i];
         --step;
         found = sum <= -kForgotten;
@@ -121,12 +123,11 @@ __global__ void __launch_bounds__(kStartThreads)
 }  // namespace
 
 Status launch_segment_starts(const DeltaRule &p, const Launch &l, const Segments &segments,
-                             bool copy_states) {
+                             int most, bool copy_states) {
   const bool aligned = reinterpret_cast<uintptr_t>(p.k.data) % 16 == 0 && p.k.stride[0] % 8 == 0 &&
                        p.k.stride[1] % 8 == 0 && p.k.stride[2] % 8 == 0;
-  return launch<starts_kernel>("chunk_gated_delta_rule", l,
-                               segments.count * p.heads.value_heads, kStartThreads, 0, p, segments,
-                               aligned, copy_states);
+  return launch<starts_kernel>("chunk_gated_delta_rule", l, segments.count * p.heads.value_heads,
+                               kStartThreads, 0, p, segments, most, aligned, copy_states);
 }
 
 }  // namespace gdn::cuda::sm90::chunk_gated_delta_rule

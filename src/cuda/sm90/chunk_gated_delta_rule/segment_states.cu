@@ -113,10 +113,10 @@ __global__ void __launch_bounds__(kStateThreads)
     const int buffer = part % kBuffers;
     proxy_fence();  // Else the copy might pass what was read before.
     arrive_expect(&m.full[buffer], sizeof(m.m[buffer]));
-    bulk_load(m.m[buffer],
-              all.transfers.at<float>(m.remembering[part / kParts], head) +
-                  part % kParts * kPart * kDim,
-              sizeof(m.m[buffer]), &m.full[buffer]);
+    bulk_load(
+        m.m[buffer],
+        all.transfers.at<float>(m.remembering[part / kParts], head) + part % kParts * kPart * kDim,
+        sizeof(m.m[buffer]), &m.full[buffer]);
   };
   for (int part = 0; part < kBuffers - kParts; ++part) load(part);
   for (int j = 0, part = 0; j < count; ++j) {
@@ -196,7 +196,7 @@ Segments lay_out_segments(const DeltaRule &p, const Launch &l, int64_t length, b
 Status launch_segments(const DeltaRule &p, const Launch &l, int64_t length) {
   const Segments all = lay_out_segments(p, l, length, true);
   if (all.count == 0) return {};
-  Status s = launch_segment_starts(p, l, all, false);
+  Status s = launch_segment_starts(p, l, all, all.length / kStep, false);
   if (s.ok()) s = launch_segment_inverses(p, l, all);
   if (s.ok()) s = launch_segment_transfers(p, l, all);
   if (s.ok()) s = launch_segment_states(p, l, all);

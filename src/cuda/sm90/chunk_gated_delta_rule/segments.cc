@@ -13,9 +13,10 @@ constexpr int64_t kMostHeads = 64;  ///< Sequences times value heads.
 
 // Nanoseconds on an H200 (docs/lab/hopper_few.md). Of 64 tokens of a round of blocks: the
 // transfers, whole heads, half heads. Of 64 tokens of one head: the inverses. A combination of two
-// segments. What the passes cost besides.
-constexpr int64_t kTransfer = 1500, kWhole = 2500, kHalf = 1900, kInverses = 9;
-constexpr int64_t kCombine = 1700, kFixed = 25000, kFixedForgetting = 10000;
+// segments. What the passes cost besides, of heads that forget and of those that turn out not to.
+constexpr int64_t kTransfer = 1550, kWhole = 2530, kHalf = 1840, kInverses = 10;
+constexpr int64_t kCombine = 1700, kFixed = 58000, kFixedForgetting = 24000, kFixedUncut = 10000,
+                  kFixedAsked = 12000;
 /// Chunks that a segment starts early where gates forget as fast as g = log sigmoid(a normal
 /// number). Segments are at least twice as long.
 constexpr int64_t kWarm = 2;
@@ -43,7 +44,8 @@ int64_t cost(int64_t chunks, int64_t heads, int64_t segments) {
 
 /// Where only heads are cut that forget.
 int64_t forgetting_cost(int64_t chunks, int64_t segments, int64_t uncut) {
-  return ((divide_up(chunks, segments) + kWarm) * kWhole + uncut) / 2 + kFixedForgetting;
+  const int64_t cut = (divide_up(chunks, segments) + kWarm) * kWhole + kFixedForgetting;
+  return (cut + uncut + kFixedAsked) / 2;
 }
 
 /// The cheapest number of segments from two on.
@@ -71,13 +73,14 @@ Lengths choose(const DeltaRule &p) {
   if (sequences == 0 || sequences * heads > kMostHeads) return {};
   const int64_t chunks = divide_up(tokens_of(p), kChunk);
   // Uncut the sequences run side by side.
-  const int64_t uncut = divide_up(chunks, sequences) * output_cost(sequences * heads);
+  const int64_t uncut = divide_up(chunks, sequences) * output_cost(sequences * heads) + kFixedUncut;
   const int64_t n = best_count(chunks, heads);
   const int64_t m = sequences * forgetting_count(chunks, sequences, heads);
   const int64_t all = cost(chunks, heads, n);
   const int64_t some = m > sequences ? forgetting_cost(chunks, m, uncut) : uncut;
   if (std::min(all, some) >= uncut) return {};
-  if (all <= some) return {divide_up(chunks, n) * kChunk, 0};
+  // The second has the bits of uncut heads where it does not cut.
+  if (20 * all <= 19 * some) return {divide_up(chunks, n) * kChunk, 0};
   return {0, divide_up(chunks, m) * kChunk};
 }
 

@@ -89,8 +89,8 @@ struct HalfOfForgetting : HalfHead {
 };
 
 /// A form without what most calls do not need: all operands come and go by TMA, states are f32, and
-/// there are no checkpoints and no positions (is_straight() in launch.cuh). Less code, since what all
-/// roles execute and what lies between shares one instruction cache.
+/// there are no checkpoints and no positions (is_straight() in launch.cuh). Less code, since what
+/// all roles execute and what lies between shares one instruction cache.
 template <class Form>
 struct Straight : Form {
   static constexpr bool kStraight = true;
