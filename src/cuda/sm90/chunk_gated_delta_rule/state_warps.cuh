@@ -331,7 +331,7 @@ struct StateWarps {
       __syncwarp();
       arrive_if(kEveryLaneArrives || lane == 0, done);
       finish_front(state, d, x, vv, e, decay, !more || (!F::kStraight && until == 1));
-      if (F::kStraight) continue;
+      if constexpr (F::kStraight) continue;
       if (--until == 0) {
         until = every;
         if (left_tokens >= kStep) write_checkpoint(item.sequence, checkpoint, head, state);
