@@ -26,6 +26,7 @@ std::span<const Path> paths() {
     {"sm90a_whole", kByName, hopper, sm90::whole_head_kernels()},
     {"sm90a_half", kByName, hopper, sm90::half_head_kernels()},
     {"sm90a_split", kByName, hopper, sm90::segment_kernels()},
+    {"sm90a_forget", kByName, hopper, sm90::forgetting_kernels()},
     {"sm90a", "The device is a Hopper GPU.", hopper, sm90::kernels()},
 #endif
   };

@@ -39,4 +39,10 @@ const KernelTable &segment_kernels() {
   return table;
 }
 
+const KernelTable &forgetting_kernels() {
+  static const KernelTable table = with(
+      {&chunk_gated_delta_rule::run_forgetting, &chunk_gated_delta_rule::forgetting_workspace});
+  return table;
+}
+
 }  // namespace gdn::cuda::sm90

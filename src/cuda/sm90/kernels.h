@@ -13,6 +13,7 @@ const KernelTable &kernels();
 const KernelTable &whole_head_kernels();
 const KernelTable &half_head_kernels();
 const KernelTable &segment_kernels();
+const KernelTable &forgetting_kernels();
 
 }  // namespace gdn::cuda::sm90
 

@@ -12,11 +12,14 @@ namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 Status run(const DeltaRule &p, const Launch &l);
 size_t workspace(const DeltaRule &p, bool no_split);
 
-// The same in one form, whatever the call: a block a head; two; segments, unless no_split.
+// The same in one form, whatever the call: a block a head; two; segments, of all heads or of those
+// that forget, unless no_split.
 Status run_whole_heads(const DeltaRule &p, const Launch &l);
 Status run_half_heads(const DeltaRule &p, const Launch &l);
 Status run_segments(const DeltaRule &p, const Launch &l);
 size_t segments_workspace(const DeltaRule &p, bool no_split);
+Status run_forgetting(const DeltaRule &p, const Launch &l);
+size_t forgetting_workspace(const DeltaRule &p, bool no_split);
 
 }  // namespace gdn::cuda::sm90::chunk_gated_delta_rule
 

@@ -29,6 +29,7 @@ __device__ __forceinline__ void store_rows(bf16 *to, int64_t stride, const bf16 
 /// Where a step lies.
 struct StepPlace {
   int valid, token, head, batch, half;
+  bool warm;
 };
 
 template <class F>
@@ -43,11 +44,12 @@ struct LoadWarp {
   Ring<F::kAhead> given;  ///< Step that is given room for O.
 
   static __device__ __forceinline__ StepPlace place_of(const Walk<F> &walk) {
-    return {walk.valid(), walk.begin + walk.start(), walk.head, walk.batch, walk.half};
+    return {walk.valid(), walk.begin + walk.start(),        walk.head, walk.batch,
+            walk.half,    F::kWarm && walk.step < walk.warm};
   }
   __device__ __forceinline__ StepPlace place_of(int gates) const {
     const StepGates &g = s.gates[gates];
-    return {g.valid, g.token, g.head, g.batch, g.half};
+    return {g.valid, g.token, g.head, g.batch, g.half, F::kWarm && g.warm != 0};
   }
 
   /// Tells the state that a step has room for its O, and what else this warp had to do for it is on
@@ -61,6 +63,10 @@ struct LoadWarp {
 
   /// Stores O of a step.
   __device__ __forceinline__ void store_o(const StepPlace &at) {
+    if (at.warm) {
+      o_buffer ^= 1;
+      return;
+    }
     proxy_fence();  // The state warps wrote the tile by ordinary stores.
     const bool by_tma = F::kStraight || plan.tma_o;
     if (by_tma && at.valid == kStep) {
@@ -86,8 +92,8 @@ struct LoadWarp {
     o_buffer ^= 1;
   }
 
-  /// V of a step into a place of its ring; `full` waits for it where the copy engine brings it, else
-  /// this warp's next arrival there covers it.
+  /// V of a step into a place of its ring; `full` waits for it where the copy engine brings it,
+  /// else this warp's next arrival there covers it.
   __device__ __forceinline__ void load_v(const StepPlace &at, int place, uint64_t *full) {
     if (F::kStraight || plan.tma_v) {
       if (elect()) {
@@ -112,6 +118,7 @@ struct LoadWarp {
       g.batch = at.batch;
       g.half = at.half;
       g.first = first ? 1 : 0;
+      if constexpr (F::kWarm) g.warm = at.warm ? 1 : 0;
       if (F::kStraight || plan.tma_gates) {
         uint64_t *const full = &s.raw_full[tile.i];
         arrive_expect(full, 2 * kStep * 16);

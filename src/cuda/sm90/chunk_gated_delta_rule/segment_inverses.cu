@@ -4,8 +4,8 @@
 #include "cuda/sm90/chunk_gated_delta_rule/segments.cuh"
 #include "cuda/sm90/chunk_gated_delta_rule/solver_warps.cuh"
 
-// T diag(beta) of the steps that the transfers need, a warp a step: N and M share it. All of them are
-// whole. K K^T on the tensor cores, the substitution in f32.
+// T diag(beta) of the steps that the transfers need, a warp a step: N and M share it. All of them
+// are whole. K K^T on the tensor cores, the substitution in f32.
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 namespace {
@@ -217,8 +217,7 @@ __global__ void __launch_bounds__(kWarps * 32, kResident<kAligned>)
   const SequenceSpan span = clamped_span(p.sequences, place.sequence);
   int step = max(all.starts[row * heads + head], 0) + (rest - row * parts) * kWarps + warp;
   for (; step < steps; step += parts * kWarps) {
-    auto &t =
-        *reinterpret_cast<bf16(*)[2][kStep * kStep]>(inverse_at(all, heads, row, step, head));
+    auto &t = *reinterpret_cast<bf16(*)[2][kStep * kStep]>(inverse_at(all, heads, row, step, head));
     invert_step<kAligned>(p, span.batch, span.begin + place.offset + step * kStep, head,
                           memory[warp], t, lane);
   }
@@ -232,8 +231,8 @@ Status launch_segment_inverses(const DeltaRule &p, const Launch &l, const Segmen
                        p.k.stride[1] % 8 == 0 && p.k.stride[2] % 8 == 0;
   // As many blocks as run at once, if there are steps for them.
   const int64_t wanted = std::max<int64_t>(kResident<true> * l.device->multiprocessors / pairs, 1);
-  const auto parts =
-      static_cast<int>(std::min<int64_t>(wanted, (segments.length + kStep * kWarps - 1) / (kStep * kWarps)));
+  const auto parts = static_cast<int>(
+      std::min<int64_t>(wanted, (segments.length + kStep * kWarps - 1) / (kStep * kWarps)));
   const int64_t blocks = pairs * parts;
   return aligned ? launch_beside_previous<inverses_kernel<true>>(l, blocks, kWarps * 32, 0, p,
                                                                  segments, parts)

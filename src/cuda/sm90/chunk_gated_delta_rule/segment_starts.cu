@@ -9,7 +9,8 @@
 //
 // and the product of these from a step to the segment's end bounds what is left of the state that
 // comes into that step. The latest step with a product of 2^-kForgotten or less is the first that
-// counts. Where there is none the segment remembers, and NaN makes it remember too.
+// counts. Where there is none among the last `most` steps the segment remembers, and NaN makes it
+// remember too.
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 namespace {
@@ -48,9 +49,20 @@ __device__ __forceinline__ float key_square(const DeltaRule &p, int64_t batch, i
 /// Base-2 logarithm of max(1, x); of NaN NaN.
 __device__ __forceinline__ float log2_above_one(float x) { return x <= 1.0F ? 0.0F : __log2f(x); }
 
+/// The state that comes into a sequence.
+__device__ __forceinline__ void copy_state(const DeltaRule &p, const Segments &all, int64_t slot,
+                                           int row, int head, int thread) {
+  const Tensor &from = p.initial_state;
+  for (int i = thread; i < kDim * kDim; i += kStartThreads) {
+    const int key = i % kDim, value = i / kDim;
+    *all.transfers.at<float>(row, head, key, value) =
+        load_any(from, from.offset(slot, head, key, value));
+  }
+}
+
 __global__ void __launch_bounds__(kStartThreads)
     starts_kernel(const __grid_constant__ DeltaRule p, const __grid_constant__ Segments all,
-                  bool aligned) {
+                  int most, bool aligned, bool copy_states) {
   __shared__ float sums[kStartWarps];
   let_next_start();
   const int thread = static_cast<int>(threadIdx.x), lane = thread & 31, warp = thread >> 5;
@@ -58,15 +70,22 @@ __global__ void __launch_bounds__(kStartThreads)
   const int row = static_cast<int>(blockIdx.x) / heads;
   const int head = static_cast<int>(blockIdx.x) - row * heads;
   const SegmentPlace place = find_segment(p.sequences, all, row);
-  if (place.sequence < 0 || place.last) return;  // Of the last nobody asks.
+  if (place.sequence < 0) return;
+  if (copy_states && place.first && p.reads_state(place.sequence)) {
+    const int64_t slot = p.initial_slot(place.sequence);
+    if (slot >= 0) copy_state(p, all, slot, row, head, thread);
+  }
+  if (place.last) return;  // Nobody asks.
   const SequenceSpan span = clamped_span(p.sequences, place.sequence);
   const int64_t begin = span.begin + place.offset;
   int *const start = &all.starts[row * heads + head];
+  int step = all.length / kStep;  // Those from it on have been looked at.
+  const int least = max(step - most, 0);
 
   // Decays alone, which are read at once, tell most segments that remember.
   float sum = 0.0F;
 #pragma unroll 4
-  for (int t = thread; t < all.length; t += kStartThreads) {
+  for (int t = least * kStep + thread; t < all.length; t += kStartThreads) {
     sum += token_decay(p, span.batch, begin + t, head);
   }
   sum = warp_sum(sum);
@@ -76,13 +95,12 @@ __global__ void __launch_bounds__(kStartThreads)
   for (const float x : sums) sum += x;
   __syncthreads();
   bool found = false;
-  int step = all.length / kStep;  // Those from it on have been looked at.
   if (sum * kLog2E <= -kForgotten) {
     sum = 0.0F;
-    while (!found && step > 0) {
+    while (!found && step > least) {
       const int own = step - 1 - warp;
       float x = 0.0F;
-      if (own >= 0) {
+      if (own >= least) {
         const int64_t token = begin + own * kStep + lane;
         const float beta = token_beta(p, span.batch, token, head);
         x = token_decay(p, span.batch, token, head) * kLog2E +
@@ -91,7 +109,7 @@ __global__ void __launch_bounds__(kStartThreads)
       x = warp_sum(x);
       if (lane == 0) sums[warp] = x;
       __syncthreads();
-      for (int i = 0; i < kStartWarps && !found && step > 0; ++i) {
+      for (int i = 0; i < kStartWarps && !found && step > least; ++i) {
         sum += sums[i];
         --step;
         found = sum <= -kForgotten;
@@ -104,12 +122,12 @@ __global__ void __launch_bounds__(kStartThreads)
 
 }  // namespace
 
-Status launch_segment_starts(const DeltaRule &p, const Launch &l, const Segments &segments) {
+Status launch_segment_starts(const DeltaRule &p, const Launch &l, const Segments &segments,
+                             int most, bool copy_states) {
   const bool aligned = reinterpret_cast<uintptr_t>(p.k.data) % 16 == 0 && p.k.stride[0] % 8 == 0 &&
                        p.k.stride[1] % 8 == 0 && p.k.stride[2] % 8 == 0;
-  return launch<starts_kernel>("chunk_gated_delta_rule", l,
-                               segments.count * p.heads.value_heads, kStartThreads, 0, p, segments,
-                               aligned);
+  return launch<starts_kernel>("chunk_gated_delta_rule", l, segments.count * p.heads.value_heads,
+                               kStartThreads, 0, p, segments, most, aligned, copy_states);
 }
 
 }  // namespace gdn::cuda::sm90::chunk_gated_delta_rule

@@ -113,10 +113,10 @@ __global__ void __launch_bounds__(kStateThreads)
     const int buffer = part % kBuffers;
     proxy_fence();  // Else the copy might pass what was read before.
     arrive_expect(&m.full[buffer], sizeof(m.m[buffer]));
-    bulk_load(m.m[buffer],
-              all.transfers.at<float>(m.remembering[part / kParts], head) +
-                  part % kParts * kPart * kDim,
-              sizeof(m.m[buffer]), &m.full[buffer]);
+    bulk_load(
+        m.m[buffer],
+        all.transfers.at<float>(m.remembering[part / kParts], head) + part % kParts * kPart * kDim,
+        sizeof(m.m[buffer]), &m.full[buffer]);
   };
   for (int part = 0; part < kBuffers - kParts; ++part) load(part);
   for (int j = 0, part = 0; j < count; ++j) {
@@ -161,11 +161,10 @@ Status launch_segment_states(const DeltaRule &p, const Launch &l, const Segments
                                                kStateThreads, sizeof(Memory), p, segments);
 }
 
-Status launch_segments(const DeltaRule &p, const Launch &l, int64_t length) {
-  if (p.sequences.count == 0) return {};
+Segments lay_out_segments(const DeltaRule &p, const Launch &l, int64_t length, bool transfers) {
   Segments all;
   all.length = static_cast<int>(length);
-  all.count = static_cast<int>(max_segments(p, length));
+  all.count = p.sequences.count > 0 ? static_cast<int>(max_segments(p, length)) : 0;
   const auto states = [&](void *data) {
     Tensor t;
     t.data = data;
@@ -184,11 +183,20 @@ Status launch_segments(const DeltaRule &p, const Launch &l, int64_t length) {
   const int64_t bytes = all.count * p.heads.value_heads * kDim * kDim * int64_t{sizeof(float)};
   all.transfers = states(memory);
   std::swap(all.transfers.stride[2], all.transfers.stride[3]);
-  all.states = states(memory + bytes);
-  all.inverses = memory + 2 * bytes;
-  all.starts = reinterpret_cast<int *>(all.inverses + all.count * (length / kStep) *
-                                                          p.heads.value_heads * kInverseBytes);
-  Status s = launch_segment_starts(p, l, all);
+  unsigned char *end = memory + bytes;
+  if (transfers) {
+    all.states = states(end);
+    all.inverses = end + bytes;
+    end = all.inverses + all.count * (length / kStep) * p.heads.value_heads * kInverseBytes;
+  }
+  all.starts = reinterpret_cast<int *>(end);
+  return all;
+}
+
+Status launch_segments(const DeltaRule &p, const Launch &l, int64_t length) {
+  const Segments all = lay_out_segments(p, l, length, true);
+  if (all.count == 0) return {};
+  Status s = launch_segment_starts(p, l, all, all.length / kStep, false);
   if (s.ok()) s = launch_segment_inverses(p, l, all);
   if (s.ok()) s = launch_segment_transfers(p, l, all);
   if (s.ok()) s = launch_segment_states(p, l, all);

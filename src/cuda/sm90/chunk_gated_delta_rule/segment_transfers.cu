@@ -4,10 +4,10 @@
 #include "cuda/sm90/chunk_gated_delta_rule/state_warps.cuh"
 
 // N and M of segments (segments.h): the chain from state to state without O. Segments whose action
-// nobody asks for are skipped, the last of each sequence among them, so that all steps are whole; of
-// N the steps that are forgotten, and M of a segment that forgets. T
-// comes from segment_inverses.cu. Two state warpgroups, and one of which the gate warp and the load
-// warp are used.
+// nobody asks for are skipped, the last of each sequence among them, so that all steps are whole;
+// of N the steps that are forgotten, and M of a segment that forgets. T comes from
+// segment_inverses.cu. Two state warpgroups, and one of which the gate warp and the load warp are
+// used.
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 namespace {

@@ -24,17 +24,27 @@ constexpr float kForgotten = 128.0F;
 constexpr int64_t kMostSegments = 64;  ///< Of a sequence.
 
 /// Tokens of a segment, a multiple of 64; 0: the call is not cut. Follows from the number of
-/// sequences, value heads and tokens alone.
+/// sequences, value heads and tokens alone, and so does the rest.
 int64_t segment_length(const DeltaRule &p);
 
 /// The same for a call that is cut whatever it costs.
 int64_t forced_segment_length(const DeltaRule &p);
+
+/// The same for a call of which those heads are cut whose segments forget; 0 where
+/// segment_length() is not.
+int64_t forgetting_length(const DeltaRule &p);
+
+/// The same for a call that is cut so whatever it costs.
+int64_t forced_forgetting_length(const DeltaRule &p);
 
 /// Most segments that the sequences of a call can have.
 int64_t max_segments(const DeltaRule &p, int64_t length);
 
 /// Bytes of workspace: M and the states of all segments, T of all steps, where N starts.
 size_t segment_bytes(const DeltaRule &p, int64_t length);
+
+/// Bytes of workspace where heads are cut that forget: a copy of initial states, where N starts.
+size_t forgetting_bytes(const DeltaRule &p, int64_t length);
 
 }  // namespace gdn::cuda::sm90::chunk_gated_delta_rule
 

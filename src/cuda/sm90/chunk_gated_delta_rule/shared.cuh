@@ -27,6 +27,8 @@ struct WholeHead {
   static constexpr bool kSegments = false;  ///< Items are segments of sequences (segments.h).
   static constexpr bool kSolved = false;    ///< T comes out of memory.
   static constexpr bool kStraight = false;  ///< See Straight.
+  static constexpr bool kWarm = false;      ///< See WarmSegment.
+  static constexpr bool kInPairs = false;   ///< See HalfOfForgetting.
   static constexpr int kGroups = 2;         ///< State warpgroups.
   static constexpr int kTiles = 7;          ///< K, Q tiles and gates.
   static constexpr int kInputs = 4;         ///< V and T.
@@ -42,6 +44,8 @@ struct HalfHead {
   static constexpr bool kSegments = false;
   static constexpr bool kSolved = false;
   static constexpr bool kStraight = false;
+  static constexpr bool kWarm = false;
+  static constexpr bool kInPairs = false;
   static constexpr int kGroups = 1;
   static constexpr int kTiles = 7;
   static constexpr int kInputs = 6;
@@ -56,6 +60,8 @@ struct SegmentTransfer {
   static constexpr bool kSegments = true;
   static constexpr bool kSolved = true;
   static constexpr bool kStraight = false;
+  static constexpr bool kWarm = false;
+  static constexpr bool kInPairs = false;
   static constexpr int kGroups = 2;
   static constexpr int kTiles = 8;
   static constexpr int kInputs = kTiles;
@@ -71,9 +77,20 @@ struct SegmentOutput : Form {
   static constexpr int kMaxSorted = 0;
 };
 
+/// Segments that start from nothing, so many steps early that what came before them is forgotten.
+struct WarmSegment : SegmentOutput<WholeHead> {
+  static constexpr bool kWarm = true;
+};
+
+/// Heads that are not cut although the call is: the blocks of their first two segments take half of
+/// the head each.
+struct HalfOfForgetting : HalfHead {
+  static constexpr bool kInPairs = true;
+};
+
 /// A form without what most calls do not need: all operands come and go by TMA, states are f32, and
-/// there are no checkpoints and no positions (is_straight() in launch.cuh). Less code, since what all
-/// roles execute and what lies between shares one instruction cache.
+/// there are no checkpoints and no positions (is_straight() in launch.cuh). Less code, since what
+/// all roles execute and what lies between shares one instruction cache.
 template <class Form>
 struct Straight : Form {
   static constexpr bool kStraight = true;
@@ -94,6 +111,7 @@ struct alignas(16) StepGates {
   int valid;         ///< Tokens of the step.
   int token;         ///< The first.
   int first;         ///< The step begins a sequence.
+  int warm;          ///< The step comes before its segment: its O belongs to the one before.
   int batch, head;
   int half;  ///< First half of the value columns that the block has.
 };
@@ -154,6 +172,7 @@ struct Item {
   int lead;              ///< Tokens of the first step's grid cell that were before the call.
   SegmentPlace segment;  ///< Where items are segments.
   int skipped;           ///< Steps of the segment before the item.
+  int warm;              ///< Steps of the item before its segment.
   bool identity;         ///< The state starts as the identity and V is zero.
 
   /// Steps lie on a grid of kStep tokens, counted from where the sequence began.
@@ -197,17 +216,51 @@ __device__ __forceinline__ Item segment_item(const DeltaRule &p, const Plan &pla
   return item;
 }
 
+/// Steps that a segment starts early, so that it needs no state: those that the segment before it
+/// needs for N.
+__device__ __forceinline__ int warm_steps(const Segments &all, int heads, int row, int head) {
+  return all.length / kStep - all.starts[(row - 1) * heads + head];
+}
+
+/// The item of a block of HalfOfForgetting.
+__device__ __forceinline__ Item paired_item(const DeltaRule &p, const Plan &plan, Item item,
+                                            int row) {
+  const SegmentPlace place = find_segment(p.sequences, plan.segments, row);
+  item.half = place.offset / plan.segments.length;
+  item.key_head = static_cast<int>(p.heads.key_head(item.head));
+  item.sequence = place.sequence;
+  item.batch = item.begin = item.length = item.lead = 0;
+  item.slot = -1;
+  if (place.sequence < 0 || item.half >= 2) return item;
+  const SequenceSpan span = clamped_span(p.sequences, place.sequence);
+  item.batch = static_cast<int>(span.batch);
+  item.begin = static_cast<int>(span.begin);
+  item.length = static_cast<int>(span.length);
+  item.slot = p.initial_slot(place.sequence);
+  return item;
+}
+
 template <class F>
 __device__ __forceinline__ Item item_at(const DeltaRule &p, const Plan &plan, const Shared<F> &s,
                                         int index) {
-  constexpr int kBlocks = 2 / F::kGroups;
+  constexpr int kBlocks = F::kInPairs ? 1 : 2 / F::kGroups;
   const int blocks = static_cast<int>(p.heads.value_heads) * kBlocks, rank = index / blocks;
   const int block = index - rank * blocks;
   Item item;
   item.head = block / kBlocks;
   item.half = block % kBlocks;
   item.identity = false;
-  if constexpr (F::kSegments) return segment_item(p, plan, item, rank, !F::kOutput);
+  if constexpr (F::kInPairs) return paired_item(p, plan, item, rank);
+  if constexpr (F::kSegments) item = segment_item(p, plan, item, rank, !F::kOutput);
+  if constexpr (F::kWarm) {
+    item.warm = 0;
+    if (item.slot >= 0 && !item.segment.first) {
+      item.warm = warm_steps(plan.segments, blocks, rank, item.head);
+      item.begin -= item.warm * kStep;
+      item.length += item.warm * kStep;
+    }
+  }
+  if constexpr (F::kSegments) return item;
   item.key_head = static_cast<int>(p.heads.key_head(item.head));
   item.sequence = F::kMaxSorted > 0 && plan.sorted ? s.order[rank] : rank;
   const SequenceSpan span = clamped_span(p.sequences, item.sequence);
@@ -228,6 +281,7 @@ struct Walk {
   int batch, begin, length, lead, head, key_head, half;
   int row;         ///< Of a segment.
   int skipped;     ///< Steps of the segment before the item.
+  int warm;        ///< Steps before the segment.
   bool has_value;  ///< V counts; else it is zero.
 
   /// First token of the step, from the sequence's begin, and how many.
@@ -245,7 +299,7 @@ struct Walk {
       batch = __shfl_sync(kFullWarp, item.batch, 0);
       begin = __shfl_sync(kFullWarp, item.begin, 0);
       length = __shfl_sync(kFullWarp, item.length, 0);
-      lead = F::kSegments || F::kStraight ? 0 : __shfl_sync(kFullWarp, item.lead, 0);
+      lead = F::kSegments || F::kStraight || F::kInPairs ? 0 : __shfl_sync(kFullWarp, item.lead, 0);
       head = __shfl_sync(kFullWarp, item.head, 0);
       key_head = __shfl_sync(kFullWarp, item.key_head, 0);
       half = __shfl_sync(kFullWarp, item.half, 0);
@@ -253,6 +307,7 @@ struct Walk {
         row = __shfl_sync(kFullWarp, item.segment.row, 0);
         skipped = __shfl_sync(kFullWarp, item.skipped, 0);
       }
+      if constexpr (F::kWarm) warm = __shfl_sync(kFullWarp, item.warm, 0);
       has_value = __shfl_sync(kFullWarp, item.identity ? 0 : 1, 0) != 0;
       steps = __shfl_sync(kFullWarp, item.length > 0 ? item.steps() : 0, 0);
       step = 0;
