@@ -30,16 +30,18 @@ __device__ __forceinline__ void load_h(E *tile, int ld, const Tensor &h, int64_t
                                        int64_t row_stride, int rows, int columns, int piece,
                                        int threads) {
   const int all_rows = whole_tiles(rows), all_columns = whole_tiles(columns);
-  const bool converted = kRows != Rows::halves && h.dtype != dtype_of<E>();
-  if (!converted) {
+  if (kRows == Rows::halves || h.dtype == dtype_of<E>()) {
     load_rows<kRows>(tile, ld, static_cast<const E *>(h.data) + base, row_stride, all_rows, rows,
                      columns, piece, fresh_thread(), threads);
+    return;
   }
+  if constexpr (kRows != Rows::halves) {
 #pragma unroll 1
-  for (int i = threadIdx.x; converted && i < all_rows * all_columns; i += threads) {
-    const int r = i / all_columns, c = i - r * all_columns;
-    const bool in = r < rows && c < columns;
-    tile[r * ld + c] = from_float<E>(in ? load_any(h, base + r * row_stride + c) : 0.0F);
+    for (int i = threadIdx.x; i < all_rows * all_columns; i += threads) {
+      const int r = i / all_columns, c = i - r * all_columns;
+      const bool in = r < rows && c < columns;
+      tile[r * ld + c] = from_float<E>(in ? load_any(h, base + r * row_stride + c) : 0.0F);
+    }
   }
 }
 
