@@ -216,8 +216,8 @@ __device__ __forceinline__ void load_tile_of(const ChainShared<E> &s, const Chun
   }
 }
 
-/// V'^T = u^T - S^T w^T of a chunk, where u was and as left operands; h takes the state on the way,
-/// but for kWhole its last kStagedKeys rows, which stay staged.
+/// V'^T = u^T - S^T w^T of a chunk, where u was and as left operands. h takes the state on the way;
+/// of rows that are not whole the last kStagedKeys or fewer stay staged.
 template <Rows kRows, class E, int kFragments>
 __device__ __forceinline__ void form_values(LeftTile<E> (&left)[kTokens / 16],
                                             const float (&state)[kFragments][4],
@@ -234,8 +234,9 @@ __device__ __forceinline__ void form_values(LeftTile<E> (&left)[kTokens / 16],
       if (j * 8 < key_dim) {
         LeftTile<E> a;
         left_from_accumulators(a, state[j], state[j + 1]);
-        if (half == 0 && stages_h<kRows>(plan))
+        if (half == 0 && stages_h<kRows>(plan)) {
           stage_rows<kWhole>(staged, a, j * 8 % kStagedKeys, lane);
+        }
 #pragma unroll
         for (int t = 0; t < 2; ++t) {
           multiply_add<Right::n_major>(product[2 * t], product[2 * t + 1], a,
