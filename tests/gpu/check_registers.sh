@@ -19,8 +19,8 @@ sm805chunk12chunk_kernelIfLi256ELb1E 104
 state_kernelIfLi256ELb0E 48
 chain_kernelI6__halfLNS1_4RowsE1E 8
 chain_kernelI6__halfLNS1_4RowsE2E 8
-chain_kernelI13__nv_bfloat16LNS1_4RowsE1E 8
-chain_kernelI13__nv_bfloat16LNS1_4RowsE2E 16
+chain_kernelI13__nv_bfloat16LNS1_4RowsE1E 16
+chain_kernelI13__nv_bfloat16LNS1_4RowsE2E 24
 '
 
 "$cuobjdump" -res-usage "$library" 2>/dev/null | awk -v allowed="$allowed" '
