@@ -17,11 +17,10 @@ sm805chunk12chunk_kernelI13__nv_bfloat16Li128ELb1E 24
 sm805chunk12chunk_kernelIfLi256ELb0E 96
 sm805chunk12chunk_kernelIfLi256ELb1E 104
 state_kernelIfLi256ELb0E 48
-chain_kernelI6__halfLb0E 8
-chain_kernelI13__nv_bfloat16Lb0E 8
-l2norm_kernelINS1_4DealILi16ELi1ELi4EEEfLb0E 40
-conv1d_fwd_kernelI6__halfLi4E 32
-conv1d_fwd_kernelI13__nv_bfloat16Li4E 32
+chain_kernelI6__halfLNS1_4RowsE1E 8
+chain_kernelI6__halfLNS1_4RowsE2E 8
+chain_kernelI13__nv_bfloat16LNS1_4RowsE1E 16
+chain_kernelI13__nv_bfloat16LNS1_4RowsE2E 24
 '
 
 "$cuobjdump" -res-usage "$library" 2>/dev/null | awk -v allowed="$allowed" '

@@ -166,11 +166,14 @@ TEST_P(Sizes, LayerOver2To31) {
   EXPECT_EQ(tail(*y, *y1), y1->download());
 }
 
-// More sequences than a grid's second dimension could count, through every operation.
-TEST_P(Sizes, ManySequences) {
-  const HostProblem p(Element::bf16, std::vector<int64_t>(70000, 1), 1, 1, 16);
-  const std::vector<DeviceOperation> many = all_operations(p, GetParam());
-  const std::vector<DeviceOperation> alone = all_operations(p.part(69999, 1, 69999), GetParam());
+/// The last sequence of a problem is what it is alone, through every operation.
+void expect_last_as_alone(const HostProblem &p, const std::string &isa) {
+  const int64_t length = p.lengths.back(), n = static_cast<int64_t>(p.lengths.size()) - 1;
+  int64_t begin = -length;
+  for (const int64_t tokens : p.lengths) begin += tokens;
+  const std::vector<DeviceOperation> many = all_operations(p, isa);
+  const std::vector<DeviceOperation> alone =
+      all_operations(p.part(begin, length, static_cast<size_t>(n)), isa);
   ASSERT_EQ(many.size(), alone.size());
   for (size_t i = 0; i < many.size(); ++i) {
     const std::vector<Bytes> all = many[i].results(), one = alone[i].results();
@@ -179,6 +182,20 @@ TEST_P(Sizes, ManySequences) {
       EXPECT_EQ(Bytes(all[j].end() - static_cast<int64_t>(one[j].size()), all[j].end()), one[j])
           << many[i].name() << " output " << j;
     }
+  }
+}
+
+// More sequences than a grid's second dimension could count.
+TEST_P(Sizes, ManySequences) {
+  expect_last_as_alone(HostProblem(Element::bf16, std::vector<int64_t>(70000, 1), 1, 1, 16),
+                       GetParam());
+}
+
+// Chunks enough for a block to take several value heads of a group: all three, or two and one.
+TEST_P(Sizes, GroupsOfHeads) {
+  for (const size_t sequences : {2000, 500}) {
+    expect_last_as_alone(HostProblem(Element::bf16, std::vector<int64_t>(sequences, 65), 1, 3, 32),
+                         GetParam());
   }
 }
 

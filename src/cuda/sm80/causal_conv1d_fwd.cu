@@ -17,9 +17,8 @@ namespace gdn::cuda::sm80 {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kTile = 64;       ///< Tokens a thread takes of its channels.
-constexpr int kLines = 4;       ///< Groups of tokens that a thread has on their way.
-constexpr int kMostLines = 16;  ///< Groups that it takes of its channel.
+constexpr int kTile = 64;  ///< Tokens a thread takes of its channels.
+constexpr int kLines = 4;  ///< Groups of tokens that a thread takes of its channel.
 
 /// Elements of 16 bytes.
 template <class E>
@@ -34,7 +33,6 @@ struct ConvPlan {
   int64_t group_blocks;    ///< Blocks of kThreads groups of channels.
   int64_t tile_blocks;     ///< Blocks of the first kind.
   bool channels_first;     ///< A thread takes neighbouring channels, else tokens.
-  int lines;               ///< Groups of neighbouring tokens that a thread takes.
 };
 
 /// Sequence that token t of a batch row belongs to; -1 if none.
@@ -210,70 +208,62 @@ __device__ __forceinline__ void run_tokens(const CausalConv1dFwd &p, const Taps<
   }
 }
 
-/// As run_tile, by a warp on plan.lines lines of 32 groups of neighbouring tokens of one channel,
-/// from `first` on.
+/// As run_tile, by a warp on kLines * 32 groups of neighbouring tokens of one channel from `first`
+/// on.
 template <class E, int kWidth>
 __device__ __forceinline__ void run_lines(const CausalConv1dFwd &p, const ConvPlan &plan, int64_t b,
                                           int64_t c, int64_t first) {
-  constexpr int kCount = kGroup<E>, kStep = 32 * kCount;  // Tokens of a line.
-  const int lane = threadIdx.x & 31, own = lane * kCount;
-  const auto tokens =
-      static_cast<int>(min(p.sequences.tokens - first, int64_t{plan.lines} * kStep));
-  const E *const x = static_cast<const E *>(p.x.data) + p.x.offset(b, c) + first;
-  E *const y = static_cast<E *>(p.y.data) + p.y.offset(b, c) + first;
+  constexpr int kCount = kGroup<E>, kStep = 32 * kCount;  // Tokens of a warp's access.
+  const int lane = threadIdx.x & 31;
+  const int64_t tokens = p.sequences.tokens, own = first + lane * kCount;
+  Taps<kWidth> taps[1];
+  load_taps(taps, p, plan.aligned_weight, c);
+  const E *const x = static_cast<const E *>(p.x.data) + p.x.offset(b, c);
+  E *const y = static_cast<E *>(p.y.data) + p.y.offset(b, c);
   // Groups are read wherever they lie; what precedes a lane's tokens is in the lane below, or in
   // the last lane's group of the line before.
   Group<true, E> in[kLines], edge = {};
-  const auto load = [&](Group<true, E> &group, int t) {
-    group = {};
-    if (plan.aligned && t + kCount <= tokens) group.load(x + t);
-  };
 #pragma unroll
-  for (int j = 0; j < kLines; ++j) load(in[j], own + j * kStep);
-  if (plan.aligned && lane == 0 && first > 0) edge.load(x - kCount);
-  Taps<kWidth> taps[1];
-  load_taps(taps, p, plan.aligned_weight, c);
+  for (int j = 0; j < kLines; ++j) {
+    in[j] = {};
+    if (plan.aligned && own + j * kStep + kCount <= tokens) in[j].load(x + own + j * kStep);
+  }
+  if (plan.aligned && lane == 0 && first > 0) edge.load(x + first - kCount);
 
   // Mostly one sequence has all of these tokens; else each group is looked up.
   const int64_t n = sequence_of(p.sequences, b, first);
   SequenceSpan span = {0, 0, 0};
   if (n >= 0 && p.slot(n) >= 0) span = clamped_span(p.sequences, n);
-  const bool single = plan.aligned && span.begin + span.length >= first + tokens;
-  const auto begin = static_cast<int>(max(span.begin + kWidth - 1 - first, int64_t{0}));
-  unsigned inside = 0, left = 0;  // Lines where this lane's group is inside; taken one by one.
-  for (int j = 0; plan.aligned && !single && j * kStep < tokens; ++j) {
-    const int64_t t = first + own + j * kStep;
-    inside |= static_cast<unsigned>(lies_inside(p, b, t, t + kCount, kWidth)) << j;
-  }
-#pragma unroll 1
-  for (int line = 0; line * kStep < tokens; line += kLines) {
+  const int64_t end = span.begin + span.length;
+  const bool single = end >= min(first + kLines * kStep, tokens);
+  unsigned left = 0;  // Lines whose tokens are taken one by one.
 #pragma unroll
-    for (int j = 0; j < kLines; ++j) {
-      const int t = own + (line + j) * kStep;
-      const Group<true, E> now = in[j], turned = now.turned(lane), old = lane == 0 ? edge : turned;
-      edge = turned;
-      load(in[j], t + kLines * kStep);
-      if (!(single ? t >= begin && t + kCount <= tokens : (inside >> (line + j) & 1) != 0)) {
-        left |= 1U << (line + j);
-        continue;
-      }
-      float before[kCount], values[kCount], out[kCount], window[kWidth];
-      old.values(before);
-      now.values(values);
-#pragma unroll
-      for (int i = 0; i < kWidth; ++i) window[i] = before[kCount - kWidth + i];
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) {
-        push(window, values[i]);
-        out[i] = taps[0].apply(window, p.silu);
-      }
-      Group<true, E>::store(y + t, out);
+  for (int j = 0; j < kLines; ++j) {
+    const int64_t t = own + j * kStep;
+    const Group<true, E> turned = in[j].turned(lane), old = lane == 0 ? edge : turned;
+    edge = turned;
+    const bool inside = single ? t >= span.begin + kWidth - 1 && t + kCount <= end
+                               : lies_inside(p, b, t, t + kCount, kWidth);
+    if (!plan.aligned || !inside) {
+      left |= 1U << j;
+      continue;
     }
+    float before[kCount], values[kCount], out[kCount], window[kWidth];
+    old.values(before);
+    in[j].values(values);
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) window[i] = before[kCount - kWidth + i];
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      push(window, values[i]);
+      out[i] = taps[0].apply(window, p.silu);
+    }
+    Group<true, E>::store(y + t, out);
   }
 #pragma unroll 1
   for (; left != 0; left &= left - 1) {
-    const int64_t t = first + own + (__ffs(static_cast<int>(left)) - 1) * kStep;
-    run_tokens<E, kWidth>(p, taps[0], x - first, y - first, b, t, min(t + kCount, first + tokens));
+    const int64_t t = own + (__ffs(static_cast<int>(left)) - 1) * kStep;
+    run_tokens<E, kWidth>(p, taps[0], x, y, b, t, min(t + kCount, tokens));
   }
 }
 
@@ -340,7 +330,7 @@ __global__ void __launch_bounds__(kThreads, kChannelsFirst ? 4 : 8)
     const int64_t row = item / plan.tiles, b = row / plan.channels;
     if (b >= p.sequences.batch) return;
     run_lines<E, kWidth>(p, plan, b, row - b * plan.channels,
-                         (item - row * plan.tiles) * plan.lines * 32 * kGroup<E>);
+                         (item - row * plan.tiles) * kLines * 32 * kGroup<E>);
   }
 }
 
@@ -366,7 +356,7 @@ Status launch_width(const CausalConv1dFwd &p, const Launch &l, int64_t blocks,
 
 template <class E>
 Status launch_conv(const CausalConv1dFwd &p, const Launch &l) {
-  ConvPlan plan = {};
+  ConvPlan plan;
   plan.channels = p.x.shape[1];
   plan.channel_blocks = (plan.channels + kThreads - 1) / kThreads;
   plan.group_blocks = (plan.channels + kThreads * kGroup<E> - 1) / (kThreads * kGroup<E>);
@@ -381,15 +371,8 @@ Status launch_conv(const CausalConv1dFwd &p, const Launch &l) {
     plan.tiles = (tokens + kTile - 1) / kTile;
     plan.tile_blocks = batch * plan.tiles * plan.group_blocks;
   } else {
-    constexpr int kWarps = kThreads / 32, kWarpsEach = 128;  // Four times those that reside.
-    const auto tiles = [&](int lines) {
-      const int64_t size = int64_t{lines} * 32 * kGroup<E>;
-      return (tokens + size - 1) / size;
-    };
-    const bool many = batch * plan.channels * tiles(kMostLines) >=
-                      int64_t{kWarpsEach} * l.device->multiprocessors;
-    plan.lines = many ? kMostLines : kLines;
-    plan.tiles = tiles(plan.lines);
+    constexpr int kTokens = kLines * 32 * kGroup<E>, kWarps = kThreads / 32;
+    plan.tiles = (tokens + kTokens - 1) / kTokens;
     plan.tile_blocks = (batch * plan.channels * plan.tiles + kWarps - 1) / kWarps;
   }
   const int64_t blocks = plan.tile_blocks + p.sequences.count * plan.channel_blocks;

@@ -28,6 +28,11 @@ struct ChainPlan {
   bool staged_h;                           ///< h is of E, with DV contiguous.
 };
 
+template <Rows kRows>
+__device__ __forceinline__ bool stages_h(const ChainPlan &plan) {
+  return kRows == Rows::halves || plan.staged_h;
+}
+
 constexpr int kLd = padded<bf16>(kMaxKeys);  ///< Of tiles of w and k.
 constexpr int kLdV = padded<bf16>(kStageWarps * 16);
 constexpr size_t kSharedBytes =
@@ -71,8 +76,8 @@ __device__ __forceinline__ void stage_rows(uint32_t *block, const LeftTile<E> &a
 
 /// Writes `keys` rows of 16 columns of a warp's block to h.
 template <class E>
-__device__ __forceinline__ void store_rows(E *to, int64_t row_stride, const uint32_t *block,
-                                           int keys, int lane) {
+__device__ __forceinline__ void store_columns(E *to, int64_t row_stride, const uint32_t *block,
+                                              int keys, int lane) {
 #pragma unroll
   for (int i = 0; i < kStagedKeys; i += 16) {
     const int key = i + (lane >> 1), half = lane & 1;
@@ -95,13 +100,13 @@ __device__ __forceinline__ void wait_for_state_warps(const ChainItem &item) {
 }
 
 /// Writes the rows of h from `first` on that are staged to the chunk's row `index` of h.
-template <class E>
+template <Rows kRows, class E>
 __device__ __forceinline__ void store_staged_rows(const ChainShared<E> &s, const ChunkFwdH &p,
                                                   const ChainPlan &plan, const ChainItem &item,
                                                   int64_t index, int first, int key_dim) {
-  store_stage_tile(p.h.at<E>(index, item.h, first, item.column), p.h.stride[2], s.staged, kLdV,
-                   min(kStagedKeys, key_dim - first), item.columns, plan.piece_h, fresh_thread(),
-                   state_threads(item));
+  store_rows<kRows>(p.h.at<E>(index, item.h, first, item.column), p.h.stride[2], s.staged, kLdV,
+                    min(kStagedKeys, key_dim - first), item.columns, plan.piece_h, fresh_thread(),
+                    state_threads(item));
 }
 
 /// e^{last - c} of two neighbouring tokens, 0 past the end.
@@ -180,24 +185,9 @@ __device__ __forceinline__ int length_of(const ChainItem &item, int chunk) {
       min(static_cast<int64_t>(kTokens), item.span.length - static_cast<int64_t>(chunk) * kTokens));
 }
 
-/// A tile of a chunk's rows.
-template <bool kWhole, class E>
-__device__ __forceinline__ void load_rows(E *tile, int ld, const Tensor &t, int64_t b,
-                                          int64_t token, int64_t h, int column, int valid,
-                                          int columns, int piece, int threads) {
-  const E *const from = t.at<const E>(b, token, h, column);
-  if constexpr (kWhole) {
-    load_tile<true>(tile, ld, from, t.stride[1], kTokens, valid, columns, piece, threadIdx.x,
-                    threads);
-  } else {
-    load_stage_tile(tile, ld, from, t.stride[1], kTokens, valid, columns, piece, fresh_thread(),
-                    threads);
-  }
-}
-
 /// Starts the copies of tile i of the sequence, which goes to a slot of the ring: tile 2 n is w of
 /// chunk n and brings u and c with it, tile 2 n + 1 is k.
-template <bool kWhole, class E>
+template <Rows kRows, class E>
 __device__ __forceinline__ void load_tile_of(const ChainShared<E> &s, const ChunkFwdH &p,
                                              const ChainPlan &plan, const ChainItem &item, int i,
                                              int slot, int key_dim, int threads) {
@@ -205,15 +195,17 @@ __device__ __forceinline__ void load_tile_of(const ChainShared<E> &s, const Chun
   const SequenceSpan &span = item.span;
   const int64_t t = span.begin + static_cast<int64_t>(chunk) * kTokens;
   const int valid = length_of(item, chunk);
+  const int thread = kRows == Rows::halves ? fresh_thread() : threadIdx.x;  // Fewest registers.
   E *const tile = s.ring + slot * kTokens * kLd;
   if ((i & 1) != 0) {
-    load_rows<kWhole>(tile, kLd, p.k, span.batch, t, item.hk, 0, valid, key_dim, plan.piece_k,
-                      threads);
+    load_rows<kRows>(tile, kLd, p.k.at<const E>(span.batch, t, item.hk), p.k.stride[1], kTokens,
+                     valid, key_dim, plan.piece_k, thread, threads);
   } else {
-    load_rows<kWhole>(tile, kLd, p.w, span.batch, t, item.h, 0, valid, key_dim, plan.piece_w,
-                      threads);
-    load_rows<kWhole>(s.values + (chunk & 1) * kTokens * kLdV, kLdV, p.u, span.batch, t, item.h,
-                      item.column, valid, item.columns, plan.piece_u, threads);
+    load_rows<kRows>(tile, kLd, p.w.at<const E>(span.batch, t, item.h), p.w.stride[1], kTokens,
+                     valid, key_dim, plan.piece_w, thread, threads);
+    load_rows<kRows>(s.values + (chunk & 1) * kTokens * kLdV, kLdV,
+                     p.u.at<const E>(span.batch, t, item.h, item.column), p.u.stride[1], kTokens,
+                     valid, item.columns, plan.piece_u, thread, threads);
     if (p.g_cumsum.present()) {
       for (int j = threadIdx.x; j < kTokens; j += threads) {
         copy_async<4>(s.decays + (chunk & 1) * kTokens + j,
@@ -224,15 +216,16 @@ __device__ __forceinline__ void load_tile_of(const ChainShared<E> &s, const Chun
   }
 }
 
-/// V'^T = u^T - S^T w^T of a chunk, where u was and as left operands; h takes the state on the way,
-/// but for kWhole its last kStagedKeys rows, which stay staged.
-template <bool kWhole, class E, int kFragments>
+/// V'^T = u^T - S^T w^T of a chunk, where u was and as left operands. h takes the state on the way;
+/// of rows that are not whole the last kStagedKeys or fewer stay staged.
+template <Rows kRows, class E, int kFragments>
 __device__ __forceinline__ void form_values(LeftTile<E> (&left)[kTokens / 16],
                                             const float (&state)[kFragments][4],
                                             const ChainShared<E> &s, const E *w, E *v,
                                             uint32_t *staged, E *h_rows, const ChunkFwdH &p,
                                             const ChainPlan &plan, const ChainItem &item, int valid,
                                             const float *c, float last, int key_dim, int lane) {
+  constexpr bool kWhole = kRows == Rows::whole;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     float product[4][4] = {};
@@ -241,7 +234,9 @@ __device__ __forceinline__ void form_values(LeftTile<E> (&left)[kTokens / 16],
       if (j * 8 < key_dim) {
         LeftTile<E> a;
         left_from_accumulators(a, state[j], state[j + 1]);
-        if (half == 0 && plan.staged_h) stage_rows<kWhole>(staged, a, j * 8 % kStagedKeys, lane);
+        if (half == 0 && stages_h<kRows>(plan)) {
+          stage_rows<kWhole>(staged, a, j * 8 % kStagedKeys, lane);
+        }
 #pragma unroll
         for (int t = 0; t < 2; ++t) {
           multiply_add<Right::n_major>(product[2 * t], product[2 * t + 1], a,
@@ -249,14 +244,15 @@ __device__ __forceinline__ void form_values(LeftTile<E> (&left)[kTokens / 16],
         }
       }
       const int end = (j + 2) * 8, first = end - kStagedKeys;
-      if (half == 0 && end % kStagedKeys == 0 && plan.staged_h) {
+      if (half == 0 && end % kStagedKeys == 0 && stages_h<kRows>(plan)) {
         if constexpr (kWhole) {
           __syncwarp();
-          store_rows(h_rows + first * p.h.stride[2], p.h.stride[2], staged, key_dim - first, lane);
+          store_columns(h_rows + first * p.h.stride[2], p.h.stride[2], staged, key_dim - first,
+                        lane);
           __syncwarp();
         } else if (end < key_dim) {
           wait_for_state_warps(item);
-          store_staged_rows(s, p, plan, item, item.index, first, key_dim);
+          store_staged_rows<kRows>(s, p, plan, item, item.index, first, key_dim);
           wait_for_state_warps(item);
         }
       }
@@ -271,7 +267,7 @@ __device__ __forceinline__ void form_values(LeftTile<E> (&left)[kTokens / 16],
 }
 
 /// What form_values left in shared memory of a chunk: V', and the last rows of h.
-template <class E>
+template <Rows kRows, class E>
 __device__ __forceinline__ void store_shared(const ChainShared<E> &s, const ChunkFwdH &p,
                                              const ChainPlan &plan, const ChainItem &item,
                                              int chunk, int key_dim) {
@@ -281,9 +277,9 @@ __device__ __forceinline__ void store_shared(const ChainShared<E> &s, const Chun
   int64_t stride = p.v_new.stride[1];
   int rows = length_of(item, chunk), piece = plan.piece_v;
 #pragma unroll 1
-  for (int left = plan.staged_h ? 2 : 1; left > 0; --left) {
-    store_stage_tile(to, stride, from, kLdV, rows, item.columns, piece, fresh_thread(),
-                     state_threads(item));
+  for (int left = stages_h<kRows>(plan) ? 2 : 1; left > 0; --left) {
+    store_rows<kRows>(to, stride, from, kLdV, rows, item.columns, piece, fresh_thread(),
+                      state_threads(item));
     const int first = (key_dim - 1) / kStagedKeys * kStagedKeys;
     to = p.h.at<E>(item.index - 1, item.h, first, item.column);
     from = s.staged, stride = p.h.stride[2], rows = key_dim - first, piece = plan.piece_h;
@@ -309,11 +305,12 @@ __device__ __forceinline__ void update_state(float (&state)[kFragments][4],
   }
 }
 
-/// kWhole: DK and DV are multiples of 16, and every row starts on 16 bytes.
-template <class E, bool kWhole>
+/// Rows::halves: h is of E with DV contiguous.
+template <class E, Rows kRows>
 __global__ void __launch_bounds__(kStageThreads, kBlocks)
     chain_kernel(const __grid_constant__ ChunkFwdH p, const __grid_constant__ ChainPlan plan) {
   extern __shared__ __align__(16) unsigned char memory[];
+  constexpr bool kWhole = kRows == Rows::whole;
   const int own_lane = threadIdx.x & 31, warp = threadIdx.x >> 5, threads = plan.warps * 32;
   const int key_dim = static_cast<int>(p.key_dim);
   ChainItem item = chain_item(p, plan.warps, plan.column_blocks, kTokens, own_lane);
@@ -340,7 +337,7 @@ __global__ void __launch_bounds__(kStageThreads, kBlocks)
 
   const int tiles = static_cast<int>((item.span.length + kTokens - 1) / kTokens) * 2;
   const auto fill = [&](int i, int slot) {
-    if (i < tiles) load_tile_of<kWhole>(s, p, plan, item, i, slot, key_dim, threads);
+    if (i < tiles) load_tile_of<kRows>(s, p, plan, item, i, slot, key_dim, threads);
     copy_commit();
   };
   for (int i = 0; i + 1 < kRing; ++i) fill(i, i);
@@ -358,7 +355,7 @@ __global__ void __launch_bounds__(kStageThreads, kBlocks)
     const int lane = kNarrowRange<E> ? fresh_lane() : own_lane;  // Fewest registers.
     const int chunk = i >> 1;
     if ((i & 1) == 0) {
-      if (!plan.staged_h)
+      if (!stages_h<kRows>(plan))
         store_state<kWhole>(p.h, state, item.index, item.h, key_dim, own_column, lane);
       E *const h_rows = static_cast<E *>(p.h.data) + p.h.offset(item.index, item.h, 0, own_column);
       const int valid = length_of(item, chunk);
@@ -366,8 +363,8 @@ __global__ void __launch_bounds__(kStageThreads, kBlocks)
       const float last = c[valid - 1];
       decay = decay_of(last);
       E *const v = s.values + (chunk & 1) * kTokens * kLdV + warp * 16;
-      form_values<kWhole>(left, state, s, tile, v, staged, h_rows, p, plan, item, valid, c, last,
-                          key_dim, lane);
+      form_values<kRows>(left, state, s, tile, v, staged, h_rows, p, plan, item, valid, c, last,
+                         key_dim, lane);
       const int64_t token = item.span.begin + static_cast<int64_t>(chunk) * kTokens;
       if constexpr (kWhole) {
         store_tile<true>(p.v_new.at<E>(item.span.batch, token, item.h, own_column),
@@ -377,10 +374,10 @@ __global__ void __launch_bounds__(kStageThreads, kBlocks)
     } else if constexpr (kNarrowRange<E>) {
       update_with_gain(state, tile, key_dim, s.values + (chunk & 1) * kTokens * kLdV + warp * 16,
                        length_of(item, chunk), s.decays + (chunk & 1) * kTokens);
-      if constexpr (!kWhole) store_shared(s, p, plan, item, chunk, key_dim);
+      if constexpr (!kWhole) store_shared<kRows>(s, p, plan, item, chunk, key_dim);
     } else {
       update_state(state, left, tile, decay, key_dim, lane);
-      if constexpr (!kWhole) store_shared(s, p, plan, item, chunk, key_dim);
+      if constexpr (!kWhole) store_shared<kRows>(s, p, plan, item, chunk, key_dim);
     }
   }
   if (is_state && p.final_state.present()) {
@@ -400,15 +397,21 @@ Status launch_chain(const ChunkFwdH &p, const Launch &l) {
   plan.piece_v = row_piece(p.v_new);
   plan.staged_h = p.h.dtype == p.k.dtype && p.h.stride[3] == 1;
   plan.piece_h = row_piece(p.h);
-  const auto launch_as = [&](auto whole) {
-    return launch<chain_kernel<E, whole>>(
+  const auto launch_as = [&](auto rows) {
+    return launch<chain_kernel<E, rows>>(
         "chunk_fwd_h", l, p.sequences.count * p.heads.value_heads * plan.column_blocks,
         plan.warps * 32, kSharedBytes, p, plan);
   };
   const bool aligned = plan.piece_k + plan.piece_w + plan.piece_u + plan.piece_v == 4 * 16 &&
                        (!plan.staged_h || plan.piece_h == 16);
-  return aligned && p.key_dim % 16 == 0 && p.value_dim % 16 == 0 ? launch_as(std::true_type())
-                                                                 : launch_as(std::false_type());
+  if (aligned && p.key_dim % 16 == 0 && p.value_dim % 16 == 0) {
+    return launch_as(std::integral_constant<Rows, Rows::whole>());
+  }
+  if (plan.staged_h && fit_half_pieces<E>(p.key_dim, p.value_dim, plan.piece_k, plan.piece_w,
+                                          plan.piece_u, plan.piece_v, plan.piece_h)) {
+    return launch_as(std::integral_constant<Rows, Rows::halves>());
+  }
+  return launch_as(std::integral_constant<Rows, Rows::any>());
 }
 
 }  // namespace

@@ -24,22 +24,24 @@ size_t shared_bytes(int chunk) {
 }
 
 /// A [rows, columns] block of h into a tile of E: its unit-stride dimension along the tile's rows.
-/// Zeros up to whole tiles both ways.
-template <class E>
+/// Zeros up to whole tiles both ways. Rows::halves: h is of E.
+template <Rows kRows, class E>
 __device__ __forceinline__ void load_h(E *tile, int ld, const Tensor &h, int64_t base,
                                        int64_t row_stride, int rows, int columns, int piece,
                                        int threads) {
   const int all_rows = whole_tiles(rows), all_columns = whole_tiles(columns);
-  if (h.dtype == dtype_of<E>()) {
-    load_stage_tile(tile, ld, static_cast<const E *>(h.data) + base, row_stride, all_rows, rows,
-                    columns, piece, fresh_thread(), threads);
+  if (kRows == Rows::halves || h.dtype == dtype_of<E>()) {
+    load_rows<kRows>(tile, ld, static_cast<const E *>(h.data) + base, row_stride, all_rows, rows,
+                     columns, piece, fresh_thread(), threads);
     return;
   }
+  if constexpr (kRows != Rows::halves) {
 #pragma unroll 1
-  for (int i = threadIdx.x; i < all_rows * all_columns; i += threads) {
-    const int r = i / all_columns, c = i - r * all_columns;
-    const bool in = r < rows && c < columns;
-    tile[r * ld + c] = from_float<E>(in ? load_any(h, base + r * row_stride + c) : 0.0F);
+    for (int i = threadIdx.x; i < all_rows * all_columns; i += threads) {
+      const int r = i / all_columns, c = i - r * all_columns;
+      const bool in = r < rows && c < columns;
+      tile[r * ld + c] = from_float<E>(in ? load_any(h, base + r * row_stride + c) : 0.0F);
+    }
   }
 }
 
@@ -105,12 +107,13 @@ struct OutputStep {
   }
 };
 
-template <class E, int kTiles>
+template <class E, int kTiles, Rows kRows>
 __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 3 : 1)
     output_kernel(const __grid_constant__ ChunkFwdO p, const __grid_constant__ OutputPlan plan) {
   extern __shared__ __align__(16) unsigned char memory[];
   constexpr int kChunk = kTiles * 16, kThreads = kTiles * 32;
   constexpr int kLd = padded<E>(kPanel<E>);
+  constexpr bool kOnePanel = kRows == Rows::halves;
   __shared__ __align__(16) float decays[2][kChunk];
   const int lane = threadIdx.x & 31, row = threadIdx.x >> 5;
   const int key_dim = static_cast<int>(p.key_dim), value_dim = static_cast<int>(p.value_dim);
@@ -127,15 +130,15 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 3
   E *const own_q = q + row * 16 * kLd, *const own_v = kv + row * 16 * kLd;
   const int own_rows = rows_inside(row, place.length);
 
-  const auto load_rows = [&](E *tile, const Tensor &t, int panel, int piece) {
-    load_stage_tile(tile, kLd, t.at<const E>(place.batch, place.begin, hk, panel), t.stride[1],
-                    kChunk, place.length, min(kPanel<E>, key_dim - panel), piece, threadIdx.x,
-                    kThreads);
+  const auto load_keys = [&](E *tile, const Tensor &t, int panel, int piece) {
+    load_rows<kRows>(tile, kLd, t.at<const E>(place.batch, place.begin, hk, panel), t.stride[1],
+                     kChunk, place.length, min(kPanel<E>, key_dim - panel), piece, threadIdx.x,
+                     kThreads);
   };
   // A warp brings its own 16 rows of V', which it has written rows of O over before.
   const auto load_values = [&](const OutputStep &at) {
     const int64_t h = p.heads.value_head(hk, at.head);
-    load_stage_tile(
+    load_rows<kRows>(
         own_v, kLd,
         p.v_new.at<const E>(place.batch, place.begin + (own_rows > 0 ? row * 16 : 0), h, at.panel),
         p.v_new.stride[1], 16, own_rows, min(kPanel<E>, value_dim - at.panel), plan.piece_v,
@@ -146,8 +149,9 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 3
     const int rows = min(kPanel<E>, key_dim - first_key),
               columns = min(kPanel<E>, value_dim - at.panel);
     const bool turned = plan.keys_first;
-    load_h(state, kLd, p.h, p.h.offset(index, h, first_key, at.panel), p.h.stride[turned ? 3 : 2],
-           turned ? columns : rows, turned ? rows : columns, plan.piece_h, kThreads);
+    load_h<kRows>(state, kLd, p.h, p.h.offset(index, h, first_key, at.panel),
+                  p.h.stride[turned ? 3 : 2], turned ? columns : rows, turned ? rows : columns,
+                  plan.piece_h, kThreads);
   };
   const auto load_decays = [&](const OutputStep &at) {
     if (at.panel > 0 || !p.g_cumsum.present()) return;
@@ -161,12 +165,13 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 3
   };
 
   OutputStep at = {first, 0};
-  const bool whole_keys = key_dim <= kPanel<E>;  // Else each step brings q and h panel by panel.
+  const bool whole_keys =
+      kOnePanel || key_dim <= kPanel<E>;  // Else each step brings q and h panel by panel.
   float products[kTiles][2][4] = {};
-  for (int panel = 0; panel < key_dim; panel += kPanel<E>) {
+  for (int panel = 0; panel < (kOnePanel ? 1 : key_dim); panel += kPanel<E>) {
     if (panel > 0) __syncthreads();
-    load_rows(q, p.q, panel, plan.piece_q);
-    load_rows(kv, p.k, panel, plan.piece_k);
+    load_keys(q, p.q, panel, plan.piece_q);
+    load_keys(kv, p.k, panel, plan.piece_k);
     copy_commit();
     if (panel == 0) {
       if (whole_keys) load_state(at, 0);
@@ -187,14 +192,14 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 3
   copy_commit();
 
   while (at.head < last) {
-    const OutputStep next = at.next(kPanel<E>, value_dim);
+    const OutputStep next = at.next(kPanel<E>, kOnePanel ? 0 : value_dim);
     float o[kPanel<E> / 16][2][4] = {};
-    for (int first_key = 0; first_key < key_dim; first_key += kPanel<E>) {
+    for (int first_key = 0; first_key < (kOnePanel ? 1 : key_dim); first_key += kPanel<E>) {
       if (whole_keys) {
         copy_wait<1>();  // All but V'.
       } else {
         __syncthreads();
-        load_rows(q, p.q, first_key, plan.piece_q);
+        load_keys(q, p.q, first_key, plan.piece_q);
         load_state(at, first_key);
         copy_commit();
         copy_wait<0>();
@@ -222,7 +227,7 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 3
     }
     copy_commit();
     multiply_values<E, kTiles>(o, products, kv, decays[at.head & 1], p.scale, row, place.length,
-                               fresh_lane());
+                               lane);
     // Rows of O leave over the warp's own rows of V', or of Q where no step follows.
     E *const own = next.head < last ? own_v : own_q;
     if (next.head < last) __syncthreads();
@@ -231,9 +236,9 @@ __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 3
     __syncwarp();
     if (own_rows > 0) {
       const int64_t h = p.heads.value_head(hk, at.head);
-      store_stage_tile(p.o.at<E>(place.batch, place.begin + row * 16, h, at.panel), p.o.stride[1],
-                       own, kLd, own_rows, min(kPanel<E>, value_dim - at.panel), plan.piece_o,
-                       fresh_lane(), 32);
+      store_rows<kRows>(p.o.at<E>(place.batch, place.begin + row * 16, h, at.panel), p.o.stride[1],
+                        own, kLd, own_rows, min(kPanel<E>, value_dim - at.panel), plan.piece_o,
+                        fresh_lane(), 32);
     }
     if (next.head < last) {
       __syncwarp();
@@ -279,7 +284,18 @@ Status chunk_fwd_o(const ChunkFwdO &p, const Launch &l) {
     using E = decltype(e);
     const size_t shared = shared_bytes<E>(static_cast<int>(p.chunk_size));
     return for_tiles(p.chunk_size, [&](auto tiles) {
-      return launch<output_kernel<E, tiles>>("chunk_fwd_o", l, blocks, tiles * 32, shared, p, plan);
+      const auto launch_as = [&](auto rows) {
+        return launch<output_kernel<E, tiles, rows>>("chunk_fwd_o", l, blocks, tiles * 32, shared,
+                                                     p, plan);
+      };
+      if constexpr (tiles == 4 && sizeof(E) == 2) {
+        if (p.h.dtype == p.q.dtype && p.key_dim <= kPanel<E> && p.value_dim <= kPanel<E> &&
+            fit_half_pieces<E>(p.key_dim, p.value_dim, plan.piece_q, plan.piece_k, plan.piece_v,
+                               plan.piece_h, plan.piece_o)) {
+          return launch_as(std::integral_constant<Rows, Rows::halves>());
+        }
+      }
+      return launch_as(std::integral_constant<Rows, Rows::any>());
     });
   });
 }

@@ -14,7 +14,7 @@ namespace {
 template <class E>
 constexpr int kStaged = 128 / static_cast<int>(sizeof(E));
 
-/// Bytes of the pieces that rows move in.
+/// Bytes of the pieces that rows move in. Rows::halves: T has rows of 16-byte pieces.
 struct Pieces {
   int k, v, w, u, T;
 };
@@ -68,7 +68,7 @@ __device__ __forceinline__ void scaled_tile(LeftTile<E> &high, LeftTile<E> &low,
 }
 
 /// out = (T diag(factor)) tile for a warp's 16 rows and one panel of columns.
-template <class E, int kTiles, class TT>
+template <Rows kRows, class E, int kTiles, class TT>
 __device__ __forceinline__ void multiply_t(const TT *t, const float *factor, const E *tile,
                                            E *staged, const Tensor &out, const ChunkPlace &place,
                                            int64_t h, int panel, int columns, int piece, int row,
@@ -100,13 +100,13 @@ __device__ __forceinline__ void multiply_t(const TT *t, const float *factor, con
       store_unit<E>(staged + i * 16, padded<E>(kStaged<E>), c[n + i], lane);
     }
     __syncwarp();
-    store_stage_tile(out.at<E>(place.batch, place.begin + row * 16, h, panel + n * 16),
-                     out.stride[1], staged, padded<E>(kStaged<E>), rows,
-                     min(kStaged<E>, columns - n * 16), piece, lane, 32);
+    store_rows<kRows>(out.at<E>(place.batch, place.begin + row * 16, h, panel + n * 16),
+                      out.stride[1], staged, padded<E>(kStaged<E>), rows,
+                      min(kStaged<E>, columns - n * 16), piece, lane, 32);
   }
 }
 
-template <class E, int kTiles, class TT>
+template <Rows kRows, class E, int kTiles, class TT>
 __device__ __forceinline__ void recompute(const RecomputeWU &p, const Pieces &pieces,
                                           unsigned char *memory, float *with_decay, float *beta) {
   constexpr int kChunk = kTiles * 16, kThreads = kTiles * 32;
@@ -121,14 +121,15 @@ __device__ __forceinline__ void recompute(const RecomputeWU &p, const Pieces &pi
 
   const auto load = [&](E *tile, const Tensor &in, int64_t head, int panel, int columns,
                         int piece) {
-    load_stage_tile(tile, kLd, in.at<const E>(place.batch, place.begin, head, panel), in.stride[1],
-                    kChunk, place.length, columns, piece, threadIdx.x, kThreads);
+    load_rows<kRows>(tile, kLd, in.at<const E>(place.batch, place.begin, head, panel), in.stride[1],
+                     kChunk, place.length, columns, piece, threadIdx.x, kThreads);
     copy_commit();
   };
   const int key_dim = static_cast<int>(p.key_dim), value_dim = static_cast<int>(p.value_dim);
   const int64_t hk = p.heads.key_head(h);
-  load_tile(t, padded<TT>(kChunk), p.T.at<const TT>(place.batch, place.begin, h), p.T.stride[1],
-            kChunk, place.length, kChunk, pieces.T, threadIdx.x, kThreads);
+  load_tile<kRows == Rows::halves>(t, padded<TT>(kChunk),
+                                   p.T.at<const TT>(place.batch, place.begin, h), p.T.stride[1],
+                                   kChunk, place.length, kChunk, pieces.T, threadIdx.x, kThreads);
   load(keys, p.k, hk, 0, min(kPanel<E>, key_dim), pieces.k);
   load(values, p.v, h, 0, min(kPanel<E>, value_dim), pieces.v);
   for (int i = threadIdx.x; i < kChunk; i += kThreads) {
@@ -150,8 +151,8 @@ __device__ __forceinline__ void recompute(const RecomputeWU &p, const Pieces &pi
       copy_wait<0>();
       __syncthreads();
     }
-    multiply_t<E, kTiles>(t, with_decay, keys, staged, p.w, place, h, panel, columns, pieces.w, row,
-                          lane);
+    multiply_t<kRows, E, kTiles>(t, with_decay, keys, staged, p.w, place, h, panel, columns,
+                                 pieces.w, row, lane);
   }
   copy_wait<0>();
   __syncthreads();
@@ -163,20 +164,20 @@ __device__ __forceinline__ void recompute(const RecomputeWU &p, const Pieces &pi
       copy_wait<0>();
       __syncthreads();
     }
-    multiply_t<E, kTiles>(t, beta, values, staged, p.u, place, h, panel, columns, pieces.u, row,
-                          lane);
+    multiply_t<kRows, E, kTiles>(t, beta, values, staged, p.u, place, h, panel, columns, pieces.u,
+                                 row, lane);
   }
 }
 
-template <class E, int kTiles>
+template <class E, int kTiles, Rows kRows>
 __global__ void __launch_bounds__(kTiles * 32, kTiles == 4 && sizeof(E) == 2 ? 4 : 1)
     recompute_kernel(const __grid_constant__ RecomputeWU p, const __grid_constant__ Pieces pieces) {
   extern __shared__ __align__(16) unsigned char memory[];
   __shared__ __align__(16) float with_decay[kTiles * 16], beta[kTiles * 16];
   if (p.T.dtype == DType::f32) {
-    recompute<E, kTiles, float>(p, pieces, memory, with_decay, beta);
+    recompute<kRows, E, kTiles, float>(p, pieces, memory, with_decay, beta);
   } else {
-    recompute<E, kTiles, E>(p, pieces, memory, with_decay, beta);
+    recompute<kRows, E, kTiles, E>(p, pieces, memory, with_decay, beta);
   }
 }
 
@@ -189,8 +190,17 @@ Status recompute_w_u(const RecomputeWU &p, const Launch &l) {
   return for_type(p.k.dtype, [&](auto e) {
     using E = decltype(e);
     return for_tiles(p.chunk_size, [&](auto tiles) {
-      return launch<recompute_kernel<E, tiles>>("recompute_w_u", l, blocks, tiles * 32,
-                                                shared_bytes<E>(p), p, pieces);
+      const auto launch_as = [&](auto rows) {
+        return launch<recompute_kernel<E, tiles, rows>>("recompute_w_u", l, blocks, tiles * 32,
+                                                        shared_bytes<E>(p), p, pieces);
+      };
+      if constexpr (tiles == 4 && sizeof(E) == 2) {
+        if (pieces.T == 16 &&
+            fit_half_pieces<E>(p.key_dim, p.value_dim, pieces.k, pieces.v, pieces.w, pieces.u)) {
+          return launch_as(std::integral_constant<Rows, Rows::halves>());
+        }
+      }
+      return launch_as(std::integral_constant<Rows, Rows::any>());
     });
   });
 }

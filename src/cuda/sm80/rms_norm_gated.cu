@@ -6,10 +6,17 @@ namespace {
 
 constexpr int kGroupsOfBlock = 4;  ///< Most; the weight is fetched once for all of them.
 
-/// groups: times kRowsOfBlock rows that a block takes. Three blocks reside: two do not keep enough
-/// rows on their way.
+/// Blocks of a multiprocessor, 0: as many as there are registers for. Two do not keep enough rows
+/// on their way; past Hopper three would spill.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+constexpr int kBlocks = 0;
+#else
+constexpr int kBlocks = 3;
+#endif
+
+/// groups: times kRowsOfBlock rows that a block takes.
 template <class D, class E, bool kWhole>
-__global__ void __launch_bounds__(kRowThreads, D::kShort &&kWhole && sizeof(E) == 2 ? 3 : 0)
+__global__ void __launch_bounds__(kRowThreads, D::kShort &&kWhole && sizeof(E) == 2 ? kBlocks : 0)
     rms_norm_gated_kernel(const __grid_constant__ RmsNormGated p,
                           const __grid_constant__ RowPlan plan, int groups) {
   using Index = typename D::Index;
