@@ -210,16 +210,16 @@ def test_compiled(tokens):
     assert torch.equal(given["conv_state"], expected["conv_state"])
 
 
-def test_the_op_says_what_it_updates():
+def test_writes_are_visible_to_autograd():
     given = operands(2, 1)
-    order = (
-        given["mixed_qkv"], given["conv_state"], given["conv_weight"], None, given["a"], given["b"],
-        given["A_log"], given["dt_bias"], given["z"], given["norm_weight"], given["state"],
-        None, None, None, None, None, None, 1e-6, "block", "silu", False, False, None, False, False,
-    )  # fmt: skip
-    torch.library.opcheck(torch.ops.gdn.fused_gdn_decode_, order)
-    schema = str(torch.ops.gdn.fused_gdn_decode_.default._schema)
-    assert "Tensor(a!) conv_state" in schema and "Tensor(b!) state" in schema
+    out = torch.empty(2, 1, HV, DV)
+    weight = torch.ones(1, requires_grad=True)
+    for written in (given["state"], given["conv_state"], out):
+        product = weight * written
+        with torch.no_grad():
+            gdn.fused_gdn_decode(**given, out=out)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            product.sum().backward()
 
 
 @pytest.mark.parametrize(
