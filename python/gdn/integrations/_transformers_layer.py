@@ -103,6 +103,8 @@ def gated_delta_net_forward(
     mixed_qkv, z, b, a = _project(layer, hidden_states)
     decode = states is not None and length == 1 and states.conv is not None
     recurrent = None if states is None else states.recurrent
+    if decode and recurrent is not None and not states.recording:
+        return _finish(layer, this_pass, _decode(layer, mixed_qkv, z, b, a, states))
     mixed_qkv = _convolve(layer, mixed_qkv, states, packed, decode)
     g, beta = gdn.fused_gdn_gating(layer.A_log, a, b, layer.dt_bias, beta_dtype=torch.float32)
     q, k, v = (
@@ -149,9 +151,33 @@ def gated_delta_net_forward(
         z.reshape(-1, layer.head_v_dim),
         eps=layer.layer_norm_epsilon,
     )
+    return _finish(layer, this_pass, out.reshape(batch, length, layer.value_dim))
+
+
+def _finish(layer, this_pass: ForwardPass | None, out: torch.Tensor) -> torch.Tensor:
+    """The last projection, of [B, T, HV DV]."""
     if this_pass is not None:
         this_pass.calls += 1
-    return layer.out_proj(out.reshape(batch, length, layer.value_dim))
+    return layer.out_proj(out)
+
+
+def _decode(layer, mixed_qkv: torch.Tensor, z, b, a, states) -> torch.Tensor:
+    """One token of each sequence from the cached states, which are updated in place."""
+    out = gdn.fused_gdn_decode(
+        mixed_qkv,
+        states.conv,
+        layer.conv1d.weight.squeeze(1),
+        a,
+        b,
+        layer.A_log,
+        z,
+        layer.norm.weight,
+        states.recurrent,
+        conv_bias=layer.conv1d.bias,
+        dt_bias=layer.dt_bias,
+        eps=layer.layer_norm_epsilon,
+    )
+    return out.flatten(2)
 
 
 def _refuse_gradient(layer, hidden_states: torch.Tensor) -> None:

@@ -20,6 +20,7 @@ const KernelTable &table() {
     t.at<op::causal_conv1d_update>() = avx512bf16::kTable.at<op::causal_conv1d_update>();
     t.at<op::l2norm>() = avx512bf16::kTable.at<op::l2norm>();
     t.at<op::rms_norm_gated>() = avx512bf16::kTable.at<op::rms_norm_gated>();
+    t.at<op::fused_gdn_decode>() = avx512bf16::kTable.at<op::fused_gdn_decode>();
     return t;
   }();
   return rows;

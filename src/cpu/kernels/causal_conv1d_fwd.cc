@@ -78,7 +78,7 @@ void run_block(const CausalConv1dFwd &p, const Block &block, int64_t channel, in
 
   if (block.length > 0) {
     Taps taps;
-    load_taps(p.weight, p.bias, channel, count, &taps);
+    load_taps(p.weight, p.bias, channel, count, 0, &taps);
     H history[kMaxWidth - 1][kConvChannels];
     if (valid) {
       with_lines([&](auto state) {

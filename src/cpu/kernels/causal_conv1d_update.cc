@@ -76,7 +76,7 @@ void run(const CausalConv1dUpdate &p, int32_t, int64_t first, int64_t last, void
     const int64_t channel = i / sequences * kConvChannels;
     const int64_t rest = p.x.shape[1] - channel;
     const int64_t count = rest < kConvChannels ? rest : kConvChannels;
-    if (i == first || i % sequences == 0) load_taps(p.weight, p.bias, channel, count, &taps);
+    if (i == first || i % sequences == 0) load_taps(p.weight, p.bias, channel, count, 0, &taps);
     with_types(p.x, p.conv_state, p.weight.shape[1], [&]<class E, class H, int W>() {
       run_block<E, H, W>(p, taps, i % sequences, channel, count);
     });

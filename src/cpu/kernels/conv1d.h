@@ -102,7 +102,7 @@ void merge(const E *const *rows, int64_t entries, int64_t count, E *p, int64_t c
   }
 }
 
-/// Weights and bias of a block of channels, a row of channels for each tap. Whole vectors of them
+/// Weights and biases of a block of channels, a row of channels for each tap. Whole vectors of them
 /// may be read; past the block's last channel they hold anything.
 struct Taps {
   alignas(64) float weight[kMaxWidth][kConvChannels];
@@ -110,20 +110,21 @@ struct Taps {
 };
 static_assert(kConvChannels % kWidth == 0);
 
+/// Lays out channels [channel, channel + count) from column `at` of the block on.
 inline void load_taps(const Tensor &weight, const Tensor &bias, int64_t channel, int64_t count,
-                      Taps *taps) {
+                      int64_t at, Taps *taps) {
   with_element(weight.dtype, [&](auto element) {
     using E = decltype(element);
     split(weight.at<const E>(channel, 0), weight.stride[0], weight.stride[1], weight.shape[1],
-          count, &taps->weight[0][0], kConvChannels);
+          count, &taps->weight[0][at], kConvChannels);
   });
   if (!bias.present()) {
-    std::memset(taps->bias, 0, sizeof taps->bias);
+    std::memset(taps->bias + at, 0, static_cast<size_t>(count) * sizeof(float));
     return;
   }
   with_element(bias.dtype, [&](auto element) {
     using E = decltype(element);
-    split(bias.at<const E>(channel), bias.stride[0], 0, 1, count, taps->bias, kConvChannels);
+    split(bias.at<const E>(channel), bias.stride[0], 0, 1, count, taps->bias + at, kConvChannels);
   });
 }
 
@@ -167,16 +168,16 @@ template <class H, class E, int W, int kTokens, bool kWhole>
   }
 }
 
-/// kTokens outputs of all channels. rows[i] are the inputs of token i - (W - 1), channels side by
-/// side; y[i] likewise.
+/// kTokens outputs of columns [first, end) of a block. rows[i] are the inputs of token i - (W - 1),
+/// channels side by side; y[i] likewise.
 template <class H, class E, int W, int kTokens>
-void convolve_tile(const Taps &taps, const H *const *rows, E *const *y, int64_t count,
+void convolve_tile(const Taps &taps, const H *const *rows, E *const *y, int64_t first, int64_t end,
                    bool use_silu) {
-  int64_t c = 0;
-  for (; c + kWidth <= count; c += kWidth) {
+  int64_t c = first;
+  for (; c + kWidth <= end; c += kWidth) {
     convolve_vec<H, E, W, kTokens, true>(taps, rows, y, c, kWidth, use_silu);
   }
-  if (c < count) convolve_vec<H, E, W, kTokens, false>(taps, rows, y, c, count - c, use_silu);
+  if (c < end) convolve_vec<H, E, W, kTokens, false>(taps, rows, y, c, end - c, use_silu);
 }
 
 /// Rows of inputs and outputs for convolve_tile: the tensors' own where channels lie side by side,
@@ -212,7 +213,7 @@ void convolve_tokens(const Taps &taps, Lines<const E> x, Lines<E> y,
   for (int i = 0; i < kTokens; ++i) {
     out[i] = y.channel_stride == 1 ? y.data + (begin + i) * y.token_stride : staging->y[i];
   }
-  convolve_tile<H, E, W, kTokens>(taps, rows, out, count, use_silu);
+  convolve_tile<H, E, W, kTokens>(taps, rows, out, 0, count, use_silu);
   if (y.channel_stride == 1) return;
   for (int i = 0; i < kTokens; ++i) {
     const E *row = out[i];
@@ -308,6 +309,46 @@ void append(Lines<S> state, int64_t entries, int64_t kept, bool valid, Lines<con
       }
     }
   }
+}
+
+/// p[c * kEntries ..] moves up by one entry, and x[c] becomes the last of them.
+template <int kEntries, class S, class E>
+void push_fixed(const E *__restrict x, int64_t count, S *__restrict p) {
+  for (int64_t c = 0; c < count; ++c) {
+    const S newest = convert(x[c], S{});
+    if constexpr (kEntries == 4 && sizeof(S) == 2) {
+      // As one 64-bit word (little endian), which needs no shuffle.
+      uint64_t word;
+      std::memcpy(&word, p + c * kEntries, sizeof word);
+      word = word >> 16 | static_cast<uint64_t>(newest.bits) << 48;
+      std::memcpy(p + c * kEntries, &word, sizeof word);
+    } else {
+#pragma GCC unroll 4
+      for (int i = 0; i + 1 < kEntries; ++i) p[c * kEntries + i] = p[c * kEntries + i + 1];
+      p[c * kEntries + kEntries - 1] = newest;
+    }
+  }
+}
+
+/// append() of one token to all `entries` entries, x with channels side by side.
+template <class S, class E>
+void push(Lines<S> state, int64_t entries, const E *x, int64_t count) {
+  if (state.token_stride == 1 && state.channel_stride == 4 && entries == 4) {
+    return push_fixed<4>(x, count, state.data);
+  }
+  if (state.token_stride == 1 && state.channel_stride == 3 && entries == 3) {
+    return push_fixed<3>(x, count, state.data);
+  }
+  if (state.channel_stride == 1) {
+    for (int64_t i = 0; i + 1 < entries; ++i) {
+      S *to = state.data + i * state.token_stride;
+      std::memcpy(to, to + state.token_stride, static_cast<size_t>(count) * sizeof(S));
+    }
+    S *last = state.data + (entries - 1) * state.token_stride;
+    for (int64_t c = 0; c < count; ++c) last[c] = convert(x[c], S{});
+    return;
+  }
+  append(state, entries, entries, true, Lines<const E>{x, 1, 0}, 1, count);
 }
 
 template <class E>

@@ -103,6 +103,7 @@ class Recurrence {
         RecurrentToken token;
         prepare(t, g[at], beta[at], &token);
         step<float>(token, t, c, columns, rows, rows, nullptr);
+        if (p_.round_states) round(columns, rows);
         if (p_.slot_per_token()) move_out(p_.token_slot(item_.sequence, t), c, columns, rows);
       }
       if (!p_.slot_per_token()) move_out(p_.final_slot(item_.sequence), c, columns, rows);
@@ -112,20 +113,9 @@ class Recurrence {
  private:
   void prepare(int64_t t, float g, float beta, RecurrentToken *token) const {
     const int64_t key_head = p_.heads.key_head(item_.head);
-    const E *q = p_.q.at<E>(span_.batch, span_.begin + t, key_head);
-    const E *k = p_.k.at<E>(span_.batch, span_.begin + t, key_head);
-    RowNorm q_norm = {1.0F, 1.0F};
-    RowNorm k_norm = {1.0F, 1.0F};
-    if (p_.qk_l2norm) {
-      q_norm = l2norm_of(q, p_.key_dim);
-      k_norm = l2norm_of(k, p_.key_dim);
-    }
-    const Vec q_factor = set1(p_.scale * q_norm.factor);
-    const Vec k_factor = set1(k_norm.factor);
-    for_each_vec(p_.key_dim, [&](int64_t d, int64_t lanes) {
-      store(token->q + d, q_factor * (set1(q_norm.shrink) * load_n(q + d, lanes)));
-      store(token->k + d, k_factor * (set1(k_norm.shrink) * load_n(k + d, lanes)));
-    });
+    prepare_token(p_.q.at<const E>(span_.batch, span_.begin + t, key_head),
+                  p_.k.at<const E>(span_.batch, span_.begin + t, key_head), p_.key_dim,
+                  p_.qk_l2norm, p_.scale, token);
     token->decay = decay_of(g);
     token->beta = beta;
   }
@@ -147,7 +137,13 @@ class Recurrence {
     with_element(p_.initial_state.dtype, [&](auto element) {
       using S = decltype(element);
       const auto from = Layout::template rows<S>(p_.initial_state, slot, item_.head, c);
-      Layout::copy(from, rows, p_.key_dim, columns);
+      copy_rows(from, rows, Layout::extent(p_.key_dim, columns));
+    });
+  }
+
+  void round(int64_t columns, Rows<float> rows) const {
+    with_element(p_.final_state.dtype, [&](auto element) {
+      round_rows<decltype(element)>(rows, Layout::extent(p_.key_dim, columns));
     });
   }
 
@@ -157,7 +153,7 @@ class Recurrence {
     with_element(p_.final_state.dtype, [&](auto element) {
       using S = decltype(element);
       const auto to = Layout::template rows<S>(p_.final_state, slot, item_.head, c);
-      Layout::copy(rows, to, p_.key_dim, columns);
+      copy_rows(rows, to, Layout::extent(p_.key_dim, columns));
     });
   }
 

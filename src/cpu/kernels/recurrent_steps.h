@@ -3,7 +3,7 @@
 
 // One token over some value columns of one head's state, for each of the two state layouts. A step
 // reads the state twice and writes it once: S^T k must be known whole before S can change. The
-// second pass finds it in the cache. Include GDN_TILE and gates.h first.
+// second pass finds it in the cache. Include GDN_TILE, gates.h and row_norm.h first.
 //
 // `source` and `target` may be the same memory. The bits of a column depend neither on the
 // columns beside it nor on source and target being f32 tensors or a block on the stack.
@@ -58,6 +58,24 @@ struct RecurrentToken {
   float beta;
 };
 
+/// From rows q and k of `key_dim` elements of any type.
+template <class E>
+inline void prepare_token(const E *q, const E *k, int64_t key_dim, bool l2norm, float scale,
+                          RecurrentToken *token) {
+  RowNorm q_norm = {1.0F, 1.0F};
+  RowNorm k_norm = {1.0F, 1.0F};
+  if (l2norm) {
+    q_norm = l2norm_of(q, key_dim);
+    k_norm = l2norm_of(k, key_dim);
+  }
+  const Vec q_factor = set1(scale * q_norm.factor);
+  const Vec k_factor = set1(k_norm.factor);
+  for_each_vec(key_dim, [&](int64_t d, int64_t lanes) {
+    store(token->q + d, q_factor * (set1(q_norm.shrink) * load_n(q + d, lanes)));
+    store(token->k + d, k_factor * (set1(k_norm.shrink) * load_n(k + d, lanes)));
+  });
+}
+
 /// Rows whose stride is `stride` elements.
 template <class S>
 struct Rows {
@@ -66,6 +84,35 @@ struct Rows {
 
   Rows from(int64_t i) const { return {data + i * stride, stride}; }
 };
+
+/// Rows and elements of each of some columns' part of a state.
+struct Extent {
+  int64_t rows;
+  int64_t width;
+};
+
+/// Copies rows between a tensor and a block, converting.
+template <class X, class Y>
+inline void copy_rows(Rows<X> x, Rows<Y> y, Extent extent) {
+  for (int64_t i = 0; i < extent.rows; ++i) {
+    convert_row(x.data + i * x.stride, extent.width, y.data + i * y.stride);
+  }
+}
+
+/// Rounds rows to the type S.
+template <class S>
+inline void round_rows(Rows<float> x, Extent extent) {
+  if constexpr (sizeof(S) < sizeof(float)) {
+    for (int64_t i = 0; i < extent.rows; ++i) {
+      float *row = x.data + i * x.stride;
+      for_each_vec(extent.width, [&](int64_t j, int64_t lanes) {
+        S stored[kWidth];
+        store_n(stored, load_n(row + j, lanes), lanes);
+        store_n(row + j, load_n(stored, lanes), lanes);
+      });
+    }
+  }
+}
 
 /// State rows are keys: [DK][DV].
 struct KeyFirst {
@@ -76,19 +123,21 @@ struct KeyFirst {
     return {t.at<S>(slot, head, 0, column), t.stride[2]};
   }
 
-  /// Copies `columns` columns between a tensor and a block, converting.
-  template <class X, class Y>
-  static void copy(Rows<X> x, Rows<Y> y, int64_t key_dim, int64_t columns) {
-    for (int64_t d = 0; d < key_dim; ++d) {
-      convert_row(x.data + d * x.stride, columns, y.data + d * y.stride);
-    }
+  static Extent extent(int64_t key_dim, int64_t columns) { return {key_dim, columns}; }
+
+  /// Elements from column 0 to column c.
+  template <class S>
+  static int64_t column_offset(Rows<S>, int64_t c) {
+    return c;
   }
 
   /// v and o hold `columns` elements, readable and writable up to a whole Vec. `ahead` lies where
-  /// the state that comes next will be read (or null).
+  /// the state that comes next will be read (or null). A function of its own: inlined into larger
+  /// ones its loops were measured 3 % slower.
   template <class S>
-  static void step(const RecurrentToken &token, int64_t key_dim, int64_t columns, Rows<S> source,
-                   Rows<S> target, const S *ahead, const float *v, float *o) {
+  [[gnu::noinline]] static void step(const RecurrentToken &token, int64_t key_dim, int64_t columns,
+                                     Rows<S> source, Rows<S> target, const S *ahead, const float *v,
+                                     float *o) {
     alignas(64) float w[kMaxColumns];
     const Vec decay = set1(token.decay.whole);
     const Vec beta = set1(token.beta);
@@ -177,16 +226,17 @@ struct ValueFirst {
     return {t.at<S>(slot, head, 0, column), t.stride[3]};
   }
 
-  template <class X, class Y>
-  static void copy(Rows<X> x, Rows<Y> y, int64_t key_dim, int64_t columns) {
-    for (int64_t c = 0; c < columns; ++c) {
-      convert_row(x.data + c * x.stride, key_dim, y.data + c * y.stride);
-    }
+  static Extent extent(int64_t key_dim, int64_t columns) { return {columns, key_dim}; }
+
+  template <class S>
+  static int64_t column_offset(Rows<S> rows, int64_t c) {
+    return c * rows.stride;
   }
 
   template <class S>
-  static void step(const RecurrentToken &token, int64_t key_dim, int64_t columns, Rows<S> source,
-                   Rows<S> target, const S *ahead, const float *v, float *o) {
+  [[gnu::noinline]] static void step(const RecurrentToken &token, int64_t key_dim, int64_t columns,
+                                     Rows<S> source, Rows<S> target, const S *ahead, const float *v,
+                                     float *o) {
     for (int64_t c = 0; c < columns; c += kWidth) {
       const int64_t rows = columns - c < kWidth ? columns - c : kWidth;
       const S *from = source.data + c * source.stride;

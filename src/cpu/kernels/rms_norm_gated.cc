@@ -1,4 +1,5 @@
-// y = x rsqrt(mean x^2 + eps) * weight * silu(z), row by row, in f32 and rounded once.
+// y = x rsqrt(mean x^2 + eps) * weight * silu(z) (or sigmoid(z)), row by row, in f32 and rounded
+// once.
 //
 // Operations: 4 D a row and D exponentials with a division, which set the pace (about one cycle an
 // element on AVX-512); memory: two reads and one write of the tensor.
@@ -11,32 +12,20 @@
 #include "cpu/kernels/rows.h"
 #include "cpu/kernels/strided.h"
 
+#include "cpu/kernels/gated_row.h"
+
 namespace gdn::cpu::GDN_ISA {
 namespace {
-
-template <class E, class W, bool kWeighted, bool kGated>
-void normalise_row(const RmsNormGated &p, const E *x, const E *z, const W *weight, E *y) {
-  const int64_t width = p.x.shape[4];
-  with_row_norm(row_norm(x, width, width, p.eps), [&](auto normalise) {
-    for_each_vec(width, [&](int64_t i, int64_t lanes) {
-      Vec v = normalise(load_strided(x + i, 1, lanes));
-      if constexpr (kWeighted) {
-        v = v * load_strided(weight + i * p.weight.stride[0], p.weight.stride[0], lanes);
-      }
-      if constexpr (kGated) v = v * silu(load_strided(z + i, 1, lanes));
-      store_strided(y + i, 1, v, lanes);
-    });
-  });
-}
 
 template <class E, class W, bool kWeighted, bool kGated>
 void run_rows(const RmsNormGated &p, int64_t first, int64_t last) {
   for_each_row(p.x, first, last, [&](const RowIndex &row) {
     const E *z = nullptr;
     if constexpr (kGated) z = static_cast<const E *>(p.z.data) + row.offset(p.z);
-    normalise_row<E, W, kWeighted, kGated>(p, static_cast<const E *>(p.x.data) + row.offset(p.x), z,
-                                           static_cast<const W *>(p.weight.data),
-                                           static_cast<E *>(p.y.data) + row.offset(p.y));
+    gated_row<kWeighted, kGated>(static_cast<const E *>(p.x.data) + row.offset(p.x), z,
+                                 static_cast<const W *>(p.weight.data), p.weight.stride[0],
+                                 p.x.shape[4], p.eps, p.sigmoid_gate,
+                                 static_cast<E *>(p.y.data) + row.offset(p.y));
   });
 }
 

@@ -116,6 +116,29 @@ inline void transpose_square(const void *source, int64_t source_stride, void *ta
   }
 }
 
+/// Words 2 i + odd of 16 groups of two, where a word is a pair of 16-bit elements.
+inline __m512i every_other_word(const void *p, int odd) {
+  const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+  const auto *words = static_cast<const int32_t *>(p);
+  return _mm512_permutex2var_epi32(_mm512_loadu_si512(words),
+                                   _mm512_add_epi32(even, _mm512_set1_epi32(odd)),
+                                   _mm512_loadu_si512(words + 16));
+}
+inline void split_four(const Bf16 *p, Vec *v) {
+  for (int i = 0; i < 2; ++i) {
+    const __m512i pairs = every_other_word(p, i);
+    v[2 * i] = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
+    v[2 * i + 1] = _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32(-65536)));
+  }
+}
+inline void split_four(const F16 *p, Vec *v) {
+  for (int i = 0; i < 2; ++i) {
+    const __m512i pairs = every_other_word(p, i);
+    v[2 * i] = widen(F16{}, _mm512_cvtepi32_epi16(pairs));
+    v[2 * i + 1] = widen(F16{}, _mm512_cvtepi32_epi16(_mm512_srli_epi32(pairs, 16)));
+  }
+}
+
 inline void prefetch(const void *p) { __builtin_prefetch(p, 0, 2); }
 
 }  // namespace

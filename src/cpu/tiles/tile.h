@@ -27,6 +27,8 @@
 //   transpose_square(s, ss, t, ts)   t[j][i] = s[i][j] for 0 <= i, j < kWidth; elements are any 4
 //                              bytes, strides count elements, s and t do not overlap
 //   prefetch(p)                towards the second-level cache
+//   split_four(p, v)           v[i] has the i-th of four elements of kWidth groups of four; sets
+//                              with a quick way have overloads, tile.h has the others
 //
 // Kernels write fma() where two code paths must agree in their bits, so that the compiler's own
 // contraction decides nothing there.
@@ -115,6 +117,15 @@ inline float sum_of_squares(const E *x, int64_t n) {
     sum = fma(v, v, sum);
   }
   return reduce_add(sum);
+}
+
+template <class E>
+inline void split_four(const E *p, Vec *v) {
+  float rows[4][kWidth];
+  for (int c = 0; c < kWidth; ++c) {
+    for (int i = 0; i < 4; ++i) rows[i][c] = to_f32(p[c * 4 + i]);
+  }
+  for (int i = 0; i < 4; ++i) v[i] = load(rows[i]);
 }
 
 /// y[i] = x[i] for n elements, converting between any two element types.
