@@ -189,7 +189,7 @@ struct DecodeBits {
                      [&](auto &bits, int64_t c) { bits.load_slot(plan.conv, c, line, first); });
   }
 
-  /// Convolved tokens and their gates to shared memory, whose other elements are zeros already.
+  /// Convolved tokens and their gates to shared memory, where rows past DK are zeros already.
   /// True if an element of k or q is far (rule_block.cuh).
   __device__ __forceinline__ bool give(TokenBatch<Part, kTokens> &batch, const DecodePlan &plan,
                                        const FusedGdnDecode &p, int64_t first, int count,
@@ -211,9 +211,11 @@ struct DecodeBits {
         far = far || is_far(y);
       });
     }
-    const int column = first_column + Columns<Part>::column(thread);
-    if (thread < kColumns && column < plan.rule.value_dim) {
-      values.apply(plan.conv, first, count, [&](int t, float y) { batch.v[t][thread] = y; });
+    // Columns outside of the state are zeros: the norm sums over all.
+    const bool inside = first_column + Columns<Part>::column(thread) < plan.rule.value_dim;
+    if (thread < kColumns) {
+      values.apply(plan.conv, first, count,
+                   [&](int t, float y) { batch.v[t][thread] = inside ? y : 0.0F; });
     }
     return far;
   }
@@ -265,10 +267,8 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
       job.last_slot = rule.output_named ? p.rule.final_slot(all.n) : slot;
     }
   }
-  if (rule.key_dim < kKeyDim || rule.value_dim % kColumns != 0) {
-    // What lies outside of the state, and stays.
+  if (rule.key_dim < kKeyDim) {  // What lies outside of the state stays zero.
     for (int i = thread; i < kTokens * kKeyDim; i += kThreads) batch.k[0][i] = batch.q[0][i] = 0.0F;
-    for (int i = thread; i < kTokens * kColumns; i += kThreads) batch.v[0][i] = 0.0F;
   }
   __syncthreads();
   const int own_channels = plan.key_channels + plan.parts * kColumns;
