@@ -8,7 +8,8 @@ Names, shapes and options follow the gated delta rule functions of flash-linear-
 more than there comes as keyword arguments.
 """
 
-from gdn import _delta_rule, _layer, stages
+from gdn import _decode, _delta_rule, _layer, stages
+from gdn._decode import *
 from gdn._delta_rule import *
 from gdn._layer import *
 from gdn._settings import (
@@ -31,5 +32,6 @@ __all__ = [
     "stages",
     "use",
 ]
+__all__ += _decode.__all__
 __all__ += _delta_rule.__all__
 __all__ += _layer.__all__

@@ -79,6 +79,12 @@ def _activation(name: str, value: Any) -> str | None:
     raise ValueError(f"{name}: expected None, 'silu' or 'swish', found {value!r}.")
 
 
+def _gate_activation(name: str, value: Any) -> str:
+    if isinstance(value, str) and value in ("silu", "swish", "sigmoid"):
+        return "sigmoid" if value == "sigmoid" else "silu"
+    raise ValueError(f"{name}: expected 'silu', 'swish' or 'sigmoid', found {value!r}.")
+
+
 def _dtype(name: str, value: Any) -> str:
     try:
         if value in _dtype_names:
@@ -105,6 +111,7 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "checkpoint_every": _token_count,
     "chunk_size": _chunk_size,
     "eps": _as_given,
+    "gate_activation": _gate_activation,
     "h_dtype": _dtype,
     "head_map": _head_map,
     "names": _as_given,
@@ -138,6 +145,15 @@ def check_pool(initial_state: Any, state_indices: Any, inplace_final_state: bool
         raise ValueError("initial_state: state_indices needs a pool of states here, found None.")
     if initial_state is None and inplace_final_state:
         raise ValueError("initial_state: inplace_final_state needs states to update, found None.")
+
+
+def check_rounding(round_states: bool, stored: bool) -> None:
+    """Refuse to round states to the type of states that nobody wants."""
+    if round_states and not stored:
+        raise ValueError(
+            "round_states: needs states that are stored, by output_final_state, "
+            "inplace_final_state or state_indices; found none of them."
+        )
 
 
 def refuse_gradient(name: str) -> None:

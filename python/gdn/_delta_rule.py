@@ -134,7 +134,7 @@ def chunk_gated_delta_rule(
         use_qk_l2norm_in_kernel, use_gate_in_kernel, use_beta_sigmoid_in_kernel, allow_neg_eigval,
         state_v_first, output_final_state, inplace_final_state,
         chunk_size, checkpoint_every, checkpoint_indices, positions, None,
-        output_state_indices, has_initial_state, null_slot, padded, state_dtype,
+        output_state_indices, has_initial_state, null_slot, padded, state_dtype, False,
     )  # fmt: skip
 
 
@@ -169,6 +169,7 @@ def fused_recurrent_gated_delta_rule(
     null_slot: int | None = None,
     padded: bool = False,
     state_dtype: Any = None,
+    round_states: bool = False,
 ) -> tuple[Any, Any]:
     """Gated delta rule token by token (decode, speculative verify).
 
@@ -184,6 +185,10 @@ def fused_recurrent_gated_delta_rule(
             None for ones. In a row that is skipped it may hold anything.
         output_state_indices: [N] as there, or [N, M] with M at least the longest sequence: the
             slots that take the states after each token, instead of those of state_indices.
+        round_states: between the tokens of a call round states to the type in which they are
+            stored, as calls of one token each do: with a pool of any type, every accepted count
+            then goes on bitwise as the plain run does. By default states are kept in float32
+            between tokens.
 
     Returns:
         (o, final_state): [B, T, HV, DV] in the type of q; and [N, HV, DK, DV] in state_dtype,
@@ -201,5 +206,5 @@ def fused_recurrent_gated_delta_rule(
         use_qk_l2norm_in_kernel, use_gate_in_kernel, use_beta_sigmoid_in_kernel, allow_neg_eigval,
         state_v_first, output_final_state, inplace_final_state,
         None, None, None, None, num_accepted_tokens,
-        output_state_indices, has_initial_state, null_slot, padded, state_dtype,
+        output_state_indices, has_initial_state, null_slot, padded, state_dtype, round_states,
     )  # fmt: skip

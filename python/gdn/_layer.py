@@ -275,6 +275,7 @@ def rms_norm_gated(
     eps: float = 1e-6,
     *,
     out: Array | None = None,
+    gate_activation: str = "silu",
 ) -> Array:
     """x rsqrt(mean x^2 + eps) weight silu(z) over the last dimension, in float32, rounded once.
 
@@ -284,6 +285,7 @@ def rms_norm_gated(
         z: the gate, shape and type of x; None for no gate.
         eps: not negative.
         out: shape and type of x: where to write the result.
+        gate_activation: "silu" or "swish" (the same), or with z "sigmoid": sigmoid(z) instead.
 
     Returns:
         Shape and type of x.
@@ -292,4 +294,4 @@ def rms_norm_gated(
         TypeError, ValueError, NotImplementedError: as the gated delta rule does.
     """
     kernels = dispatched if is_compiling() else _C
-    return kernels.rms_norm_gated(x, weight, z, eps, out)
+    return kernels.rms_norm_gated(x, weight, z, eps, out, gate_activation)

@@ -18,6 +18,7 @@ namespace gdn::python {
 void bind_delta_rule(nb::module_ &m);
 void bind_stages(nb::module_ &m);
 void bind_layer(nb::module_ &m);
+void bind_decode(nb::module_ &m);
 
 /// Sizes that outputs take from cu_seqlens, or from [B, T] without it. Where an argument is too
 /// wrong to say, the sizes are 0 and the library refuses the call.

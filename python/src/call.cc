@@ -64,6 +64,7 @@ void refuse_none(const char *name, nb::handle array) {
 constexpr std::pair<const char *, const char *> kPythonNames[] = {
     {"GDN_USE_GATE", "use_gate_in_kernel"},
     {"GDN_USE_BETA_SIGMOID", "use_beta_sigmoid_in_kernel"},
+    {"GDN_SIGMOID_GATE", "gate_activation='sigmoid'"},
     {"NULL", "None"},
 };
 
@@ -164,13 +165,15 @@ View *Call::updated(const char *name, nb::handle array) {
 }
 
 void Call::mark_all_written() const {
-  const Operand *written[2];
+  std::array<const Operand *, 3> written;
   size_t count = 0;
   for (size_t i = 0; i < count_; ++i) {
-    if (operands_[i].written) written[count++] = &operands_[i];
+    if (operands_[i].written) written.at(count++) = &operands_[i];
   }
-  if (count == 1) mark_written(kind_, nb::make_tuple(written[0]->keep));
-  if (count == 2) mark_written(kind_, nb::make_tuple(written[0]->keep, written[1]->keep));
+  const auto &w = written;
+  if (count == 1) mark_written(kind_, nb::make_tuple(w[0]->keep));
+  if (count == 2) mark_written(kind_, nb::make_tuple(w[0]->keep, w[1]->keep));
+  if (count == 3) mark_written(kind_, nb::make_tuple(w[0]->keep, w[1]->keep, w[2]->keep));
 }
 
 View *Call::output(const char *name, const char *c_name, nb::handle given, const Shape &shape,

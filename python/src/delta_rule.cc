@@ -14,6 +14,7 @@ struct DeltaRule {
   Arg chunk_size, checkpoint_every, checkpoint_indices, positions;  // chunk
   Arg num_accepted_tokens;                                          // recurrent
   Arg output_state_indices, has_initial_state, null_slot, padded, state_dtype;
+  Arg round_states;  // recurrent
 };
 
 uint32_t read_flags(const DeltaRule &in) {
@@ -144,6 +145,11 @@ nb::object fused_recurrent_gated_delta_rule(const DeltaRule &in) {
   DeltaRuleCall c(in);
   c.args.num_accepted_tokens = tensor(c.call.input("num_accepted_tokens", in.num_accepted_tokens));
   c.make_final_state();
+  if (read_switch("round_states", in.round_states)) {
+    c.args.flags |= GDN_ROUND_STATES;
+    const bool stored = c.args.state_indices != nullptr || c.args.final_state != nullptr;
+    if (!stored) check("check_rounding", true, false);
+  }
   c.call.run(&gdn_fused_recurrent_gated_delta_rule, c.args);
   return c.results();
 }

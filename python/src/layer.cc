@@ -157,11 +157,11 @@ nb::object l2norm(Arg x, Arg eps, Arg out) {
   return call.array(y);
 }
 
-nb::object rms_norm_gated(Arg x, Arg weight, Arg z, Arg eps, Arg out) {
+nb::object rms_norm_gated(Arg x, Arg weight, Arg z, Arg eps, Arg out, Arg gate_activation) {
   Call call;
   gdn_rms_norm_gated_args args{};
   args.struct_size = sizeof args;
-  args.flags = GDN_HAS_EPS;
+  args.flags = GDN_HAS_EPS | read_gate_activation(gate_activation);
   args.eps = read_number("eps", eps, "a number");
   View *vx = call.required("x", x, Strides::unit_last);
   args.weight = tensor(call.input("weight", weight, Strides::unit_last));

@@ -10,4 +10,5 @@ NB_MODULE(_C, m) {
   gdn::python::bind_delta_rule(m);
   gdn::python::bind_stages(m);
   gdn::python::bind_layer(m);
+  gdn::python::bind_decode(m);
 }

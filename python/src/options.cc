@@ -56,6 +56,12 @@ uint32_t read_activation(nb::handle value) {
   return read_activation(plain("activation", value));
 }
 
+uint32_t read_gate_activation(nb::handle value) {
+  if (is_text(value, "silu")) return 0;
+  if (is_text(value, "sigmoid")) return GDN_SIGMOID_GATE;
+  return read_gate_activation(plain("gate_activation", value));
+}
+
 uint32_t set_null_slot(nb::handle value, int64_t *slot) {
   if (value.is_none()) return 0;
   *slot = nb::cast<int64_t>(plain("null_slot", value));

@@ -29,6 +29,9 @@ int64_t read_token_count(const char *name, nb::handle value);
 /// GDN_SILU, or 0.
 uint32_t read_activation(nb::handle value);
 
+/// GDN_SIGMOID_GATE, or 0 for silu.
+uint32_t read_gate_activation(nb::handle value);
+
 /// GDN_HAS_NULL_SLOT and the index, or 0 for None.
 uint32_t set_null_slot(nb::handle value, int64_t *slot);
 

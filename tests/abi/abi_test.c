@@ -22,6 +22,7 @@ _Static_assert(sizeof(gdn_causal_conv1d_update_args) == 88, "changed layout");
 _Static_assert(sizeof(gdn_fused_gdn_gating_args) == 64, "changed layout");
 _Static_assert(sizeof(gdn_l2norm_args) == 40, "changed layout");
 _Static_assert(sizeof(gdn_rms_norm_gated_args) == 56, "changed layout");
+_Static_assert(sizeof(gdn_fused_gdn_decode_args) == 176, "changed layout");
 #endif
 
 enum { kB = 1, kT = 70, kHK = 1, kHV = 2, kDK = 16, kDV = 8 };

@@ -44,7 +44,7 @@ TEST_P(BadOperand, Rank) {
     for (const int wrong : {rank - 1, rank + 1, 0, -1, 6}) {
       // A norm's x gives the rank that the others must have.
       if (any_rank && wrong >= 1 && wrong <= 5) continue;
-      // The recurrent operation takes slots of both ranks.
+      // The recurrent operation and the fused decode step take slots of both ranks.
       const bool chunk = scenario_->name().starts_with("chunk");
       if (o.name == "state_indices" && !chunk && (wrong == 1 || wrong == 2)) {
         continue;
@@ -119,7 +119,7 @@ TEST_P(BadOperand, Shape) {
       // Another operand may be the one that is named: the first to have an extent decides.
       const bool slots = d == 0 && o.array.shape()[0] == 8;
       const bool state_length = o.name == "conv_state" && d == 2;
-      const bool width = o.name == "weight" && d == 1;
+      const bool width = (o.name == "weight" || o.name == "conv_weight") && d == 1;
       const bool slots_per_token =
           (o.name == "state_indices" || o.name == "checkpoint_indices") && d == 1;
       // Extents that no other operand has.

@@ -272,6 +272,63 @@ TEST(Hpp, RmsNormGated) {
   EXPECT_LT(relative_error(y, wanted), 1e-6);
 }
 
+TEST(Hpp, FusedGdnDecode) {
+  constexpr int64_t n = 2, heads = 2, dk = 8, dv = 16, channels = 2 * dk + heads * dv;
+  const Data mixed = random({n, 1, channels}, -1, 1), weight = random({channels, 3}, -1, 1);
+  const Data a = random({n, 1, heads}, -1, 1), b = random({n, 1, heads}, -1, 1);
+  const Data A_log = random({heads}, -1, 1), z = random({n, 1, heads, dv}, -1, 1);
+  const Data norm = random({dv}, 0, 2);
+  Data conv_state = random({n, channels, 2}, -1, 1), state = random({n, heads, dk, dv}, -1, 1);
+  Data same_conv = conv_state, same_state = state;
+  Data o(z.shape), y({n, channels, 1}), g(a.shape), beta(a.shape), v(z.shape), wanted(z.shape);
+  gdn::fused_gdn_decode({.mixed_qkv = mixed.in(),
+                         .conv_weight = weight.in(),
+                         .conv_state = conv_state.out(),
+                         .a = a.in(),
+                         .b = b.in(),
+                         .A_log = A_log.in(),
+                         .z = z.in(),
+                         .norm_weight = norm.in(),
+                         .state = state.out(),
+                         .o = o.out(),
+                         .scale = 0.5,
+                         .eps = 1e-3,
+                         .sigmoid_gate = true,
+                         .allow_neg_eigval = true});
+  gdn::causal_conv1d_update({.x = {mixed.values.data(), {n, channels, 1}},
+                             .weight = weight.in(),
+                             .conv_state = same_conv.out(),
+                             .y = y.out(),
+                             .silu = true});
+  gdn::fused_gdn_gating({.A_log = A_log.in(),
+                         .a = a.in(),
+                         .b = b.in(),
+                         .g = g.out(),
+                         .beta = beta.out(),
+                         .allow_neg_eigval = true});
+  const float *q = y.values.data();
+  gdn::fused_recurrent_gated_delta_rule(
+      {.q = {q, {n, 1, 1, dk}, {channels, channels, dk, 1}},
+       .k = {q + dk, {n, 1, 1, dk}, {channels, channels, dk, 1}},
+       .v = {q + 2 * dk, {n, 1, heads, dv}, {channels, channels, dv, 1}},
+       .g = g.in(),
+       .beta = beta.in(),
+       .initial_state = same_state.out(),
+       .final_state = same_state.out(),
+       .o = v.out(),
+       .scale = 0.5,
+       .use_qk_l2norm = true});
+  gdn::rms_norm_gated({.x = v.in(),
+                       .z = z.in(),
+                       .weight = norm.in(),
+                       .y = wanted.out(),
+                       .eps = 1e-3,
+                       .sigmoid_gate = true});
+  EXPECT_EQ(o.values, wanted.values);
+  EXPECT_EQ(state.values, same_state.values);
+  EXPECT_EQ(conv_state.values, same_conv.values);
+}
+
 TEST(Hpp, Errors) {
   Data x({2, 8}), y({2, 9});
   try {

@@ -168,6 +168,13 @@ std::unique_ptr<TypedScenario<gdn_causal_conv1d_update_args>> conv_update_scenar
 /// is the null slot.
 std::unique_ptr<TypedScenario<gdn_causal_conv1d_update_args>> conv_verify_scenario();
 
+using DecodeScenario = TypedScenario<gdn_fused_gdn_decode_args>;
+/// One token for each of three sequences.
+std::unique_ptr<DecodeScenario> fused_decode_scenario();
+/// Steps of 3, 0 and 2 tokens packed in a buffer of 8, after rejected drafts, with a slot for the
+/// state after each token; the last one is skipped.
+std::unique_ptr<DecodeScenario> fused_verify_scenario();
+
 /// A maker of every scenario, the stages' and the norms' too, by name.
 struct ScenarioMaker {
   const char *name;

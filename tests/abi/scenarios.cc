@@ -288,6 +288,59 @@ std::unique_ptr<TypedScenario<gdn_causal_conv1d_update_args>> conv_verify_scenar
   return s;
 }
 
+namespace {
+
+/// Operands of `tokens` tokens in each of `batch` rows.
+void add_decode(DecodeScenario *s, int64_t batch, int64_t tokens, int64_t entries) {
+  using A = gdn_fused_gdn_decode_args;
+  const int64_t channels = 2 * kHK * kDK + kHV * kDV;
+  s->add(&A::mixed_qkv, "mixed_qkv", Element::bf16, {batch, tokens, channels}, kTensor);
+  s->add(&A::conv_weight, "conv_weight", Element::bf16, {channels, 4}, kRequired);
+  s->add(&A::conv_bias, "conv_bias", Element::f32, {channels}, 0);
+  s->add(&A::conv_state, "conv_state", Element::bf16, {kSlots, channels, entries},
+         kRequired | kInOut);
+  s->add(&A::a, "a", Element::bf16, {batch, tokens, kHV}, kRequired);
+  s->add(&A::b, "b", Element::f16, {batch, tokens, kHV}, kRequired);
+  s->add(&A::A_log, "A_log", Element::f32, {kHV}, kRequired);
+  s->add(&A::dt_bias, "dt_bias", Element::bf16, {kHV}, 0);
+  s->add(&A::z, "z", Element::bf16, {batch, tokens, kHV, kDV}, kTensor);
+  s->add(&A::norm_weight, "norm_weight", Element::f32, {kDV}, kRequired);
+  s->add(&A::o, "o", Element::bf16, {batch, tokens, kHV, kDV}, kTensor | kOutput);
+}
+
+}  // namespace
+
+std::unique_ptr<DecodeScenario> fused_decode_scenario() {
+  using A = gdn_fused_gdn_decode_args;
+  auto s = std::make_unique<DecodeScenario>("fused_decode", "gdn_fused_gdn_decode",
+                                            gdn_fused_gdn_decode);
+  add_decode(s.get(), kN, 1, 4);
+  s->add(&A::state, "state", Element::f32, {kSlots, kHV, kDK, kDV}, kTensor | kInOut);
+  s->add(&A::state_indices, "state_indices", Element::i32, {kN}, kIndex).fill({3, -1, 0});
+  s->finish();
+  return s;
+}
+
+std::unique_ptr<DecodeScenario> fused_verify_scenario() {
+  using A = gdn_fused_gdn_decode_args;
+  auto s = std::make_unique<DecodeScenario>("fused_verify", "gdn_fused_gdn_decode",
+                                            gdn_fused_gdn_decode);
+  s->valid().flags = GDN_HAS_NULL_SLOT | GDN_PADDED | GDN_STATE_V_FIRST | GDN_ROUND_STATES;
+  s->valid().null_slot = 99;
+  add_decode(s.get(), 1, 8, 6);
+  s->add(&A::state, "state", Element::bf16, {kSlots, kHV, kDV, kDK}, kTensor | kInOut);
+  // Sequence 0 starts from slot 4, sequence 1 has no tokens, sequence 2 is skipped.
+  s->add(&A::state_indices, "state_indices", Element::i32, {kN, 4}, kIndex)
+      .fill({1, 2, 4, 88, 0, 88, 88, 88, 99, 88, 88, 88});
+  s->add(&A::conv_state_indices, "conv_state_indices", Element::i64, {kN}, kIndex).fill({3, 0, 7});
+  s->add(&A::num_accepted_tokens, "num_accepted_tokens", Element::i32, {kN}, kIndex)
+      .fill({3, 1, 77});
+  s->add(&A::cu_seqlens, "cu_seqlens", Element::i64, {kN + 1}, kIndex | kRequired)
+      .fill({0, 3, 3, 5});
+  s->finish();
+  return s;
+}
+
 const std::vector<ScenarioMaker> &scenario_makers() {
   static const std::vector<ScenarioMaker> makers = {
       {"chunk", chunk_scenario},
@@ -308,6 +361,8 @@ const std::vector<ScenarioMaker> &scenario_makers() {
       {"gating", gating_scenario},
       {"l2norm", l2norm_scenario},
       {"rms_norm", rms_norm_scenario},
+      {"fused_decode", fused_decode_scenario},
+      {"fused_verify", fused_verify_scenario},
   };
   return makers;
 }

@@ -17,7 +17,8 @@ void delta_rule(Draw *d, bool recurrent) {
   const bool sigmoid = d->in.rarely();
   a.flags = d->flags | (gate ? GDN_USE_GATE : 0U) | (sigmoid ? GDN_USE_BETA_SIGMOID : 0U) |
             (d->v_first ? GDN_STATE_V_FIRST : 0U) | (d->in.rarely() ? GDN_HAS_SCALE : 0U) |
-            (d->in.rarely() ? GDN_USE_QK_L2NORM : 0U);
+            (d->in.rarely() ? GDN_USE_QK_L2NORM : 0U) |
+            (recurrent && d->in.rarely() ? GDN_ROUND_STATES : 0U);
   a.head_map = d->head_map;
   a.scale = d->number();
   a.chunk_size = recurrent ? 0 : d->chunk_size;
@@ -176,6 +177,44 @@ void convolution(Draw *d, bool update) {
   run(d, gdn_causal_conv1d_fwd, a);
 }
 
+void decode(Draw *d) {
+  gdn_fused_gdn_decode_args a{};
+  const int64_t C = 2 * d->HK * d->DK + d->HV * d->DV + (d->in.rarely() ? 1 : 0);
+  const int64_t W = 2 + d->in.below(3);
+  const int64_t slots = d->N * 4 + 1;
+  const bool packed = d->packed && d->in.often();
+  const int64_t columns = d->in.often() ? 1 + d->in.below(9) : 1;
+  a.flags = d->flags | (d->v_first ? GDN_STATE_V_FIRST : 0U) | (d->padded ? GDN_PADDED : 0U) |
+            (d->in.rarely() ? GDN_HAS_SCALE : 0U) | (d->in.rarely() ? GDN_HAS_EPS : 0U) |
+            (d->in.rarely() ? GDN_HAS_NULL_SLOT : 0U) | (d->in.often() ? GDN_ROUND_STATES : 0U) |
+            (d->in.rarely() ? GDN_SIGMOID_GATE : 0U) | (d->in.rarely() ? GDN_ALLOW_NEG_EIGVAL : 0U);
+  a.head_map = d->head_map;
+  a.scale = d->number();
+  a.eps = d->number();
+  a.null_slot = d->in.rarely() ? d->in.odd_number() : d->in.below(slots + 2) - 1;
+  const DLDataType kept = d->in.rarely() ? d->any_float() : d->type;
+  a.mixed_qkv = d->operands.tensor(d->type, {d->B, d->T, C}, false);
+  a.conv_weight = d->operands.tensor(d->operands.f32_or(d->type), {C, W}, false);
+  a.conv_bias = d->operands.optional(d->operands.f32_or(d->type), {C}, false);
+  a.conv_state = d->operands.tensor(kept, {slots, C, W - 1 + d->in.below(9)}, true);
+  a.a = d->operands.tensor(d->any_float(), {d->B, d->T, d->HV}, false);
+  a.b = d->operands.tensor(d->any_float(), {d->B, d->T, d->HV}, false);
+  a.A_log = d->operands.tensor(d->any_float(), {d->HV}, false);
+  a.dt_bias = d->operands.optional(d->any_float(), {d->HV}, false);
+  a.z = d->v_like(false);
+  a.norm_weight = d->operands.tensor(d->operands.f32_or(d->type), {d->DV}, false);
+  a.state = d->state(d->any_float(), slots, true);
+  if (d->in.often()) {
+    a.state_indices = d->slots(slots, columns);
+    if (columns > 1 && d->in.often()) a.num_accepted_tokens = d->accepted(columns);
+    if (d->in.rarely()) a.output_state_indices = d->slots(slots, d->in.often() ? columns : 1);
+    if (d->in.rarely()) a.conv_state_indices = d->slots(slots, 1);
+  }
+  if (packed) a.cu_seqlens = d->cu_seqlens();
+  a.o = d->v_like(true);
+  run(d, gdn_fused_gdn_decode, a);
+}
+
 void rest(Draw *d, int64_t which) {
   if (which == 0) {
     gdn_fused_gdn_gating_args a{};
@@ -202,7 +241,7 @@ void rest(Draw *d, int64_t which) {
     return;
   }
   gdn_rms_norm_gated_args a{};
-  a.flags = d->flags;
+  a.flags = d->flags | (d->in.rarely() ? GDN_SIGMOID_GATE : 0U);
   a.eps = eps;
   a.x = d->operands.tensor(d->type, {d->T, D}, false);
   a.z = d->operands.optional(d->type, {d->T, D}, false);
@@ -216,7 +255,7 @@ void rest(Draw *d, int64_t which) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   gdn::fuzz::Bytes in(data, size);
-  const int64_t operation = in.below(13);
+  const int64_t operation = in.below(14);
   gdn::fuzz::Draw draw(&in);
   if (operation < 2) {
     gdn::fuzz::delta_rule(&draw, operation == 1);
@@ -224,8 +263,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     gdn::fuzz::stages(&draw, operation - 2);
   } else if (operation < 10) {
     gdn::fuzz::convolution(&draw, operation == 9);
-  } else {
+  } else if (operation < 13) {
     gdn::fuzz::rest(&draw, operation - 10);
+  } else {
+    gdn::fuzz::decode(&draw);
   }
   return 0;
 }

@@ -293,21 +293,31 @@ def ops():
             ops.fused_recurrent_gated_delta_rule,
             (
                 q, k, v, g, beta, *none4, None, *plain, True, None,
-                None, False, "bfloat16",
+                None, False, "bfloat16", True,
             ),
         ),
         "recurrent_": (
             ops.fused_recurrent_gated_delta_rule_,
             (
                 q, k, v, g, beta, None, None, None, pool, slots, None, *plain, None,
-                torch.tensor([2]), None, 0, False, None,
+                torch.tensor([2]), None, 0, False, None, True,
             ),
         ),
         "recurrent_ without a pool": (
             ops.fused_recurrent_gated_delta_rule_,
             (
                 q, k, v, g, beta, None, None, None, pool[:1].clone(), None, None, *plain, None,
-                None, None, None, False, None,
+                None, None, None, False, None, False,
+            ),
+        ),
+        "decode_": (
+            ops.fused_gdn_decode_,
+            (
+                torch.randn(2, 2, 64), torch.randn(9, 64, 5), torch.randn(64, 4), None, a[:, :2],
+                b[:, :2], A_log, A_log, torch.randn(2, 2, 4, 8), torch.ones(8),
+                torch.randn(9, 4, 16, 8), torch.tensor([[1, 2], [3, 4]]), None,
+                torch.tensor([7, 8]), torch.tensor([2, 1]), None, 0.5, 1e-5, "block", "sigmoid",
+                True, False, 0, False, True,
             ),
         ),
         "conv_fwd": (
@@ -330,7 +340,7 @@ def ops():
         ),
         "gating": (ops.fused_gdn_gating, (A_log, a, b, None, False, "float32")),
         "l2norm": (ops.l2norm, (rows, 1e-6)),
-        "rms_norm_gated": (ops.rms_norm_gated, (rows, torch.ones(16), rows, 1e-6)),
+        "rms_norm_gated": (ops.rms_norm_gated, (rows, torch.ones(16), rows, 1e-6, "sigmoid")),
         "cumsum": (ops.chunk_local_cumsum, (g, None, 64, False)),
         "kkt": (ops.chunk_scaled_dot_kkt, (k, beta, c, None, None, "block", False)),
         "solve": (ops.solve_tril, (A, None, 64, "bfloat16", False)),
@@ -364,4 +374,4 @@ def test_schemas_declare_what_is_mutated():
         mutated = [a.name for a in op.default._schema.arguments if a.is_write]
         name = str(op).split(".")[-1]
         assert bool(mutated) == name.endswith("_")
-        assert set(mutated) <= {"initial_state", "conv_state"}
+        assert set(mutated) <= {"initial_state", "conv_state", "state"}

@@ -6,9 +6,10 @@ update a state pool or a convolution state in place and say so in their schema; 
 functional. Absent results of ops are empty tensors, since a schema has no optional results.
 """
 
-from gdn._torch import delta_rule, layer, stages
+from gdn._torch import decode, delta_rule, layer, stages
+from gdn._torch.decode import *
 from gdn._torch.delta_rule import *
 from gdn._torch.layer import *
 from gdn._torch.stages import *
 
-__all__ = [*delta_rule.__all__, *layer.__all__, *stages.__all__]
+__all__ = [*decode.__all__, *delta_rule.__all__, *layer.__all__, *stages.__all__]

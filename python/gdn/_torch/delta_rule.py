@@ -18,7 +18,7 @@ _ARGUMENTS = (
     "bool output_final_state, bool inplace_final_state, "
     "int? chunk_size, int? checkpoint_every, Tensor? checkpoint_indices, Tensor? positions, "
     "Tensor? num_accepted_tokens, Tensor? output_state_indices, Tensor? has_initial_state, "
-    "int? null_slot, bool padded, str? state_dtype"
+    "int? null_slot, bool padded, str? state_dtype, bool round_states"
 )
 _FRESH = {
     "out": None,
@@ -29,7 +29,7 @@ _FRESH = {
     "inplace_final_state": False,
 }
 _UPDATED = {"out": None, "output_final_state": False, "inplace_final_state": True}
-_CHUNK = {"num_accepted_tokens": None}
+_CHUNK = {"num_accepted_tokens": None, "round_states": False}
 _RECURRENT = {
     "chunk_size": None,
     "checkpoint_every": None,
@@ -66,6 +66,8 @@ def _fake_recurrent(a):
 def _check(given):
     _checks.check_sigmoid(given["allow_neg_eigval"], given["use_beta_sigmoid_in_kernel"])
     _checks.check_pool(given["initial_state"], given["state_indices"], given["inplace_final_state"])
+    stored = _wants_update(given) or given["output_final_state"]
+    _checks.check_rounding(given["round_states"], stored)
     if given["state_indices"] is None:
         for name in ("output_state_indices", "checkpoint_indices"):
             _checks.refuse(name, given[name], "needs state_indices, which is None here")

@@ -86,5 +86,5 @@ fused_gdn_gating = route(
 _L2NORM = "Tensor x, float eps, Tensor? out"
 l2norm = route(_L2NORM, Op("l2norm", _L2NORM, _fake_norm, fixed=_NO_OUT))
 
-_RMS_NORM = "Tensor x, Tensor? weight, Tensor? z, float eps, Tensor? out"
+_RMS_NORM = "Tensor x, Tensor? weight, Tensor? z, float eps, Tensor? out, str gate_activation"
 rms_norm_gated = route(_RMS_NORM, Op("rms_norm_gated", _RMS_NORM, _fake_norm, fixed=_NO_OUT))

@@ -22,8 +22,8 @@ from gdn._torch.common import absent, check_together, fill
 class Op:
     """A custom op: the function `target` of _C with some of its arguments fixed.
 
-    `updates` names the argument that is updated in place; where the function also returns it, as
-    result number `returned`, the op leaves that result out.
+    `updates` names the arguments that are updated in place; where the function also returns the
+    only one, as result number `returned`, the op leaves that result out.
     """
 
     def __init__(
@@ -44,8 +44,9 @@ class Op:
         self.target, self.fake, self.fixed = target, fake, fixed
         self.kept = [i for i in range(results) if i != returned]
         self.results = results
+        updated = tuple(updates.split())
         schema = ", ".join(
-            f"{'Tensor(a!)' if name == updates else kind} {name}"
+            f"{f'Tensor({chr(97 + updated.index(name))}!)' if name in updated else kind} {name}"
             for kind, name in typed
             if name not in fixed
         )
@@ -53,7 +54,7 @@ class Op:
         returns = f"({returns})" if len(self.kept) > 1 else returns
         self.call = custom_op(
             f"gdn::{target}{'_' if updates else ''}", self._kernel,
-            mutates_args=(updates,) if updates else (), schema=f"({schema}) -> {returns}",
+            mutates_args=updated, schema=f"({schema}) -> {returns}",
         )  # fmt: skip
         self.call.register_fake(self._fake)
 

@@ -90,6 +90,10 @@ def gated_delta_net_forward(
     mixed_qkv, z, b, a = _project(layer, hidden_states)
     decode = states is not None and length == 1 and states.conv is not None
     recurrent = None if states is None else states.recurrent
+    norm = gated_norm_of(layer.norm)
+    own_modules = norm is not None and is_plain_conv(layer.conv1d)
+    if decode and recurrent is not None and not states.recording and own_modules:
+        return _finish(layer, this_pass, _decode(layer, mixed_qkv, z, b, a, states, *norm))
     mixed_qkv = _convolve(layer, mixed_qkv, states, packed, decode)
     g, beta = gdn.fused_gdn_gating(layer.A_log, a, b, layer.dt_bias, beta_dtype=torch.float32)
     q, k, v = (
@@ -131,9 +135,33 @@ def gated_delta_net_forward(
             states.store_recurrent(final)
 
     out = _norm(layer.norm, out.reshape(-1, layer.head_v_dim), z.reshape(-1, layer.head_v_dim))
+    return _finish(layer, this_pass, out.reshape(batch, length, layer.value_dim))
+
+
+def _finish(layer, this_pass, out: torch.Tensor) -> torch.Tensor:
+    """The last projection, of [B, T, HV DV]."""
     if this_pass is not None:
         this_pass.calls += 1
-    return layer.out_proj(out.reshape(batch, length, layer.value_dim))
+    return layer.out_proj(out)
+
+
+def _decode(layer, mixed_qkv: torch.Tensor, z, b, a, states, norm_weight, eps) -> torch.Tensor:
+    """One token of each sequence from the cached states, which are updated in place."""
+    out = gdn.fused_gdn_decode(
+        mixed_qkv,
+        states.conv,
+        layer.conv1d.weight.squeeze(1),
+        a,
+        b,
+        layer.A_log,
+        z,
+        norm_weight,
+        states.recurrent,
+        conv_bias=layer.conv1d.bias,
+        dt_bias=layer.dt_bias,
+        eps=eps,
+    )
+    return out.flatten(2)
 
 
 def _refuse_gradient(layer, hidden_states: torch.Tensor) -> None:

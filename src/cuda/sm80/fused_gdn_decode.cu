@@ -29,14 +29,28 @@ constexpr int kWindow = 64;     // Tokens whose sums a block keeps if it goes ov
 struct DecodePlan {
   Divisor blocks;  ///< Of a key head, which are a cluster.
   Divisor key_heads;
-  int tiles;    ///< Parts of a value head.
-  int at_once;  ///< Value heads that a cluster has at a time; 0: a block takes their parts in turn.
-  int group;    ///< Value heads of a key head.
+  Divisor tiles;         ///< Parts of a value head.
+  int key_channels = 0;  ///< Of q and k of a key head, that a block updates.
+  int parts = 0;         ///< Of value heads, that a block has.
+  /// Value heads that a cluster has at a time; 0: a block takes the parts of a head in turn.
+  int at_once = 0;
+  int group;  ///< Value heads of a key head.
   bool sigmoid_gate;
-  float eps;
+  double eps, inverse_width;  ///< Of the norm.
   ConvPlan conv;
   RulePlan rule;
   Rows z;
+
+  /// All but what follows from the kernel.
+  DecodePlan(const FusedGdnDecode &p, DType state, bool rows_first)
+      : key_heads(static_cast<unsigned>(p.rule.heads.key_heads)),
+        group(static_cast<int>(p.rule.heads.group())),
+        sigmoid_gate(p.sigmoid_gate),
+        eps(p.eps),
+        inverse_width(1.0 / static_cast<double>(p.rule.value_dim)),
+        conv(p.conv, p.rule.round_states),
+        rule(plan_rule(p.rule, state, rows_first)),
+        z(p.z) {}
 };
 
 /// What an item, a part of a value head, is taken for.
@@ -46,9 +60,9 @@ enum class Pass { whole, sums, outputs };
 struct Norm {
   float scale, norm;
 
-  __device__ __forceinline__ Norm(double sum, int width, float eps) {
+  __device__ __forceinline__ Norm(double sum, const DecodePlan &plan) {
     constexpr double kFar = 0x1p100;
-    const double mean = sum / width + eps;
+    const double mean = fma(sum, plan.inverse_width, plan.eps);
     scale = mean > kFar ? 0x1p-64F : mean < 1 / kFar ? 0x1p100F : 1.0F;
     norm = rsqrtf(static_cast<float>(mean * scale * scale));
   }
@@ -56,18 +70,27 @@ struct Norm {
 };
 
 /// Blocks that a multiprocessor's registers are to hold.
-template <class S, int kChunks, bool kOne, Pieces kKind>
+template <class S, int kChunks, bool kOne>
 constexpr int resident_blocks() {
   if (kChunks * 16 / sizeof(S) > 8) return 2;
-  if (kKind == Pieces::any) return 3;
-  return sizeof(S) == 4 ? 5 : 4;
+  return kOne ? 4 : 3;
 }
 
-/// Where a cluster and its block are in the work of a call: a sequence and a key head.
+/// Where a block is in the work of a call: a sequence, a key head and, of what its cluster has of
+/// that, which part of which value head (0 if it has all).
 struct Unit {
   int64_t n;
   int key_head;
   int rank;  ///< Of the block in its cluster.
+  int head, tile;
+};
+
+/// What a block has found out about its sequence: kept where it costs no registers.
+struct Job {
+  ConvLine line;
+  int64_t after;      ///< Entries of the convolution's slot that are written.
+  int64_t slot;       ///< Of the state to start from; -1: the sequence is skipped.
+  int64_t last_slot;  ///< Takes the last state; -1: none.
 };
 
 /// Value head i of the key head.
@@ -76,36 +99,33 @@ __device__ __forceinline__ int value_head(const DecodePlan &plan, const Unit &un
                                : unit.key_head * plan.group + i;
 }
 
-/// Channels of the convolution that a block updates, by number: its share of those of k and q, then
-/// those of its parts of value heads. -1: none.
-template <class Part>
-struct OwnChannels {
-  int keys;     ///< Of k and q.
-  int columns;  ///< Of a value head.
-  int count;
+/// Part i of those that a block has: a value head and a tile of it.
+struct PartPlace {
+  int head, tile;
 
-  __device__ __forceinline__ explicit OwnChannels(const DecodePlan &plan) {
-    const auto blocks = static_cast<int>(plan.blocks.divisor);
-    keys = (2 * plan.rule.key_dim + blocks - 1) / blocks;
-    columns = plan.at_once > 0 ? Part::kColumns : plan.tiles * Part::kColumns;
-    count = keys + columns * (plan.at_once > 0 ? plan.group / plan.at_once : plan.group);
-  }
-  __device__ __forceinline__ int64_t channel(const DecodePlan &plan, const FusedGdnDecode &p,
-                                             const Unit &unit, int i) const {
-    if (i < keys) {
-      const int d = unit.rank * keys + i, key_dim = plan.rule.key_dim;
-      if (d >= 2 * key_dim) return -1;
-      return d < key_dim ? p.k_channel(unit.key_head) + d
-                         : p.q_channel(unit.key_head) + d - key_dim;
-    }
-    int head = (i - keys) / columns, column = (i - keys) % columns;
-    if (plan.at_once > 0) {
-      head = head * plan.at_once + unit.rank / plan.tiles;
-      column += unit.rank % plan.tiles * Part::kColumns;
-    }
-    return column < plan.rule.value_dim ? p.v_channel(value_head(plan, unit, head)) + column : -1;
+  __device__ __forceinline__ PartPlace(const DecodePlan &plan, const Unit &unit, int i) {
+    const int first =
+        plan.at_once > 0 ? i * plan.at_once + unit.head : static_cast<int>(plan.tiles.quotient(i));
+    head = value_head(plan, unit, first);
+    tile = plan.at_once > 0 ? unit.tile : static_cast<int>(plan.tiles.remainder(i));
   }
 };
+
+/// Channel i of the convolution of those that a block updates: its share of k and q, then those of
+/// its parts of value heads. -1: none.
+template <class Part>
+__device__ __forceinline__ int64_t own_channel(const DecodePlan &plan, const FusedGdnDecode &p,
+                                               const Unit &unit, int i) {
+  if (i < plan.key_channels) {
+    const int d = unit.rank * plan.key_channels + i, key_dim = plan.rule.key_dim;
+    if (d >= 2 * key_dim) return -1;
+    return d < key_dim ? p.k_channel(unit.key_head) + d : p.q_channel(unit.key_head) + d - key_dim;
+  }
+  const unsigned at = i - plan.key_channels;
+  const PartPlace place(plan, unit, static_cast<int>(at / Part::kColumns));
+  const int column = place.tile * Part::kColumns + static_cast<int>(at % Part::kColumns);
+  return column < plan.rule.value_dim ? p.v_channel(place.head) + column : -1;
+}
 
 /// Tokens of a part of a value head as they lie in memory: channels of k and q, thread, thread +
 /// kThreads, .., those of k first; the channel of v that lies at position `thread` (Columns); gates
@@ -134,12 +154,12 @@ struct DecodeBits {
     const int thread = fresh_thread();
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
-      const int d = element(thread, i);
-      const int64_t c = is_q(i) ? p.q_channel(unit.key_head) : p.k_channel(unit.key_head);
-      if (d < plan.rule.key_dim) f(keys[i], c + d);
+      // The last channel for threads that have none: no branch.
+      const int d = min(element(thread, i), plan.rule.key_dim - 1);
+      f(keys[i], (is_q(i) ? p.q_channel(unit.key_head) : p.k_channel(unit.key_head)) + d);
     }
-    const int column = first_column + Columns<Part>::column(thread);
-    if (thread < kColumns && column < plan.rule.value_dim) f(values, p.v_channel(head) + column);
+    const int column = min(first_column + Columns<Part>::column(thread), plan.rule.value_dim - 1);
+    if (thread < kColumns) f(values, p.v_channel(head) + column);
   }
 
   /// All but what the convolution's slot holds, from token `first` of the sequence on.
@@ -169,7 +189,7 @@ struct DecodeBits {
                      [&](auto &bits, int64_t c) { bits.load_slot(plan.conv, c, line, first); });
   }
 
-  /// Convolved tokens and their gates to shared memory, whose other elements are zeros already.
+  /// Convolved tokens and their gates to shared memory, where rows past DK are zeros already.
   /// True if an element of k or q is far (rule_block.cuh).
   __device__ __forceinline__ bool give(TokenBatch<Part, kTokens> &batch, const DecodePlan &plan,
                                        const FusedGdnDecode &p, int64_t first, int count,
@@ -191,9 +211,11 @@ struct DecodeBits {
         far = far || is_far(y);
       });
     }
-    const int column = first_column + Columns<Part>::column(thread);
-    if (thread < kColumns && column < plan.rule.value_dim) {
-      values.apply(plan.conv, first, count, [&](int t, float y) { batch.v[t][thread] = y; });
+    // Columns outside of the state are zeros: the norm sums over all.
+    const bool inside = first_column + Columns<Part>::column(thread) < plan.rule.value_dim;
+    if (thread < kColumns) {
+      values.apply(plan.conv, first, count,
+                   [&](int t, float y) { batch.v[t][thread] = inside ? y : 0.0F; });
     }
     return far;
   }
@@ -201,10 +223,10 @@ struct DecodeBits {
 
 /// S: element type of the states. kOne: every sequence has one token.
 template <class S, bool kRowsFirst, int kChunks, bool kOne, Pieces kKind>
-__global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne, kKind>()))
+__global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()))
     decode_kernel(const __grid_constant__ DecodePlan plan,
                   const __grid_constant__ FusedGdnDecode p) {
-  constexpr int kTokens = kOne ? 1 : 512 / (kChunks * 16 / static_cast<int>(sizeof(S)) * 16);
+  constexpr int kTokens = kOne ? 1 : 2;
   using Part = StatePart<S, kRowsFirst, kChunks, kThreads, kOne && sizeof(S) == 2, kKind>;
   using Step = RuleStep<Part, kRowsFirst, kTokens>;
   using Bits = DecodeBits<Part, kTokens>;
@@ -215,85 +237,89 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne, k
   __shared__ double squares[2][kMostBlocks][kTokens];  // Of the parts of this block's value head.
   __shared__ double window[kWindow];                   // Of the tokens of a pass.
   __shared__ int64_t token_slot[kTokens];
+  __shared__ Job job;
 
   const RulePlan &rule = plan.rule;
   const auto thread = static_cast<int>(threadIdx.x);
   const int lane = thread & 31, warp = thread >> 5;
-  Unit unit;
+  Unit all;
   {
     const unsigned index = plan.blocks.quotient(blockIdx.x);
-    unit.rank = static_cast<int>(plan.blocks.remainder(blockIdx.x));
-    unit.n = plan.key_heads.quotient(index);
-    unit.key_head = static_cast<int>(plan.key_heads.remainder(index));
+    all.rank = static_cast<int>(plan.blocks.remainder(blockIdx.x));
+    all.n = plan.key_heads.quotient(index);
+    all.key_head = static_cast<int>(plan.key_heads.remainder(index));
+    all.head = plan.at_once > 0 ? static_cast<int>(plan.tiles.quotient(all.rank)) : 0;
+    all.tile = plan.at_once > 0 ? static_cast<int>(plan.tiles.remainder(all.rank)) : 0;
   }
-  SequenceBits<kOne> sequence;
-  sequence.load(rule, p.rule, unit.n);
-  LoadedIndex conv_index;
-  if (plan.conv.indexed) conv_index.load(p.conv.state_indices, unit.n);
-  const SequenceSpan span = sequence.span(rule, p.rule, unit.n);
-  const CausalConv1dUpdate::Kept kept = p.conv.kept(unit.n, span.length);
-  ConvLine line = {span.batch, span.begin, span.length, unit.n, kept.before};
-  if (rule.key_dim < kKeyDim || rule.value_dim % kColumns != 0) {
-    // What lies outside of the state, and stays.
+  if (warp == 0) {
+    SequenceBits<kOne> sequence;
+    sequence.load(rule, p.rule, all.n);
+    LoadedIndex conv_index;
+    if (plan.conv.indexed) conv_index.load(p.conv.state_indices, all.n);
+    const SequenceSpan span = sequence.span(rule, p.rule, all.n);
+    const CausalConv1dUpdate::Kept kept = p.conv.kept(all.n, span.length);
+    const int64_t slot = sequence.initial_slot(rule, p.rule, all.n);
+    const int64_t conv_slot = plan.conv.indexed ? p.conv.slots.named(conv_index.value()) : all.n;
+    if (lane == 0) {
+      job.line = {span.batch, span.begin, span.length, conv_slot, kept.before};
+      job.after = kept.after;
+      job.slot = conv_slot < 0 ? -1 : slot;
+      job.last_slot = rule.output_named ? p.rule.final_slot(all.n) : slot;
+    }
+  }
+  if (rule.key_dim < kKeyDim) {  // What lies outside of the state stays zero.
     for (int i = thread; i < kTokens * kKeyDim; i += kThreads) batch.k[0][i] = batch.q[0][i] = 0.0F;
-    for (int i = thread; i < kTokens * kColumns; i += kThreads) batch.v[0][i] = 0.0F;
-    __syncthreads();
   }
-  const OwnChannels<Part> own(plan);
+  __syncthreads();
+  const int own_channels = plan.key_channels + plan.parts * kColumns;
   ConvShift shift;  // Of channel `thread` of the block's.
-  bool shift_loaded = false, used = false;
-  int turn = 0;  // Of squares.
+  int turn = 0;     // How often shared memory was filled.
 
-  /// Part `tile` of value head `head`. Tokens from `from` on, up to kWindow of them if the pass is
-  /// not the whole, count. False if the sequence is skipped.
-  const auto run_part = [&](int head, int tile, Pass pass, int64_t from) {
+  /// A part of a value head. Tokens from `from` on, up to kWindow of them if the pass is
+  /// not the whole, count.
+  const auto run_part = [&](const PartPlace &place, Pass pass, int64_t from) {
+    // Opaque: what follows from them is not worth a register from one part to the next.
+    Unit unit = all;
+    unit.key_head = opaque(unit.key_head);
+    const int head = opaque(place.head), tile = opaque(place.tile);
     const int first_column = tile * kColumns;
-    const int64_t end =
-        pass == Pass::whole ? span.length : min(span.length, from + int64_t{kWindow});
-    const bool last = pass != Pass::sums && end == span.length;
+    const int64_t end = kOne                  ? 1
+                        : pass == Pass::whole ? job.line.length
+                                              : min(job.line.length, from + int64_t{kWindow});
+    const bool last = pass != Pass::sums && end == job.line.length;
     const auto count_from = [&](int64_t first) {
       return kOne ? 1 : static_cast<int>(min(end - first, int64_t{kTokens}));
     };
-    const bool empty = !kOne && end == 0;
-    Bits bits;
-    if (!empty) bits.load(plan, p, unit, line, 0, count_from(0), head, first_column);
-    const int64_t slot = sequence.initial_slot(rule, p.rule, unit.n);
-    if (plan.conv.indexed) line.slot = p.conv.slots.named(conv_index.value());
-    if (slot < 0 || line.slot < 0) return false;
-    if (!empty) bits.load_slot(plan, p, unit, line, 0, head, first_column);
-    const Extent extent = {rule.key_dim,
-                           rule.value_dim - first_column - Part::place() * Part::kVector};
-    const bool inside = extent.columns > 0;
     Part state;
-    if (inside) {
-      state.read(rule.in.at<S>(slot, head, first_column), rule.in.row, rule.in.column, extent,
-                 rule.in.access);
-    } else {
-      state.clear();
-    }
-    if (!shift_loaded && !empty) {
-      const int64_t c = thread < own.count ? own.channel(plan, p, unit, thread) : -1;
-      if (c >= 0) shift.load(plan.conv, c, line, kept.after);
-      shift_loaded = true;
-    }
+    Extent extent = {rule.key_dim, rule.value_dim - first_column - Part::place() * Part::kVector};
+    const bool inside = extent.columns > 0;
     const auto write_state = [&](int64_t entry) {
       if (entry < 0 || !inside) return;
       state.write(rule.out.at<S>(entry, head, first_column), rule.out.row, rule.out.column, extent,
                   rule.out.access);
     };
-    const auto last_entry = [&] { return rule.output_named ? p.rule.final_slot(unit.n) : slot; };
-
-    for (int64_t first = 0; first < end; first += kTokens) {
+    for (int64_t first = 0;; first += kTokens) {
       const int count = count_from(first);
-      if (first > 0) {
-        bits.load(plan, p, unit, line, first, count, head, first_column);
-        bits.load_slot(plan, p, unit, line, first, head, first_column);
+      Bits bits;
+      if (first == 0) {
+        if (inside) {
+          state.read(rule.in.at<S>(job.slot, head, first_column), rule.in.row, rule.in.column,
+                     extent, rule.in.access);
+        } else {
+          state.clear();
+        }
       }
-      if (used) __syncthreads();  // All are done with what shared memory holds.
-      used = true;
+      bits.load(plan, p, unit, job.line, first, count, head, first_column);
+      if (count > 0) bits.load_slot(plan, p, unit, job.line, first, head, first_column);
+      if (turn == 0 && count > 0) {
+        const int64_t c = thread < own_channels ? own_channel<Part>(plan, p, unit, thread) : -1;
+        if (c >= 0) shift.load(plan.conv, c, job.line, job.after);
+      }
+      if (!kOne && count == 0) break;
+      if (turn > 0) __syncthreads();  // All are done with what shared memory holds.
       const bool far = bits.give(batch, plan, p, first, count, first_column);
       if (!kOne && rule.slot_per_token && thread < count) {
-        token_slot[thread] = p.rule.token_slot(unit.n, first + thread);
+        token_slot[thread] = p.rule.token_slot(all.n, first + thread);
       }
       if (__syncthreads_or(static_cast<int>(far)) != 0) rescale(batch, count, kWarps);
       take_norms(batch, count, true, rule.scale, kWarps);
@@ -321,15 +347,15 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne, k
         for (int i = 16; i > 0; i >>= 1) sum += __shfl_xor_sync(kFullWarp, sum, i);
         if (pass == Pass::whole) {
           const auto block = static_cast<unsigned>(unit.rank - tile + lane);
-          if (lane < plan.tiles) store_in_cluster(&squares[turn][tile][t], block, sum);
+          if (lane < static_cast<int>(plan.tiles.divisor))
+            store_in_cluster(&squares[turn & 1][tile][t], block, sum);
         } else if (pass == Pass::sums && lane == 0 && first + t >= from) {
           window[first + t - from] += sum;
         }
       }
-      if (pass == Pass::sums) continue;
       if (pass == Pass::whole) cluster_arrive();
       if constexpr (kOne) {
-        const int64_t to = last_entry();
+        const int64_t to = pass != Pass::sums ? job.last_slot : -1;
         if (to >= 0 && inside) {
           state.update_and_write(batch.decay_of(0), batch.k[0], update,
                                  rule.out.at<S>(to, head, first_column), rule.out.row,
@@ -341,74 +367,66 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne, k
       for (int r = 0; r < Bits::kResults; ++r) {
         const unsigned at = thread + r * kThreads;
         const auto t = static_cast<int>(at / kColumns), column = static_cast<int>(at % kColumns);
-        if (t >= count || first_column + column >= rule.value_dim || first + t < from) continue;
+        if (t >= count || first_column + column >= rule.value_dim) continue;
+        if (pass == Pass::sums || first + t < from) continue;
         double sum = 0.0;
         if (pass == Pass::whole) {
-          for (int j = 0; j < plan.tiles; ++j) sum += squares[turn][j][t];
+          for (unsigned j = 0; j < plan.tiles.divisor; ++j) sum += squares[turn & 1][j][t];
         } else {
           sum = window[first + t - from];
         }
-        float y = Norm(sum, rule.value_dim, plan.eps).apply(outputs[t][column]);
+        float y = Norm(sum, plan).apply(outputs[t][column]);
         const float z = from_bits(plan.z.dtype, bits.z[r]);
         y *= from_bits(p.norm_weight.dtype, bits.weight[r]);
         y *= plan.sigmoid_gate ? sigmoid(z) : silu(z);
-        const int64_t to = rule.o.offset(span.batch, span.begin + first + t, head);
+        const int64_t to = rule.o.offset(job.line.batch, job.line.begin + first + t, head);
         store_any(p.rule.o, to + first_column + column, y);
       }
-      turn ^= 1;
+      ++turn;
+      if (kOne || first + kTokens >= end) break;
     }
-    if ((!kOne || empty) && last && !rule.slot_per_token) write_state(last_entry());
-    return true;
+    if (!kOne && last && !rule.slot_per_token) write_state(job.last_slot);
   };
 
-  /// All that the block has of value heads. False if the sequence is skipped.
-  const auto run = [&] {
-    if (plan.at_once > 0) {
-      for (int i = unit.rank / plan.tiles; i < plan.group; i += plan.at_once) {
-        if (!run_part(value_head(plan, unit, i), unit.rank % plan.tiles, Pass::whole, 0)) {
-          return false;
-        }
-      }
-      return true;
-    }
-    for (int i = 0; i < plan.group; ++i) {
-      const int head = value_head(plan, unit, i);
-      for (int64_t from = 0; from == 0 || from < span.length; from += kWindow) {
-        __syncthreads();
-        if (thread < kWindow) window[thread] = 0.0;
-        __syncthreads();
-        for (int tile = 0; tile < plan.tiles; ++tile) {
-          if (!run_part(head, tile, Pass::sums, from)) return false;
-        }
-        for (int tile = 0; tile < plan.tiles; ++tile) run_part(head, tile, Pass::outputs, from);
-      }
-    }
-    return true;
-  };
-  if (!run()) {
-    const int heads = plan.at_once > 0 ? plan.group / plan.at_once : plan.group;
-    for (int64_t t = 0; t < span.length; ++t) {
-      for (int i = thread; i < heads * own.columns; i += kThreads) {
-        int head = i / own.columns, column = i % own.columns;
-        if (plan.at_once > 0) {
-          head = head * plan.at_once + unit.rank / plan.tiles;
-          column += unit.rank % plan.tiles * kColumns;
-        }
+  if (job.slot < 0) {
+    for (int64_t t = 0; t < job.line.length; ++t) {
+      for (int k = thread; k < plan.parts * kColumns; k += kThreads) {
+        const PartPlace place(plan, all, k / kColumns);
+        const int column = place.tile * kColumns + k % kColumns;
         if (column >= rule.value_dim) continue;
-        const int64_t to =
-            rule.o.offset(span.batch, span.begin + t, value_head(plan, unit, head)) + column;
+        const int64_t to = rule.o.offset(job.line.batch, job.line.begin + t, place.head) + column;
         store_any(p.rule.o, to, 0.0F);
       }
     }
     return;
   }
+  const bool whole = plan.at_once > 0;
+  const auto tiles = static_cast<int>(plan.tiles.divisor);
+  int part = 0, step = 0;  // If not whole, over all tiles of a value head twice for each window.
+  int64_t from = 0;
+  while (part < plan.parts) {
+    if (!whole && step == 0) {
+      __syncthreads();
+      if (thread < kWindow) window[thread] = 0.0;
+      __syncthreads();
+    }
+    const Pass pass = whole ? Pass::whole : step < tiles ? Pass::sums : Pass::outputs;
+    run_part(PartPlace(plan, all, part + (step < tiles ? step : step - tiles)), pass, from);
+    if (whole) {
+      ++part;
+    } else if (++step == 2 * tiles) {
+      step = 0;
+      from += kWindow;
+      if (from >= job.line.length) from = 0, part += tiles;
+    }
+  }
   // Every block of the cluster has its convolved tokens by now.
-  if (!shift_loaded) return;
-  for (int i = thread; i < own.count; i += kThreads) {
-    const int64_t c = own.channel(plan, p, unit, i);
+  if (job.line.length == 0) return;
+  for (int k = thread; k < own_channels; k += kThreads) {
+    const int64_t c = own_channel<Part>(plan, p, all, k);
     if (c < 0) continue;
-    if (i != thread) shift.load(plan.conv, c, line, kept.after);
-    shift.store(plan.conv, c, line, kept.after);
+    if (k != thread) shift.load(plan.conv, c, job.line, job.after);
+    shift.store(plan.conv, c, job.line, job.after);
   }
 }
 
@@ -440,40 +458,34 @@ template <class S, bool kRowsFirst, int kChunks, bool kOne, Pieces kKind>
 Status launch_decode(const FusedGdnDecode &p, const Launch &l, DecodePlan &plan) {
   constexpr auto *kKernel = &decode_kernel<S, kRowsFirst, kChunks, kOne, kKind>;
   constexpr int kColumns = kThreads / kPartGroups * 16 / static_cast<int>(sizeof(S));
-  plan.tiles = static_cast<int>((p.rule.value_dim + kColumns - 1) / kColumns);
-  plan.group = static_cast<int>(p.rule.heads.group());
-  plan.at_once = plan.tiles == 1 ? 1 : 0;
+  const auto tiles = static_cast<int>((p.rule.value_dim + kColumns - 1) / kColumns);
+  plan.tiles = Divisor(static_cast<unsigned>(tiles));
+  plan.at_once = tiles == 1 ? 1 : 0;
   int blocks = 1;
-  if (plan.tiles <= kMostBlocks && has_clusters<kKernel>(*l.device)) {
-    for (int i = 1; i <= plan.group && i * plan.tiles <= kMostBlocks; ++i) {
+  if (tiles <= kMostBlocks && has_clusters<kKernel>(*l.device)) {
+    for (int i = 1; i <= plan.group && i * tiles <= kMostBlocks; ++i) {
       if (plan.group % i == 0) plan.at_once = i;
     }
-    blocks = plan.at_once * plan.tiles;
+    blocks = plan.at_once * tiles;
   }
   plan.blocks = Divisor(static_cast<unsigned>(blocks));
+  plan.key_channels = (2 * plan.rule.key_dim + blocks - 1) / blocks;
+  plan.parts = plan.at_once > 0 ? plan.group / plan.at_once : plan.group * tiles;
   return launch_clusters<decode_kernel<S, kRowsFirst, kChunks, kOne, kKind>>(p, l, plan);
 }
 
 template <class S, bool kRowsFirst>
 Status launch_for(const FusedGdnDecode &p, const Launch &l) {
   constexpr int kOneHundred = sizeof(S) == 4 ? 2 : 1;  // Chunks of 128 rows.
-  DecodePlan plan = {{},
-                     {},
-                     0,
-                     0,
-                     0,
-                     p.sigmoid_gate,
-                     p.eps,
-                     ConvPlan(p.conv, p.rule.round_states),
-                     plan_rule(p.rule, dtype_of<S>(), kRowsFirst),
-                     Rows(p.z)};
-  plan.key_heads = Divisor(static_cast<unsigned>(p.rule.heads.key_heads));
+  DecodePlan plan(p, dtype_of<S>(), kRowsFirst);
   const bool exact = plan.rule.in.access == Access::exact;
   const bool one = !p.rule.sequences.packed() && p.rule.sequences.tokens == 1;
+#ifndef EXP
   if (p.rule.key_dim > 128) {
     return launch_decode<S, kRowsFirst, 2 * kOneHundred, false, Pieces::any>(p, l, plan);
   }
   if (!exact) return launch_decode<S, kRowsFirst, kOneHundred, false, Pieces::any>(p, l, plan);
+#endif
   return one ? launch_decode<S, kRowsFirst, kOneHundred, true, Pieces::exact>(p, l, plan)
              : launch_decode<S, kRowsFirst, kOneHundred, false, Pieces::exact>(p, l, plan);
 }
@@ -484,7 +496,14 @@ Status fused_gdn_decode(const FusedGdnDecode &p, const Launch &l) {
   const bool rows_first = p.rule.initial_state.stride[3] != 1;
   return for_type(p.rule.initial_state.dtype, [&](auto element) {
     using S = decltype(element);
+#ifdef EXP
+    if constexpr (std::is_same_v<S, f16>)
+      return Status();
+    else
+      return launch_for<S, false>(p, l);
+#else
     return rows_first ? launch_for<S, true>(p, l) : launch_for<S, false>(p, l);
+#endif
   });
 }
 

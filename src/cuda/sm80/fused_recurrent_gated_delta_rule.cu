@@ -151,18 +151,6 @@ struct TokenBits {
   }
 };
 
-#ifndef EXP_F32MANY
-#define EXP_F32MANY 5
-#endif
-#ifndef EXP_F32ONE
-#define EXP_F32ONE 7
-#endif
-#ifndef EXP_ROUNDED
-#define EXP_ROUNDED 4
-#endif
-#ifndef EXP_WIDE
-#define EXP_WIDE 8
-#endif
 /// Threads that a multiprocessor's registers are to hold: 64 - 128 KB of state on its way.
 template <class S, int kChunks, int kThreads, Run kRun, Pieces kKind>
 constexpr int resident_threads() {
@@ -170,10 +158,10 @@ constexpr int resident_threads() {
   if (kKind == Pieces::any) return 128 * (kWide ? 2 : 3);
   if (kWide) return 128 * (sizeof(S) == 4 ? 4 : 2);
   if (kKind == Pieces::bounded) return 128 * 4;
-  if (kThreads == 256) return 128 * EXP_WIDE;
-  if (sizeof(S) == 4) return 128 * (kRun == Run::one ? EXP_F32ONE : EXP_F32MANY);
+  if (kThreads == 256) return 128 * 8;
+  if (sizeof(S) == 4) return 128 * (kRun == Run::one ? 6 : 5);
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  return 128 * (kRun == Run::one ? 5 : kRun == Run::rounded ? EXP_ROUNDED : 4);
+  return 128 * (kRun == Run::one ? 5 : 4);
 #else
   return 128 * 4;  // Five spill.
 #endif
@@ -341,7 +329,6 @@ Status launch_for(const DeltaRule &p, const Launch &l, bool rows_first) {
   const bool bounded = own_type && in != Access::elements && o != Access::elements;
   const bool one = !p.sequences.packed() && p.sequences.tokens == 1 && own_type;
   constexpr int kThreads = 128;
-#ifndef EXP
   if (p.key_dim > 128) {
     constexpr int kTwo = 2 * kOneHundred;
     return exact ? launch_recurrent<S, kTwo, kThreads, Run::many, Pieces::exact>(p, l, plan,
@@ -349,7 +336,6 @@ Status launch_for(const DeltaRule &p, const Launch &l, bool rows_first) {
                  : launch_recurrent<S, kTwo, kThreads, Run::many, Pieces::any>(p, l, plan,
                                                                                rows_first);
   }
-#endif
   if constexpr (sizeof(S) == 4) {
     if (exact && one && !rows_first && fills_in_halves(p, l)) {
       return launch_recurrent<S, kOneHundred, 256, Run::one, Pieces::exact, true>(p, l, plan,
@@ -384,10 +370,8 @@ Status fused_recurrent_gated_delta_rule(const DeltaRule &p, const Launch &l) {
   switch (read.dtype) {
     case DType::bf16:
       return launch_for<bf16>(p, l, rows_first);
-#ifndef EXP
     case DType::f16:
       return launch_for<f16>(p, l, rows_first);
-#endif
     default:
       return launch_for<float>(p, l, rows_first);
   }

@@ -37,6 +37,7 @@ def calls(monkeypatch):
     for name in (
         "chunk_gated_delta_rule",
         "fused_recurrent_gated_delta_rule",
+        "fused_gdn_decode",
         "causal_conv1d_fwd",
         "causal_conv1d_update",
         "fused_gdn_gating",

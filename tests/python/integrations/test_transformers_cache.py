@@ -27,8 +27,7 @@ def test_cache_continuation(model, calls, batch, pieces):
         found = continued(model, ids, pieces)
     assert_close(found, expected)
     decodes = sum(piece == 1 for piece in pieces[1:])
-    assert len(calls.get("fused_recurrent_gated_delta_rule", [])) == 3 * decodes
-    assert len(calls.get("causal_conv1d_update", [])) == 3 * decodes
+    assert len(calls.get("fused_gdn_decode", [])) == 3 * decodes
     assert len(calls["chunk_gated_delta_rule"]) == 3 * (len(pieces) - decodes)
 
 
@@ -52,7 +51,7 @@ def test_generate(model, calls, batch):
     with hook.enabled():
         found = model.generate(ids, max_new_tokens=16, do_sample=False)
     assert torch.equal(found, expected)
-    assert len(calls["fused_recurrent_gated_delta_rule"]) == 3 * 15
+    assert len(calls["fused_gdn_decode"]) == 3 * 15
 
 
 def test_beam_search_reorders_the_states(model):
@@ -105,4 +104,4 @@ def test_cache_that_records_past_columns(model, calls):
             start = end
     assert_close(torch.cat(found, dim=1), expected)
     assert cache.layers[0].conv_states[0].shape[-1] == 40
-    assert "causal_conv1d_update" not in calls
+    assert "causal_conv1d_update" not in calls and "fused_gdn_decode" not in calls

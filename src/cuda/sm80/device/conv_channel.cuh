@@ -12,42 +12,62 @@ namespace gdn::cuda::sm80 {
 
 constexpr int kConvWidth = 4;  ///< Most taps.
 
+/// Elements of one type, with strides in bytes.
+struct Elements {
+  char *data = nullptr;
+  DType dtype = DType::none;
+  int64_t stride[3] = {};
+
+  Elements(const Tensor &t, int first, int second, int third)
+      : data(static_cast<char *>(t.data)), dtype(t.dtype) {
+    const int dims[] = {first, second, third};
+    for (int i = 0; i < 3; ++i) {
+      stride[i] = dims[i] < 0 ? 0 : t.stride[dims[i]] * static_cast<int64_t>(dtype_size(t.dtype));
+    }
+  }
+  __device__ __forceinline__ char *at(int64_t i, int64_t j = 0, int64_t k = 0) const {
+    return data + i * stride[0] + j * stride[1] + k * stride[2];
+  }
+  /// The bits of an element, without a branch: there are dozens of them.
+  __device__ __forceinline__ uint32_t bits(const char *from) const {
+    uint32_t x;
+    asm volatile(
+        "{\n"
+        ".reg .pred wide;\n"
+        ".reg .u16 half;\n"
+        "mov.u16 half, 0;\n"
+        "setp.ne.u32 wide, %2, 0;\n"
+        "mov.u32 %0, 0;\n"  // Else ptxas takes it for one that keeps its value in a loop.
+        "@wide ld.global.u32 %0, [%1];\n"
+        "@!wide ld.global.u16 half, [%1];\n"
+        "@!wide cvt.u32.u16 %0, half;\n"
+        "}\n"
+        : "=r"(x)
+        : "l"(from), "r"(static_cast<uint32_t>(dtype == DType::f32))
+        : "memory");
+    return x;
+  }
+  __device__ __forceinline__ float value(uint32_t bits) const { return from_bits(dtype, bits); }
+};
+
 /// What blocks ask of a call, together.
 struct ConvPlan {
-  const void *x = nullptr, *state = nullptr, *weight = nullptr, *bias = nullptr;
-  DType x_type, state_type, weight_type, bias_type;
-  bool indexed;          ///< There is state_indices.
-  bool rounded;          ///< Inputs before a token of the call are rounded to the state's type.
-  int width;             ///< Taps.
-  int64_t batch, token;  ///< Strides of x, whose channels follow each other,
-  int64_t slot, channel, entry;  ///< of the state,
-  int64_t weight_channel, weight_tap, bias_channel;
+  Elements x;       ///< By row, token and channel.
+  Elements state;   ///< By slot, channel and entry.
+  Elements weight;  ///< By channel and tap.
+  Elements bias;    ///< By channel.
+  int missing;      ///< Taps that the weight lacks, the oldest.
+  bool indexed;     ///< There is state_indices.
+  bool rounded;     ///< Inputs before a token of the call are rounded to the state's type.
 
   ConvPlan(const CausalConv1dUpdate &p, bool round)
-      : x(p.x.data),
-        state(p.conv_state.data),
-        weight(p.weight.data),
-        bias(p.bias.data),
-        x_type(p.x.dtype),
-        state_type(p.conv_state.dtype),
-        weight_type(p.weight.dtype),
-        bias_type(p.bias.dtype),
+      : x(p.x, 0, 2, 1),
+        state(p.conv_state, 0, 1, 2),
+        weight(p.weight, 0, 1, -1),
+        bias(p.bias, 0, -1, -1),
+        missing(kConvWidth - static_cast<int>(p.weight.shape[1])),
         indexed(p.state_indices.present),
-        rounded(round && p.conv_state.dtype != DType::f32 && p.conv_state.dtype != p.x.dtype),
-        width(static_cast<int>(p.weight.shape[1])),
-        batch(p.x.stride[0]),
-        token(p.x.stride[2]),
-        slot(p.conv_state.stride[0]),
-        channel(p.conv_state.stride[1]),
-        entry(p.conv_state.stride[2]),
-        weight_channel(p.weight.stride[0]),
-        weight_tap(p.weight.stride[1]),
-        bias_channel(p.bias.stride[0]) {}
-
-  __device__ __forceinline__ static uint32_t bits(const void *data, DType type, int64_t offset) {
-    if (type == DType::f32) return static_cast<const uint32_t *>(data)[offset];
-    return static_cast<const uint16_t *>(data)[offset];
-  }
+        rounded(round && p.conv_state.dtype != DType::f32 && p.conv_state.dtype != p.x.dtype) {}
 };
 
 /// The tokens of a sequence in a call and its slot.
@@ -60,72 +80,71 @@ struct ConvLine {
 /// kTokens tokens of a channel as they lie in memory.
 template <int kTokens>
 struct ConvBits {
-  uint32_t weight[kConvWidth], bias, history[kConvWidth - 1], x[kTokens];
+  static constexpr int kHistory = kConvWidth - 1;
+  uint32_t weight[kConvWidth], bias, history[kHistory], x[kTokens];
 
   /// All but what the slot holds. first: of the sequence's tokens.
   __device__ __forceinline__ void load(const ConvPlan &p, int64_t c, const ConvLine &line,
                                        int64_t first, int count) {
-    const int missing = kConvWidth - p.width;
-    const int64_t w = c * p.weight_channel, at = line.batch * p.batch + c;
+    const char *w = p.weight.at(c);
 #pragma unroll
     for (int i = 0; i < kConvWidth; ++i) {
-      weight[i] =
-          i < missing ? 0 : p.bits(p.weight, p.weight_type, w + (i - missing) * p.weight_tap);
+      weight[i] = 0;
+      if (i < p.missing) continue;
+      weight[i] = p.weight.bits(w);
+      w += p.weight.stride[1];
     }
-    bias = p.bias_type == DType::none ? 0 : p.bits(p.bias, p.bias_type, c * p.bias_channel);
+    bias = p.bias.dtype != DType::none ? p.bias.bits(p.bias.at(c)) : 0;
+    const char *from = p.x.at(line.batch, line.begin + first, c);
 #pragma unroll
-    for (int t = 0; t < kTokens; ++t) {
-      const int64_t token = line.begin + first + t;
-      x[t] = t < count ? p.bits(p.x, p.x_type, at + token * p.token) : 0;
-    }
-#pragma unroll
-    for (int i = 0; i + 1 < kConvWidth; ++i) {
-      const int64_t token = first - (kConvWidth - 1) + i;
+    for (int i = 0; i < kHistory; ++i) {
       history[i] = 0;
-      if (kTokens == 1 || i < missing || token < 0) continue;
-      history[i] = p.bits(p.x, p.x_type, at + (line.begin + token) * p.token);
+      if (kTokens == 1 || i < p.missing || first - kHistory + i < 0) continue;
+      history[i] = p.x.bits(from + (i - kHistory) * p.x.stride[1]);
+    }
+#pragma unroll
+    for (int t = 0; t < kTokens; ++t, from += p.x.stride[1]) {
+      x[t] = t < count ? p.x.bits(from) : 0;
     }
   }
 
   __device__ __forceinline__ void load_slot(const ConvPlan &p, int64_t c, const ConvLine &line,
                                             int64_t first) {
-    const int missing = kConvWidth - p.width;
-    const int64_t at = line.slot * p.slot + c * p.channel;
+    if (kTokens > 1 && first >= kHistory) return;
+    const int64_t oldest = line.before + first - kHistory;
+    const char *from = p.state.at(line.slot, c, oldest);
 #pragma unroll
-    for (int i = 0; i + 1 < kConvWidth; ++i) {
-      const int64_t token = first - (kConvWidth - 1) + i, from = line.before + token;
-      if (i < missing || token >= 0 || from < 0) continue;
-      history[i] = p.bits(p.state, p.state_type, at + from * p.entry);
+    for (int i = 0; i < kHistory; ++i, from += p.state.stride[2]) {
+      if (i < p.missing || first - kHistory + i >= 0 || oldest + i < 0) continue;
+      history[i] = p.state.bits(from);
     }
   }
 
   /// Calls put(t, y) with the convolution's output for each token, silu and all.
   template <class F>
   __device__ __forceinline__ void apply(const ConvPlan &p, int64_t first, int count, F put) const {
-    const int missing = kConvWidth - p.width;
     float w[kConvWidth], window[kConvWidth];
 #pragma unroll
-    for (int i = 0; i < kConvWidth; ++i) w[i] = from_bits(p.weight_type, weight[i]);
+    for (int i = 0; i < kConvWidth; ++i) w[i] = p.weight.value(weight[i]);
 #pragma unroll
-    for (int i = 0; i + 1 < kConvWidth; ++i) {
-      const bool of_call = first - (kConvWidth - 1) + i >= 0;
-      window[i] = from_bits(of_call ? p.x_type : p.state_type, history[i]);
-      if (of_call) window[i] = kept(p, window[i]);
+    for (int i = 0; i < kHistory; ++i) {
+      const bool of_call = kTokens > 1 && first - kHistory + i >= 0;
+      window[i] = of_call ? kept(p, p.x.value(history[i])) : p.state.value(history[i]);
     }
-    const float start = from_bits(p.bias_type, bias);
+    const float start = p.bias.value(bias);
 #pragma unroll
     for (int t = 0; t < kTokens; ++t) {
       if (t >= count) break;
-      window[kConvWidth - 1] = from_bits(p.x_type, x[t]);
+      window[kHistory] = p.x.value(x[t]);
       float sum = start;
 #pragma unroll
       for (int i = 0; i < kConvWidth; ++i) {
-        if (i >= missing) sum = fmaf(w[i], window[i], sum);
+        if (i >= p.missing) sum = fmaf(w[i], window[i], sum);
       }
       put(t, silu(sum));
-      window[kConvWidth - 1] = kept(p, window[kConvWidth - 1]);
+      window[kHistory] = kept(p, window[kHistory]);
 #pragma unroll
-      for (int i = 0; i + 1 < kConvWidth; ++i) window[i] = window[i + 1];
+      for (int i = 0; i < kHistory; ++i) window[i] = window[i + 1];
     }
   }
 
@@ -133,59 +152,55 @@ struct ConvBits {
   /// An input as later tokens meet it.
   __device__ __forceinline__ static float kept(const ConvPlan &p, float x) {
     if (!p.rounded) return x;
-    return p.state_type == DType::bf16 ? to_float(from_float<bf16>(x))
-                                       : to_float(from_float<f16>(x));
+    return p.state.dtype == DType::bf16 ? to_float(from_float<bf16>(x))
+                                        : to_float(from_float<f16>(x));
   }
 };
 
 /// The new entries of a channel's slot, which are the end of the line of its old ones and the
 /// tokens. The first few are loaded before any block writes and stored after all have read.
 struct ConvShift {
-  static constexpr int kAhead = 4;
+  static constexpr int kAhead = 3;
   uint32_t bits[kAhead];
-
-  /// Entry i of the slot as it will be. after: entries that are written.
-  __device__ __forceinline__ static uint32_t entry(const ConvPlan &p, int64_t c,
-                                                   const ConvLine &line, int64_t after, int64_t i,
-                                                   bool &of_call) {
-    const int64_t at = i + line.before + line.length - after;
-    of_call = at >= line.before;
-    if (!of_call) {
-      return p.bits(p.state, p.state_type, line.slot * p.slot + c * p.channel + at * p.entry);
-    }
-    return p.bits(p.x, p.x_type,
-                  line.batch * p.batch + c + (line.begin + at - line.before) * p.token);
-  }
 
   __device__ __forceinline__ void load(const ConvPlan &p, int64_t c, const ConvLine &line,
                                        int64_t after) {
-    bool of_call;
 #pragma unroll
-    for (int i = 0; i < kAhead; ++i) bits[i] = i < after ? entry(p, c, line, after, i, of_call) : 0;
+    for (int i = 0; i < kAhead; ++i) bits[i] = i < after ? entry(p, c, line, after, i) : 0;
   }
 
   /// Ascending, so that old entries are read before they are overwritten.
   __device__ __forceinline__ void store(const ConvPlan &p, int64_t c, const ConvLine &line,
                                         int64_t after) const {
-    const auto put = [&](int64_t i, uint32_t x, bool of_call) {
-      const int64_t to = line.slot * p.slot + c * p.channel + i * p.entry;
-      const float value = from_bits(of_call ? p.x_type : p.state_type, x);
-      if (p.state_type == DType::f32) {
-        static_cast<float *>(const_cast<void *>(p.state))[to] = value;
-      } else if (p.state_type == DType::bf16) {
-        static_cast<bf16 *>(const_cast<void *>(p.state))[to] = from_float<bf16>(value);
-      } else {
-        static_cast<f16 *>(const_cast<void *>(p.state))[to] = from_float<f16>(value);
-      }
-    };
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
-      if (i < after) put(i, bits[i], i + line.before + line.length - after >= line.before);
+      if (i < after) put(p, c, line, after, i, bits[i]);
     }
-    for (int64_t i = kAhead; i < after; ++i) {
-      bool of_call;
-      const uint32_t x = entry(p, c, line, after, i, of_call);
-      put(i, x, of_call);
+#pragma unroll 1
+    for (int64_t i = kAhead; i < after; ++i) put(p, c, line, after, i, entry(p, c, line, after, i));
+  }
+
+ private:
+  /// Where entry i of the slot comes from: before 0 of the old entries' end, else a token.
+  __device__ __forceinline__ static int64_t token(const ConvLine &line, int64_t after, int64_t i) {
+    return i + line.length - after;
+  }
+  __device__ __forceinline__ static uint32_t entry(const ConvPlan &p, int64_t c,
+                                                   const ConvLine &line, int64_t after, int64_t i) {
+    const int64_t t = token(line, after, i);
+    return t < 0 ? p.state.bits(p.state.at(line.slot, c, line.before + t))
+                 : p.x.bits(p.x.at(line.batch, line.begin + t, c));
+  }
+  __device__ __forceinline__ static void put(const ConvPlan &p, int64_t c, const ConvLine &line,
+                                             int64_t after, int64_t i, uint32_t x) {
+    char *const to = p.state.at(line.slot, c, i);
+    const float value = token(line, after, i) < 0 ? p.state.value(x) : p.x.value(x);
+    if (p.state.dtype == DType::f32) {
+      *reinterpret_cast<float *>(to) = value;
+    } else if (p.state.dtype == DType::bf16) {
+      *reinterpret_cast<bf16 *>(to) = from_float<bf16>(value);
+    } else {
+      *reinterpret_cast<f16 *>(to) = from_float<f16>(value);
     }
   }
 };
