@@ -11,7 +11,10 @@ import pytest
 import gdn
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/start/python.md", "docs/start/engine.md", "docs/start/c.md")
+PAGES = (
+    "README.md", "docs/start/python.md", "docs/start/engine.md", "docs/start/c.md",
+    "docs/integrations.md",
+)  # fmt: skip
 
 
 def programs(language):
