@@ -462,7 +462,7 @@ typedef struct gdn_chunk_fwd_h_args {
   const DLTensor *h;             /**< Output: [NT, HV, DK, DV], float32 or type: the state before
                                       each chunk. */
   const DLTensor *v_new;         /**< Output: [B, T, HV, DV], type. */
-  const DLTensor *final_state;   /**< Output, optional: [N, HV, DK, DV], float32. */
+  const DLTensor *final_state;   /**< Output, optional: [N, HV, DK, DV], any type. */
 } gdn_chunk_fwd_h_args;
 
 /** The chain of states from chunk to chunk. */

@@ -44,9 +44,16 @@ _REFUSED = {
     "retrieve_parent_token": _DRAFTS,
 }
 
-# Words of vLLM's alone. Where a slot is longer than a call needs, vLLM keeps the inputs in its
-# first entries, causal-conv1d in its last ones.
-_FRONT = ("conv_states", "max_query_len", "null_block_id", "query_start_loc", "validate_data")
+# Words that vLLM and SGLang have and causal-conv1d has not. Where a slot is longer than a call
+# needs, those keep the inputs in its first entries, causal-conv1d in its last ones.
+_FRONT = {
+    "conv_states",
+    "max_query_len",
+    "null_block_id",
+    "pad_slot_id",
+    "query_start_loc",
+    "validate_data",
+} | {n for n, why in _REFUSED.items() if why in (_BLOCKS, _DRAFTS)}
 
 _FORWARD = (
     "x", "weight", "bias", "conv_state", "state_indices", "has_initial_state", "cu_seqlens", "out",
@@ -95,7 +102,7 @@ def _translate(function: str, given: Given, foreign: Given) -> Names:
 def _use_front(given: Given, foreign: Given, entries: int) -> None:
     """Leave the first entries of a longer slot to a call in vLLM's words."""
     state = given["conv_state"]
-    wanted = any(foreign.get(name) is not None for name in _FRONT)
+    wanted = not _FRONT.isdisjoint(foreign)
     if wanted and getattr(state, "ndim", 0) == 3 and 0 < entries < state.shape[2]:
         given["conv_state"] = state[:, :, :entries]
 
@@ -118,9 +125,20 @@ def forward(
     `given` are gdn's own arguments, `states` causal-conv1d's initial_states and final_states_out.
     """
     names = _translate("causal_conv1d_fwd", given, foreign)
+    pool = foreign.get("conv_states")
     if given["activation"] is ...:
         # The defaults of vLLM's function and of causal-conv1d's.
         given["activation"] = "silu" if "conv_states" in foreign else None
+    elif isinstance(given["activation"], bool):
+        given["activation"] = "silu" if given["activation"] else None
+    if getattr(seq_idx, "ndim", 0) == 3:
+        raise ValueError(
+            f"seq_idx: found {_found(seq_idx)}, expected [B, T]; vLLM's and SGLang's conv_states, "
+            "and what follows it there, is given by name."
+        )
+    if pool is not None and given["has_initial_state"] is None:
+        # In those libraries a slot counts only where this says so.
+        given["has_initial_state"] = _all_false(given)
     _use_front(given, foreign, _width(given["weight"]) - 1)
 
     def run(arguments: Given, words: Names) -> Any:
@@ -141,6 +159,10 @@ def forward(
     _refuse_beside(beside[0], given, names)
     state = _state_of(given, **states)
     y = run({**given, "conv_state": state}, (*names, ("conv_state", beside[0])))
+    final = states["final_states_out"]
+    if final is not None:  # Written last: a call that is refused leaves it as it was.
+        final[...] = state
+        state = final
     return (y, state) if return_final_states else y
 
 
@@ -180,17 +202,38 @@ def _state_of(given: Given, initial_states: Any, final_states_out: Any) -> Any:
     for name, value in (("initial_states", initial_states), ("final_states_out", final_states_out)):
         if value is not None and tuple(getattr(value, "shape", ())) != shape:
             raise ValueError(f"{name}: found {_found(value)}, expected shape {shape}.")
-    torch = hasattr(x, "new_zeros")
-    if final_states_out is not None:
-        final_states_out[...] = 0 if initial_states is None else initial_states
-        return final_states_out
-    if initial_states is not None:
-        return initial_states.clone() if torch else initial_states.copy()
-    if torch:
-        return x.new_zeros(shape)
+    # In the type that the states come or go in.
+    like = x if final_states_out is None else final_states_out
+    if initial_states is None:
+        return _zeros(like, shape)
+    copy = initial_states.clone() if hasattr(x, "new_zeros") else initial_states.copy()
+    if copy.dtype == like.dtype or final_states_out is None:
+        return copy
+    return copy.to(like.dtype) if hasattr(x, "new_zeros") else copy.astype(like.dtype)
+
+
+def _zeros(like: Any, shape: tuple[int, ...]) -> Any:
+    """A new array of zeros of the kind, type and device of another."""
+    if hasattr(like, "new_zeros"):
+        return like.new_zeros(shape)
     import numpy as np
 
-    return np.zeros(shape, x.dtype)
+    return np.zeros(shape, like.dtype)
+
+
+def _all_false(given: Given) -> Any:
+    """has_initial_state of a call in which no slot counts."""
+    x, cu_seqlens = given["x"], given["cu_seqlens"]
+    rows = x.shape[0] if getattr(x, "ndim", 0) == 3 else 1
+    if getattr(cu_seqlens, "ndim", 0) == 1:
+        rows = max(cu_seqlens.shape[0] - 1, 0)
+    if hasattr(x, "new_zeros"):
+        import torch
+
+        return x.new_zeros(rows, dtype=torch.bool)
+    import numpy as np
+
+    return np.zeros(rows, bool)
 
 
 def _found(value: Any) -> str:
@@ -213,6 +256,8 @@ def _rows_by_seq_idx(
         raise ValueError(
             f"seq_idx: found {_found(seq_idx)}, expected shape {(x.shape[0], x.shape[2])}."
         )
+    if not _holds_integers(seq_idx):
+        raise ValueError(f"seq_idx: found {seq_idx.dtype}, expected int32 or int64.")
     if out is not None and tuple(getattr(out, "shape", ())) != tuple(x.shape):
         raise ValueError(f"out: found {_found(out)}, expected shape {tuple(x.shape)}.")
     # Rows of a batch share one result, whose layout and first contents the plain call gives.
@@ -230,6 +275,11 @@ def _rows_by_seq_idx(
         done[0, :, row < 0] = 0
         y = done if y is None else y
     return y
+
+
+def _holds_integers(array: Any) -> bool:
+    """True for the types that cu_seqlens may have."""
+    return str(array.dtype).removeprefix("torch.") in ("int32", "int64")
 
 
 def _integers_like(array: Any, values: list[int]) -> Any:

@@ -96,8 +96,8 @@ def chunk_gated_delta_rule(
         output_state_indices: [N], with state_indices: the slot that takes the state after each
             sequence (none where it is negative or null_slot); None for state_indices. Sequences
             may share a slot to start from that none of them writes.
-        has_initial_state: [N], bool or int32, with initial_state: where it is False the sequence
-            starts from zeros, whatever initial_state holds.
+        has_initial_state: [N], bool, int8, uint8 or int32, with initial_state: where it is False
+            the sequence starts from zeros, whatever initial_state holds.
         null_slot: an index that names no slot, beside the negative ones.
         padded: cu_seqlens may end before T. Tokens after its end are not read, and their rows of o
             not written: in an o that is not given as out they hold anything.
@@ -177,7 +177,8 @@ def fused_recurrent_gated_delta_rule(
 
     Args:
         gk, gv: decays per key or value channel do not exist here; must be None.
-        state_indices: [N] as there, or [N, M] with M at least the longest sequence (verify): the
+        state_indices: [N] as there ([N, 1] is the same), or [N, M] with M > 1 and at least the
+            longest sequence (verify): the
             state after token t of sequence n goes to slot state_indices[n, t] (nowhere if that is
             negative or null_slot), and the initial state comes from slot
             state_indices[n, num_accepted_tokens[n] - 1].

@@ -68,7 +68,8 @@ def causal_conv1d_fwd(
         out: shape and type of x, any strides: where to write the result.
         **foreign: query_start_loc (cu_seqlens), cache_indices and conv_state_indices
             (state_indices), pad_slot_id and null_block_id (null_slot; by default None, where vLLM
-            has 0); conv_states (conv_state, of whose entries the first W - 1 are used, as in vLLM).
+            has 0); conv_states (conv_state, of whose entries the first W - 1 are used, as in vLLM;
+            without has_initial_state sequences then start from zeros).
             metadata, seq_lens_cpu and validate_data are not needed. What else those libraries'
             functions know must be None.
 
@@ -166,10 +167,10 @@ def causal_conv1d_update(
         out: shape and type of x: where to write the result.
         **foreign: query_start_loc (cu_seqlens), conv_state_indices and cache_indices
             (state_indices), pad_slot_id and null_block_id (null_slot; by default None, where vLLM
-            has 0). max_query_len and validate_data are not needed; with one of them,
-            query_start_loc or null_block_id a call uses the first entries of a longer slot, as in
-            vLLM: W - 1, and with num_accepted_tokens W - 2 + T. What else those libraries'
-            functions know must be None.
+            has 0). max_query_len and validate_data are not needed; with a word that causal-conv1d
+            does not have (one of them, query_start_loc, pad_slot_id, null_block_id, ..) a call uses
+            the first entries of a longer slot, as in vLLM: W - 1, and with num_accepted_tokens
+            W - 2 + T. What else those libraries' functions know must be None.
 
     Returns:
         Shape and type of x.
@@ -227,7 +228,7 @@ def fused_gdn_gating(
     Args:
         A_log: [HV], float32, bfloat16 or float16.
         a: [B, T, HV] or [T, HV]; float32, bfloat16 or float16; any strides.
-        b: shape and type of a.
+        b: shape of a, any type.
         dt_bias: [HV]; None for 0.
         allow_neg_eigval: beta = 2 sigmoid(b).
         beta_dtype: float32 or the type of b (a torch or NumPy dtype, or its name); None for the

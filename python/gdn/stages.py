@@ -206,7 +206,7 @@ def chunk_fwd_h(
 
     Returns:
         (h, v_new, final_state): [NT, HV, DK, DV] of h_dtype, the state before each chunk;
-        [B, T, HV, DV], type of k; [N, HV, DK, DV] float32 or None.
+        [B, T, HV, DV], type of k; [N, HV, DK, DV] of state_dtype or None.
     """
     kernels = dispatched if is_compiling() else _C
     return kernels.chunk_fwd_h(

@@ -64,6 +64,7 @@ void refuse_none(const char *name, nb::handle array) {
 constexpr std::pair<const char *, const char *> kPythonNames[] = {
     {"GDN_USE_GATE", "use_gate_in_kernel"},
     {"GDN_USE_BETA_SIGMOID", "use_beta_sigmoid_in_kernel"},
+    {"GDN_PADDED", "padded"},
     {"GDN_SIGMOID_GATE", "gate_activation='sigmoid'"},
     {"NULL", "None"},
 };

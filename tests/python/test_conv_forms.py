@@ -281,6 +281,55 @@ BAD = [
 ]  # fmt: skip
 
 
+def test_slots_count_where_vllm_says_so():
+    """With its conv_states and no has_initial_state sequences start from zeros."""
+    x, weight, pool = randn(4, 10), randn(4, 4), randn(5, 4, 3)
+    words = {"query_start_loc": ints(0, 4, 10), "cache_indices": ints(3, 1)}
+    stale, none = pool.clone(), torch.zeros_like(pool)
+    y = gdn.causal_conv1d_fn(x, weight, None, conv_states=stale, **words)
+    same(y, gdn.causal_conv1d_fn(x, weight, None, conv_states=none, activation=True, **words))
+    same(stale[[1, 3]], none[[1, 3]])
+    own = {"cu_seqlens": words["query_start_loc"], "state_indices": words["cache_indices"]}
+    kept = gdn.causal_conv1d_fwd(x, weight, conv_state=pool.clone(), activation="silu", **own)
+    assert not torch.equal(kept, y)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [{"pad_slot_id": -1}, {"validate_data": True}, {"initial_state_idx": None}],
+    ids=lambda words: next(iter(words)),
+)
+def test_updates_of_vllm_continue_its_prefill(words):
+    """In a slot that is longer than the call needs both use the first entries."""
+    x, weight, pool, slot = randn(6, 8), randn(6, 4), torch.zeros(4, 6, 6, device=DEVICE), ints(2)
+    whole = gdn.causal_conv1d_fn(x, weight, activation="silu")
+    gdn.causal_conv1d_fn(
+        x[:, :7], weight, conv_states=pool, query_start_loc=ints(0, 7), cache_indices=slot
+    )
+    y = gdn.causal_conv1d_update(
+        x[:, 7][None], pool, weight, None, "silu", conv_state_indices=slot, **words
+    )
+    torch.testing.assert_close(y[0], whole[:, 7])
+
+
+def test_refused_calls_write_nothing():
+    x, weight = randn(2, 6, 9), randn(6, 4)
+    final = torch.full((2, 6, 3), 7.0)
+    for wrong in ({"activation": "relu"}, {"bias": randn(5)}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            gdn.causal_conv1d_fn(
+                x, weight, return_final_states=True, final_states_out=final, **wrong
+            )
+    assert bool((final == 7).all())
+    out = torch.full((2, 6, 9), 7.0)
+    for kind in (torch.float32, torch.int16):
+        with pytest.raises(ValueError, match="seq_idx: found torch"):
+            gdn.causal_conv1d_fn(x, weight, seq_idx=torch.zeros(2, 9, dtype=kind), out=out)
+    with pytest.raises(ValueError, match="seq_idx: found shape"):
+        gdn.causal_conv1d_fn(x, weight, None, randn(2, 6, 3))
+    assert bool((out == 7).all())
+
+
 @pytest.mark.parametrize("function, change, name", BAD)
 def test_errors_name_what_the_caller_wrote(function, change, name):
     kwargs = {"x": X, "weight": W, **change}

@@ -124,6 +124,31 @@ def test_compile_in_place(backend):
     assert not torch.equal(eager[-4], torch.ones(5, 4, 32, 32))
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_compiled_padded_calls_leave_the_rest_of_out(backend):
+    """What lies in out after the end of cu_seqlens stays, whichever axis the tokens are."""
+    q, k, v, g, beta = tensors("f32", batch=1, tokens=9, hk=1, hv=2, dk=36, dv=60)
+    ends = torch.tensor([0, 3, 5])
+    x, weight, pool = torch.randn(9, 6), torch.randn(6, 4), torch.zeros(3, 6, 3)
+
+    def calls(o, c, y, z):
+        same = {"cu_seqlens": ends, "padded": True}
+        gdn.chunk_gated_delta_rule(q, k, v, g, beta, out=o, **same)
+        stages.chunk_local_cumsum(g, out=c, **same)
+        gdn.causal_conv1d_update(x, pool, weight, out=y, **same)
+        gdn.causal_conv1d_fwd(x.T, weight, out=z.T, **same)
+        return o, c, y, z
+
+    shapes = ((1, 9, 2, 60), (1, 9, 2), (9, 6), (9, 6))
+    expected = calls(*(torch.full(shape, 7.0) for shape in shapes))
+    pool.zero_()
+    found = compiled(calls, backend, *(torch.full(shape, 7.0) for shape in shapes))
+    for e, f in zip(expected, found, strict=True):
+        rows = 1 if e.shape[0] == 1 else 0
+        assert bool((f.movedim(rows, 0)[5:] == 7).all())
+        assert relative_error(f, values(e)) < 1e-5
+
+
 def test_compile_with_dynamic_shapes():
     torch._dynamo.reset()
     function = torch.compile(functional, fullgraph=True, backend="aot_eager", dynamic=True)

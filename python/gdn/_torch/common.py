@@ -59,8 +59,12 @@ def chunk_count(q: Tensor, cu_seqlens: Tensor | None, chunk_size: int, padded: b
     return piece_count(q, cu_seqlens, chunk_size, True)
 
 
-def fill(out: Tensor | None, result: Tensor) -> Tensor:
-    """Return the result, through `out` where the caller gave one."""
+def fill(out: Tensor | None, result: Tensor, cu_seqlens: Tensor | None, axis: int) -> Tensor:
+    """Return the result, through `out` where the caller gave one.
+
+    With cu_seqlens, those of a padded buffer, the tokens of `axis` after their end stay as they
+    are in `out`.
+    """
     if out is None:
         return result
     if out.shape != result.shape or out.dtype != result.dtype:
@@ -68,4 +72,9 @@ def fill(out: Tensor | None, result: Tensor) -> Tensor:
             f"out: found {tuple(out.shape)} {out.dtype}, expected {tuple(result.shape)} "
             f"{result.dtype}."
         )
+    if cu_seqlens is not None:
+        shape = [1] * out.dim()
+        shape[axis] = -1
+        tokens = torch.arange(out.shape[axis], device=out.device).view(shape)
+        result = torch.where(tokens < cu_seqlens[-1].to(out.device), result, out)
     return out.copy_(result)

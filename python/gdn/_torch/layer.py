@@ -60,6 +60,7 @@ causal_conv1d_fwd = route(
     Op("causal_conv1d_fwd", _CONV_FWD, _fake_conv, fixed={**_NO_CONV, "conv_state": None}),
     Op("causal_conv1d_fwd", _CONV_FWD, _fake_conv, fixed=_NO_CONV, updates="conv_state"),
     wants_update=lambda given: given["conv_state"] is not None,
+    token_axis=lambda _: -1,
 )
 
 _CONV_UPDATE = (
@@ -74,6 +75,7 @@ causal_conv1d_update = route(
         "causal_conv1d_update", _CONV_UPDATE, _fake_conv_update, fixed=_NO_CONV,
         updates="conv_state",
     ),
+    token_axis=lambda out: 0 if out.dim() == 2 else -1,
 )  # fmt: skip
 
 _GATING = (

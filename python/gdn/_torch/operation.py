@@ -85,10 +85,12 @@ def route(
     updates: str = "",
     wants_update: Callable[[dict], bool] = lambda _: True,
     check: Callable[[dict], None] = lambda _: None,
+    token_axis: Callable[[Tensor], int] = lambda _: 1,
 ) -> Callable[..., Any]:
     """Return the function with the signature of _C's that calls one of two ops.
 
     `updates` names the argument that in_place returns as a result of the function, if any.
+    `token_axis` tells which axis of a packed result its tokens are.
     """
     typed = tuple(argument.split() for argument in arguments.split(", "))
     names = tuple(name for _, name in typed)
@@ -112,12 +114,14 @@ def route(
         call, call_names, results, kept = calls[1 if second else 0]
         found = call(*[given[name] for name in call_names])
         out = given.get("out")
+        ends = given["cu_seqlens"] if out is not None and given.get("padded") else None
+        axis = 0 if ends is None else token_axis(out)
         if results == 1:
-            return fill(out, found)
+            return fill(out, found, ends, axis)
         answer = [given[updates] if updates else None] * results
         for i, result in zip(kept, found if len(kept) > 1 else (found,), strict=True):
             # The stand-in of an absent result has one dimension, a result among several has more.
             answer[i] = None if result.dim() == 1 else result
-        return (fill(out, answer[0]), *answer[1:])
+        return (fill(out, answer[0], ends, axis), *answer[1:])
 
     return traced
