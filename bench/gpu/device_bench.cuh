@@ -115,6 +115,18 @@ struct Options {
   int64_t dk = 128, dv = 128;  ///< Head widths.
 };
 
+inline gdn_exec exec_of(const Options &o, cudaStream_t stream) {
+  gdn_exec e = {};
+  e.struct_size = sizeof(e);
+  e.stream = stream;
+  e.isa = o.isa.empty() ? nullptr : o.isa.c_str();
+  return e;
+}
+
+inline std::string label(const char *what, const std::string &shape, int hk, int hv) {
+  return std::string(what) + " " + shape + ", " + std::to_string(hk) + "/" + std::to_string(hv);
+}
+
 struct Times {
   double median, least, largest;  ///< Milliseconds.
 };

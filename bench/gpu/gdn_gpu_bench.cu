@@ -1,15 +1,16 @@
 // How long the operations take on a GPU, beside what its memory allows.
 //
-//   gdn_gpu_bench [--json FILE] [--isa NAME] [--only chunk|stages|recurrent|layer|host] [--repeat
-//   N] [--dk N] [--dv N]
+//   gdn_gpu_bench [--json FILE] [--isa NAME] [--only chunk|stages|recurrent|decode|layer|host]
+//   [--repeat N] [--dk N] [--dv N]
 //
 // --dk and --dv: head widths of chunk, stages and recurrent, 128 by default.
 //
 // Prefill and stages: device time of one call, CUDA events around each of N calls, median, least
-// and largest. Decode: a CUDA graph of 20 calls, time of a replay over 20. Inputs are those of the
-// public ladder (q, k of length 1, g = logsigmoid(randn), beta = rand), drawn on the device; final
-// state out, no initial state, as the peers are measured. The floor is the bytes that a call must
-// move at least (each input and output once) at the copy bandwidth measured in the same run.
+// and largest. Decode (decode_bench.cuh): a CUDA graph of 20 calls, time of a replay over 20.
+// Inputs are those of the public ladder (q, k of length 1, g = logsigmoid(randn), beta = rand),
+// drawn on the device; final state out, no initial state, as the peers are measured. The floor is
+// the bytes that a call must move at least (each input and output once) at the copy bandwidth
+// measured in the same run.
 
 #include <gdn/gdn.h>
 
@@ -17,23 +18,12 @@
 #include <string>
 #include <vector>
 
+#include "decode_bench.cuh"
 #include "device_bench.cuh"
 #include "host_cost.cuh"
 
 namespace gdn::bench {
 namespace {
-
-gdn_exec exec_of(const Options &o, cudaStream_t stream) {
-  gdn_exec e = {};
-  e.struct_size = sizeof(e);
-  e.stream = stream;
-  e.isa = o.isa.empty() ? nullptr : o.isa.c_str();
-  return e;
-}
-
-std::string label(const char *what, const std::string &shape, int hk, int hv) {
-  return std::string(what) + " " + shape + ", " + std::to_string(hk) + "/" + std::to_string(hv);
-}
 
 void chunk(const Options &o, Report &report, const std::string &shape, std::vector<int32_t> lengths,
            int hk, int hv) {
@@ -119,60 +109,6 @@ void stages(const Options &o, Report &report, int sequences, int length, int hk,
   a6.o = out.get();
   time("chunk_fwd_o", q.bytes() + k.bytes() + v_new.bytes() + h.bytes() + out.bytes(), a6,
        gdn_chunk_fwd_o);
-}
-
-/// How a decode call comes: `packed` as one row cut at cu_seqlens, else a row a sequence.
-struct DecodeForm {
-  bool narrow = false;  ///< bf16 state.
-  bool packed = false;
-  bool v_first = false;
-  int tokens = 1;  ///< Of a sequence.
-};
-
-void recurrent(const Options &o, Report &report, int batch, int hk, int hv,
-               const DecodeForm &form) {
-  const int64_t rows = form.packed ? 1 : batch,
-                length = form.packed ? batch * form.tokens : form.tokens;
-  Tensor q(kBf16, {rows, length, hk, o.dk}), k(kBf16, {rows, length, hk, o.dk}),
-      v(kBf16, {rows, length, hv, o.dv}), out(kBf16, {rows, length, hv, o.dv}),
-      g(kF32, {rows, length, hv}), beta(kF32, {rows, length, hv}), slots(kI32, {batch}),
-      offsets(kI32, {batch + 1});
-  const std::vector<int64_t> shape = {batch, hv, form.v_first ? o.dv : o.dk,
-                                      form.v_first ? o.dk : o.dv};
-  Tensor pool(form.narrow ? kBf16 : kF32, shape);
-  q.rows(1, true);
-  k.rows(2, true);
-  v.rows(3, false);
-  g.gates(4, Gate::decay);
-  beta.gates(5, Gate::beta);
-  if (form.narrow) {
-    pool.rows(6, false);
-  } else {
-    pool.gates(6, Gate::beta);
-  }
-  std::vector<int32_t> order, cu = {0};
-  for (int i = 0; i < batch; ++i) {
-    order.push_back(batch - 1 - i);
-    cu.push_back(cu.back() + form.tokens);
-  }
-  slots.ints(order);
-  offsets.ints(cu);
-  gdn_gated_delta_rule_args args = {};
-  args.struct_size = sizeof(args);
-  args.flags = form.v_first ? GDN_STATE_V_FIRST : 0;
-  args.q = q.get(), args.k = k.get(), args.v = v.get(), args.g = g.get(), args.beta = beta.get();
-  args.initial_state = pool.get(), args.state_indices = slots.get(), args.o = out.get();
-  if (form.packed) args.cu_seqlens = offsets.get();
-  const Times t = time_graph(o.repeat, [&](cudaStream_t s) {
-    const gdn_exec e = exec_of(o, s);
-    require(gdn_fused_recurrent_gated_delta_rule(&args, &e));
-  });
-  std::string name = form.narrow ? "recurrent bf16 state" : "recurrent f32 state";
-  if (form.packed) name += ", packed";
-  if (form.v_first) name += ", V first";
-  if (form.tokens > 1) name += ", " + std::to_string(form.tokens) + " tokens";
-  report.row(label((name + ", batch").c_str(), std::to_string(batch), hk, hv), t,
-             2.0 * pool.bytes() + q.bytes() + k.bytes() + v.bytes() + out.bytes());
 }
 
 void layer(const Options &o, Report &report) {
@@ -274,16 +210,8 @@ int main(int argc, char **argv) {
   if (wanted("stages")) {
     for (const int hv : {16, 32, 48, 64}) stages(o, report, 16, 16384, 16, hv);
   }
-  if (wanted("recurrent")) {
-    for (const bool narrow : {false, true}) {
-      for (const int batch : {1, 8, 64, 256}) recurrent(o, report, batch, 16, 32, {narrow});
-      for (const int batch : {1, 64}) {
-        recurrent(o, report, batch, 16, 32, {narrow, true});
-        recurrent(o, report, batch, 16, 32, {narrow, false, true});
-        recurrent(o, report, batch, 16, 32, {narrow, false, false, 4});
-      }
-    }
-  }
+  if (wanted("recurrent")) recurrent_calls(o, report);
+  if (wanted("decode")) decode_steps(o, report);
   if (wanted("layer")) layer(o, report);
   if (wanted("host")) host_cost();
   report.write();

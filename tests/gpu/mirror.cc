@@ -254,6 +254,10 @@ GDN_MIRROR(causal_conv1d_update, &A::x, &A::weight, &A::bias, &A::conv_state, &A
 GDN_MIRROR(fused_gdn_gating, &A::A_log, &A::a, &A::b, &A::dt_bias, &A::g, &A::beta)
 GDN_MIRROR(l2norm, &A::x, &A::y)
 GDN_MIRROR(rms_norm_gated, &A::x, &A::z, &A::weight, &A::y)
+GDN_MIRROR(fused_gdn_decode, &A::mixed_qkv, &A::conv_weight, &A::conv_bias, &A::conv_state, &A::a,
+           &A::b, &A::A_log, &A::dt_bias, &A::z, &A::norm_weight, &A::state, &A::state_indices,
+           &A::output_state_indices, &A::conv_state_indices, &A::num_accepted_tokens,
+           &A::cu_seqlens, &A::o)
 #undef GDN_MIRROR
 
 }  // extern "C"

@@ -32,6 +32,7 @@ class Builder {
     stages();
     convolutions();
     rows();
+    decode();
     return std::move(operations_);
   }
   const Tensor &cu_seqlens() const { return cu_; }
@@ -234,6 +235,41 @@ class Builder {
     rms.x = v_->tensor(), rms.z = v_->tensor(), rms.weight = weight->tensor();
     rms.y = y->tensor();
     add("rms_norm_gated", gdn_rms_norm_gated, rms, {weight}, {y});
+  }
+
+  // A layer's step; its convolution's slots are made of what the states hold.
+  void decode() {
+    const int64_t keys = p_.hk * p_.dk, values = p_.hv * p_.dv, channels = 2 * keys + values;
+    std::vector<float> mixed, old;
+    const auto put = [&](const std::vector<float> &from, int64_t row, int64_t count) {
+      const auto first = from.begin() + row * count;
+      mixed.insert(mixed.end(), first, first + count);
+    };
+    for (int64_t t = 0; t < t_; ++t) {
+      put(p_.q, t, keys);
+      put(p_.k, t, keys);
+      put(p_.v, t, values);
+    }
+    const int64_t size = p_.hv * p_.dk * p_.dv;
+    for (int64_t n = 0; n < sequences(); ++n) {
+      for (int64_t i = 0; i < channels * 3; ++i) {
+        old.push_back(p_.state[static_cast<size_t>(n * size + i % size)]);
+      }
+    }
+    const Tensor x = filled(p_.type, {1, t_, channels}, mixed),
+                 z = filled(p_.type, {1, t_, p_.hv, p_.dv}, p_.v),
+                 o = empty(p_.type, {1, t_, p_.hv, p_.dv}), state = states(),
+                 kept = filled(p_.type, {sequences(), channels, 3}, old);
+    const Tensor weight =
+        filled(Element::f32, {channels, 4}, drawn_rows(channels, 4, false, "weight"));
+    const Tensor norm = filled(Element::f32, {p_.dv}, drawn_rows(p_.dv, 1, false, "norm"));
+    const Tensor A_log = filled(Element::f32, {p_.hv}, drawn_rows(p_.hv, 1, false, "A_log"));
+    gdn_fused_gdn_decode_args a = {};
+    a.mixed_qkv = x->tensor(), a.conv_weight = weight->tensor(), a.conv_state = kept->tensor();
+    a.a = g_->tensor(), a.b = beta_->tensor(), a.A_log = A_log->tensor();
+    a.z = z->tensor(), a.norm_weight = norm->tensor(), a.state = state->tensor();
+    a.cu_seqlens = cu_->tensor(), a.o = o->tensor();
+    add("fused_gdn_decode", gdn_fused_gdn_decode, a, {x, z, weight, norm, A_log}, {o, state, kept});
   }
 
   const HostProblem &p_;

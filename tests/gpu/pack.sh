@@ -41,7 +41,7 @@ program() {
   done
 }
 programs=(src/libgdn.so.0 tests/gpu/libgdn_gpu_mirror.so tests/gpu/gpu_test
-  bench/gpu/gdn_gpu_bench tests/{chunk,stage,recurrent,layer,conv_pool}_test)
+  bench/gpu/gdn_gpu_bench tests/{chunk,stage,recurrent,layer,conv_pool,fused_decode,decode_steps}_test)
 missing=()
 for path in "${programs[@]}"; do
   [ -e "$build/$path" ] || missing+=("$(basename "$path" .so)")
