@@ -22,6 +22,11 @@ chain_kernelI13__nv_bfloat16Lb0E 8
 l2norm_kernelINS1_4DealILi16ELi1ELi4EEEfLb0E 40
 conv1d_fwd_kernelI6__halfLi4E 32
 conv1d_fwd_kernelI13__nv_bfloat16Li4E 32
+decode_kernelI6__halfLb0ELi2ELb0E 8
+decode_kernelI6__halfLb0ELi1ELb0E 16
+decode_kernelI6__halfLb1ELi1ELb0E 8
+decode_kernelI13__nv_bfloat16Lb0ELi1ELb0E 16
+decode_kernelI13__nv_bfloat16Lb1ELi1ELb0E 8
 '
 
 "$cuobjdump" -res-usage "$library" 2>/dev/null | awk -v allowed="$allowed" '
