@@ -64,6 +64,7 @@ enum Option : uint64_t {
   kCheckpointIndices = uint64_t{1} << 33,
   kPositions = uint64_t{1} << 34,
   kPadded = uint64_t{1} << 35,
+  kRoundStates = uint64_t{1} << 36,
 };
 
 /// Bits of Case::dtypes.
@@ -97,7 +98,9 @@ struct Case {
 
   constexpr bool has(Option option) const { return (options & option) != 0; }
   /// The chunk operation does not know it.
-  constexpr bool recurrent_only() const { return has(kSlotPerToken) || has(kOutputPerToken); }
+  constexpr bool recurrent_only() const {
+    return has(kSlotPerToken) || has(kOutputPerToken) || has(kRoundStates);
+  }
   /// The recurrent operation does not know it.
   constexpr bool chunk_only() const {
     return checkpoint_every > 0 || chunk_size > 0 || has(kPositions);

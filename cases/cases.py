@@ -66,6 +66,7 @@ OPTIONS = (
     "checkpoint_indices",
     "positions",
     "padded",
+    "round_states",
 )
 
 # Tokens after the end of cu_seqlens in a padded case.

@@ -121,7 +121,8 @@ bool DeltaRuleCall::slot_per_token() const {
 }
 
 bool DeltaRuleCall::recurrent_only() const {
-  return slot_per_token() || (state_indices && state_indices->shape().size() > 1);
+  return slot_per_token() || (state_indices && state_indices->shape().size() > 1) ||
+         (flags & GDN_ROUND_STATES) != 0;
 }
 
 int64_t DeltaRuleCall::sequence_tokens() const {

@@ -38,7 +38,8 @@ struct DeltaRuleCall {
   bool v_first() const { return (flags & GDN_STATE_V_FIRST) != 0; }
   /// A state is stored after each token.
   bool slot_per_token() const;
-  /// Only the recurrent operation takes it: an index array has a column for each token.
+  /// Only the recurrent operation takes it: an index array has a column for each token, or states
+  /// are rounded between tokens.
   bool recurrent_only() const;
   /// The array that holds the state after the call, or null.
   const Array *state_out() const;

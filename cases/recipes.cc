@@ -96,6 +96,7 @@ class Drawing {
     flag(kGate, GDN_USE_GATE);
     flag(kBetaSigmoid, GDN_USE_BETA_SIGMOID);
     flag(kNegEigval, GDN_ALLOW_NEG_EIGVAL);
+    flag(kRoundStates, GDN_ROUND_STATES);
     flag(kNullSlot, GDN_HAS_NULL_SLOT);
     flag(kPadded, GDN_PADDED);
     if (case_.has_scale) call_.flags |= GDN_HAS_SCALE;

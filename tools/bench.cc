@@ -12,6 +12,7 @@
 #include <stdexcept>
 
 #include "cases/cases.h"
+#include "cases/decode_call.h"
 #include "cases/delta_rule_call.h"
 #include "cases/stage_call.h"
 #include "cases/workspace.h"
@@ -31,7 +32,7 @@ constexpr int64_t kMostHeads = 4096;
 constexpr int64_t kWidestHead = 1024;
 
 struct BenchOptions {
-  std::vector<std::string> operations = {"chunk", "stages", "recurrent"};
+  std::vector<std::string> operations = {"chunk", "stages", "recurrent", "fused_decode"};
   std::vector<int64_t> tokens = {2048};
   std::vector<int64_t> batch = {1, 64};
   std::vector<std::string> heads = {"16/16", "16/32"};
@@ -129,6 +130,8 @@ class Bench {
       for (const std::string &operation : options_.operations) {
         if (operation == "recurrent") {
           for (const int64_t b : options_.batch) recurrent(make_case(b, 1, hk, hv));
+        } else if (operation == "fused_decode") {
+          for (const int64_t b : options_.batch) fused_decode(make_case(b, 1, hk, hv));
         } else {
           for (const int64_t t : options_.tokens) {
             const testing::Case c = make_case(1, t, hk, hv);
@@ -153,8 +156,9 @@ class Bench {
     fmt::print(" copy {:.1f} GB/s.\n", peak_.copy_gbps);
     if (rows_.empty()) return;
     fmt::print(
-        "Times are medians (best .. worst). chunk and recurrent count 6 DK DV FLOP per token and "
-        "value head,\nstages their own products; GB/s counts every operand once (over 100 % of "
+        "Times are medians (best .. worst). chunk, recurrent and fused_decode count 6 DK DV FLOP "
+        "per token and\nvalue head, stages their own products; GB/s counts every operand once "
+        "(over 100 % of "
         "copy: caches).\n\n");
     fmt::print("{:<22} {:>5} {:>7} {:>7}  {:>30}  {:>8} {:>6}  {:>7} {:>6}\n", "operation", "B",
                "T", "HK/HV", "ms", "GFLOP/s", "peak", "GB/s", "copy");
@@ -215,9 +219,35 @@ class Bench {
     add(row, c, call);
   }
 
+  /// A step of a layer with a convolution of width 4, states as in the recurrent rows.
+  void fused_decode(const testing::Case &c) {
+    const Element type = element_of(options_.dtype);
+    testing::DecodeCall call = testing::decode_call({.batch = c.batch,
+                                                     .tokens = c.tokens,
+                                                     .hk = c.hk,
+                                                     .hv = c.hv,
+                                                     .dk = c.dk,
+                                                     .dv = c.dv,
+                                                     .slots = c.batch,
+                                                     .type = type,
+                                                     .conv_state = type});
+    const gdn_fused_gdn_decode_args args = call.args();
+    const gdn_exec exec = testing::exec_for(target_, options_.threads);
+    Row row = time_it("fused_decode", c, options_.seconds,
+                      [&] { return testing::describe(gdn_fused_gdn_decode(&args, &exec)); });
+    row.flop = rule_flop(c);
+    for (const auto *operand : call.inputs()) row.bytes += bytes_of(*operand);
+    row.bytes += bytes_of(call.o) + 2 * bytes_of(call.state) + 2 * bytes_of(call.conv_state);
+    rows_.push_back(row);
+  }
+
+  static double rule_flop(const testing::Case &c) {
+    return 6.0 * static_cast<double>(c.dk * c.dv) * static_cast<double>(c.batch * c.tokens) *
+           static_cast<double>(c.hv);
+  }
+
   void add(Row row, const testing::Case &c, const testing::DeltaRuleCall &call) {
-    row.flop = 6.0 * static_cast<double>(c.dk * c.dv) * static_cast<double>(c.batch * c.tokens) *
-               static_cast<double>(c.hv);
+    row.flop = rule_flop(c);
     row.bytes = bytes_of(call.q) + bytes_of(call.k) + bytes_of(call.v) + bytes_of(call.g) +
                 bytes_of(call.beta) + bytes_of(call.o) + bytes_of(call.initial_state);
     row.bytes += call.in_place ? bytes_of(call.initial_state) : bytes_of(call.final_state);
@@ -306,13 +336,13 @@ void add_bench(CLI::App &app) {
   CLI::App *bench = app.add_subcommand(
       "bench", "Times, rates and percent of this machine's own measured peak, per operation");
   const auto o = std::make_shared<BenchOptions>();
-  bench->add_option("--op", o->operations, "chunk, stages, recurrent")
-      ->check(CLI::IsMember({"chunk", "stages", "recurrent"}))
+  bench->add_option("--op", o->operations, "chunk, stages, recurrent, fused_decode")
+      ->check(CLI::IsMember({"chunk", "stages", "recurrent", "fused_decode"}))
       ->capture_default_str();
   bench->add_option("--tokens", o->tokens, "Sequence lengths (chunk, stages)")
       ->check(whole_number(1, kMostTokens))
       ->capture_default_str();
-  bench->add_option("--batch", o->batch, "Batch sizes (recurrent)")
+  bench->add_option("--batch", o->batch, "Batch sizes (recurrent, fused_decode)")
       ->check(whole_number(1, kMostTokens))
       ->capture_default_str();
   bench->add_option("--heads", o->heads, "HK/HV pairs")->check(head_pair())->capture_default_str();

@@ -78,7 +78,7 @@ def test_verify_of_a_group():
 def test_bench():
     shape = ["--tokens", "64", "--batch", "2", "--heads", "1/1", "--seconds", "0.01"]
     found = json.loads(run("bench", *shape, "--json"))
-    assert {row["operation"] for row in found["rows"]} >= {"chunk", "recurrent"}
+    assert {row["operation"] for row in found["rows"]} >= {"chunk", "recurrent", "fused_decode"}
     assert all(0 < row["best_ms"] <= row["median_ms"] for row in found["rows"])
     assert found["peak"]["copy_gbps"] > 0
 

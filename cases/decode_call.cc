@@ -1,0 +1,99 @@
+#include "cases/decode_call.h"
+
+#include "cases/random.h"
+
+namespace gdn::testing {
+namespace {
+
+Array drawn(Element type, const Shape &shape, const std::string &stream, float factor = 1.0F) {
+  Array array(type, shape);
+  Random random(7, stream);
+  std::vector<float> values(static_cast<size_t>(array.size()));
+  for (float &e : values) e = factor * random.normal();
+  array.assign(values);
+  return array;
+}
+
+}  // namespace
+
+std::vector<std::optional<Array> *> DecodeCall::inputs() {
+  return {&mixed_qkv,
+          &conv_weight,
+          &conv_bias,
+          &a,
+          &b,
+          &A_log,
+          &dt_bias,
+          &z,
+          &norm_weight,
+          &state_indices,
+          &output_state_indices,
+          &conv_state_indices,
+          &cu_seqlens,
+          &num_accepted_tokens};
+}
+
+gdn_fused_gdn_decode_args DecodeCall::args() const {
+  const auto of = [](const std::optional<Array> &operand) {
+    return operand ? operand->tensor() : nullptr;
+  };
+  gdn_fused_gdn_decode_args c = {};
+  c.struct_size = sizeof c;
+  c.flags = flags;
+  c.head_map = head_map;
+  c.scale = scale;
+  c.eps = eps;
+  c.mixed_qkv = of(mixed_qkv);
+  c.conv_weight = of(conv_weight);
+  c.conv_bias = of(conv_bias);
+  c.conv_state = of(conv_state);
+  c.a = of(a);
+  c.b = of(b);
+  c.A_log = of(A_log);
+  c.dt_bias = of(dt_bias);
+  c.z = of(z);
+  c.norm_weight = of(norm_weight);
+  c.state = of(state);
+  c.state_indices = of(state_indices);
+  c.output_state_indices = of(output_state_indices);
+  c.conv_state_indices = of(conv_state_indices);
+  c.num_accepted_tokens = of(num_accepted_tokens);
+  c.cu_seqlens = of(cu_seqlens);
+  c.o = of(o);
+  c.null_slot = null_slot;
+  return c;
+}
+
+std::string DecodeCall::run(const Target &target, int threads) const {
+  const gdn_exec exec = exec_for(target, threads);
+  const gdn_fused_gdn_decode_args c = args();
+  return describe(gdn_fused_gdn_decode(&c, &exec));
+}
+
+void reset(DecodeCall &call) {
+  call.o->poison();
+  call.state->assign(call.state_values);
+  call.conv_state->assign(call.conv_values);
+}
+
+DecodeCall decode_call(const DecodeShape &s) {
+  DecodeCall c;
+  const Shape heads = {s.batch, s.tokens, s.hv};
+  const Shape rows = {s.batch, s.tokens, s.hv, s.dv};
+  c.mixed_qkv = drawn(s.type, {s.batch, s.tokens, s.channels()}, "mixed_qkv");
+  c.conv_weight = drawn(s.type, {s.channels(), s.width}, "conv_weight", 0.7F);
+  c.a = drawn(s.type, heads, "a");
+  c.b = drawn(s.type, heads, "b");
+  c.A_log = drawn(Element::f32, {s.hv}, "A_log");
+  c.dt_bias = drawn(Element::f32, {s.hv}, "dt_bias");
+  c.z = drawn(s.type, rows, "z");
+  c.norm_weight = drawn(s.type, {s.dv}, "norm_weight");
+  c.o = Array(s.type, rows);
+  c.state = drawn(s.state, {s.slots, s.hv, s.dk, s.dv}, "state");
+  c.conv_state = drawn(s.conv_state, {s.slots, s.channels(), s.entries}, "conv_state");
+  c.state_values = c.state->values();
+  c.conv_values = c.conv_state->values();
+  return c;
+}
+
+}  // namespace gdn::testing
