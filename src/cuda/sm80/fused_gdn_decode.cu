@@ -433,30 +433,6 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
   }
 }
 
-/// Launches in clusters of plan.blocks.
-template <auto Kernel>
-Status launch_clusters(const FusedGdnDecode &p, const Launch &l, const DecodePlan &plan) {
-  const int64_t blocks =
-      p.rule.sequences.count * p.rule.heads.key_heads * static_cast<int64_t>(plan.blocks.divisor);
-  const char *name = "fused_gdn_decode";
-  if (blocks == 0) return {};
-  if (blocks > kMaxGrid) {
-    return {Code::unsupported, std::string(name) + " would need " + std::to_string(blocks) +
-                                   " thread blocks, more than a grid can hold."};
-  }
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>(blocks));
-  config.blockDim = dim3(kThreads);
-  config.stream = l.stream;
-  cudaLaunchAttribute cluster;
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim.x = plan.blocks.divisor;
-  cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
-  config.attrs = &cluster;
-  config.numAttrs = plan.blocks.divisor > 1 ? 1 : 0;
-  return to_status(cudaLaunchKernelEx(&config, Kernel, plan, p), name);
-}
-
 template <class S, bool kRowsFirst, int kChunks, bool kOne, Pieces kKind>
 Status launch_decode(const FusedGdnDecode &p, const Launch &l, DecodePlan &plan) {
   constexpr auto *kKernel = &decode_kernel<S, kRowsFirst, kChunks, kOne, kKind>;
@@ -478,7 +454,8 @@ Status launch_decode(const FusedGdnDecode &p, const Launch &l, DecodePlan &plan)
   plan.key_channels =
       (2 * plan.rule.key_dim + static_cast<int>(blocks) - 1) / static_cast<int>(blocks);
   plan.parts = plan.at_once > 0 ? plan.group / plan.at_once : plan.group * static_cast<int>(tiles);
-  return launch_clusters<decode_kernel<S, kRowsFirst, kChunks, kOne, kKind>>(p, l, plan);
+  const int64_t all = p.rule.sequences.count * p.rule.heads.key_heads * int64_t{blocks};
+  return launch_clusters<kKernel>("fused_gdn_decode", l, all, blocks, kThreads, 0, plan, p);
 }
 
 template <class S, bool kRowsFirst>
