@@ -36,11 +36,12 @@ Status allow_shared_memory(const char *name, const Launch &l, size_t bytes) {
               std::to_string(allowed) + "."};
 }
 
-/// Launches Kernel over a one-dimensional grid with dynamic shared memory. Returns the error of
-/// this launch alone and leaves none behind. An empty grid launches nothing.
+/// Launches Kernel over a one-dimensional grid with dynamic shared memory, in clusters of so many
+/// blocks, which have to divide the grid (1: no clusters). Returns the error of this launch alone
+/// and leaves none behind. An empty grid launches nothing.
 template <auto Kernel, class... Args>
-Status launch(const char *name, const Launch &l, int64_t blocks, int threads, size_t shared_memory,
-              const Args &...args) {
+Status launch_clusters(const char *name, const Launch &l, int64_t blocks, unsigned cluster,
+                       int threads, size_t shared_memory, const Args &...args) {
   if (blocks == 0) return {};
   if (blocks > kMaxGrid) {
     return {Code::unsupported, std::string(name) + " would need " + std::to_string(blocks) +
@@ -53,7 +54,20 @@ Status launch(const char *name, const Launch &l, int64_t blocks, int threads, si
   config.blockDim = dim3(static_cast<unsigned>(threads));
   config.dynamicSmemBytes = shared_memory;
   config.stream = l.stream;
+  cudaLaunchAttribute attribute;
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim.x = cluster;
+  attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
+  config.attrs = &attribute;
+  config.numAttrs = cluster > 1 ? 1 : 0;
   return to_status(cudaLaunchKernelEx(&config, Kernel, args...), name);
+}
+
+/// The same without clusters.
+template <auto Kernel, class... Args>
+Status launch(const char *name, const Launch &l, int64_t blocks, int threads, size_t shared_memory,
+              const Args &...args) {
+  return launch_clusters<Kernel>(name, l, blocks, 1, threads, shared_memory, args...);
 }
 
 }  // namespace gdn::cuda

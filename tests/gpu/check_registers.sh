@@ -21,6 +21,11 @@ chain_kernelI6__halfLNS1_4RowsE1E 8
 chain_kernelI6__halfLNS1_4RowsE2E 8
 chain_kernelI13__nv_bfloat16LNS1_4RowsE1E 16
 chain_kernelI13__nv_bfloat16LNS1_4RowsE2E 24
+decode_kernelI6__halfLb0ELi2ELb0E 8
+decode_kernelI6__halfLb0ELi1ELb0E 16
+decode_kernelI6__halfLb1ELi1ELb0E 8
+decode_kernelI13__nv_bfloat16Lb0ELi1ELb0E 16
+decode_kernelI13__nv_bfloat16Lb1ELi1ELb0E 8
 '
 
 "$cuobjdump" -res-usage "$library" 2>/dev/null | awk -v allowed="$allowed" '

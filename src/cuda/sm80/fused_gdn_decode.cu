@@ -1,3 +1,5 @@
+#include <bit>
+
 #include "cuda/launch.h"
 #include "cuda/sm80/device/cluster.cuh"
 #include "cuda/sm80/device/conv_channel.cuh"
@@ -23,8 +25,8 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / 32;
-constexpr int kMostBlocks = 8;  // Of a cluster on every card that has clusters.
-constexpr int kWindow = 64;     // Tokens whose sums a block keeps if it goes over them twice.
+constexpr unsigned kMostBlocks = 8;  // Of a cluster on every card that has clusters.
+constexpr int kWindow = 64;          // Tokens whose sums a block keeps if it goes over them twice.
 
 struct DecodePlan {
   Divisor blocks;  ///< Of a key head, which are a cluster.
@@ -32,7 +34,8 @@ struct DecodePlan {
   Divisor tiles;         ///< Parts of a value head.
   int key_channels = 0;  ///< Of q and k of a key head, that a block updates.
   int parts = 0;         ///< Of value heads, that a block has.
-  /// Value heads that a cluster has at a time; 0: a block takes the parts of a head in turn.
+  /// Value heads that a cluster has at a time, a power of two; 0: a block takes the parts of a head
+  /// in turn.
   int at_once = 0;
   int group;  ///< Value heads of a key head.
   bool sigmoid_gate;
@@ -430,48 +433,29 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
   }
 }
 
-/// Launches in clusters of plan.blocks.
-template <auto Kernel>
-Status launch_clusters(const FusedGdnDecode &p, const Launch &l, const DecodePlan &plan) {
-  const int64_t blocks =
-      p.rule.sequences.count * p.rule.heads.key_heads * static_cast<int64_t>(plan.blocks.divisor);
-  const char *name = "fused_gdn_decode";
-  if (blocks == 0) return {};
-  if (blocks > kMaxGrid) {
-    return {Code::unsupported, std::string(name) + " would need " + std::to_string(blocks) +
-                                   " thread blocks, more than a grid can hold."};
-  }
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>(blocks));
-  config.blockDim = dim3(kThreads);
-  config.stream = l.stream;
-  cudaLaunchAttribute cluster;
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim.x = plan.blocks.divisor;
-  cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
-  config.attrs = &cluster;
-  config.numAttrs = plan.blocks.divisor > 1 ? 1 : 0;
-  return to_status(cudaLaunchKernelEx(&config, Kernel, plan, p), name);
-}
-
 template <class S, bool kRowsFirst, int kChunks, bool kOne, Pieces kKind>
 Status launch_decode(const FusedGdnDecode &p, const Launch &l, DecodePlan &plan) {
   constexpr auto *kKernel = &decode_kernel<S, kRowsFirst, kChunks, kOne, kKind>;
   constexpr int kColumns = kThreads / kPartGroups * 16 / static_cast<int>(sizeof(S));
-  const auto tiles = static_cast<int>((p.rule.value_dim + kColumns - 1) / kColumns);
-  plan.tiles = Divisor(static_cast<unsigned>(tiles));
+  auto tiles = static_cast<unsigned>((p.rule.value_dim + kColumns - 1) / kColumns);
+  unsigned blocks = 1;
   plan.at_once = tiles == 1 ? 1 : 0;
-  int blocks = 1;
   if (tiles <= kMostBlocks && has_clusters<kKernel>(*l.device)) {
-    for (int i = 1; i <= plan.group && i * tiles <= kMostBlocks; ++i) {
-      if (plan.group % i == 0) plan.at_once = i;
+    // Clusters of a power of two: a block may have a tile that lies outside.
+    tiles = std::bit_ceil(tiles);
+    plan.at_once = 1;
+    while (plan.group % (2 * plan.at_once) == 0 && 2 * plan.at_once * tiles <= kMostBlocks) {
+      plan.at_once *= 2;
     }
-    blocks = plan.at_once * tiles;
+    blocks = static_cast<unsigned>(plan.at_once) * tiles;
   }
-  plan.blocks = Divisor(static_cast<unsigned>(blocks));
-  plan.key_channels = (2 * plan.rule.key_dim + blocks - 1) / blocks;
-  plan.parts = plan.at_once > 0 ? plan.group / plan.at_once : plan.group * tiles;
-  return launch_clusters<decode_kernel<S, kRowsFirst, kChunks, kOne, kKind>>(p, l, plan);
+  plan.tiles = Divisor(tiles);
+  plan.blocks = Divisor(blocks);
+  plan.key_channels =
+      (2 * plan.rule.key_dim + static_cast<int>(blocks) - 1) / static_cast<int>(blocks);
+  plan.parts = plan.at_once > 0 ? plan.group / plan.at_once : plan.group * static_cast<int>(tiles);
+  const int64_t all = p.rule.sequences.count * p.rule.heads.key_heads * int64_t{blocks};
+  return launch_clusters<kKernel>("fused_gdn_decode", l, all, blocks, kThreads, 0, plan, p);
 }
 
 template <class S, bool kRowsFirst>
@@ -480,12 +464,10 @@ Status launch_for(const FusedGdnDecode &p, const Launch &l) {
   DecodePlan plan(p, dtype_of<S>(), kRowsFirst);
   const bool exact = plan.rule.in.access == Access::exact;
   const bool one = !p.rule.sequences.packed() && p.rule.sequences.tokens == 1;
-#ifndef EXP
   if (p.rule.key_dim > 128) {
     return launch_decode<S, kRowsFirst, 2 * kOneHundred, false, Pieces::any>(p, l, plan);
   }
   if (!exact) return launch_decode<S, kRowsFirst, kOneHundred, false, Pieces::any>(p, l, plan);
-#endif
   return one ? launch_decode<S, kRowsFirst, kOneHundred, true, Pieces::exact>(p, l, plan)
              : launch_decode<S, kRowsFirst, kOneHundred, false, Pieces::exact>(p, l, plan);
 }
@@ -496,14 +478,7 @@ Status fused_gdn_decode(const FusedGdnDecode &p, const Launch &l) {
   const bool rows_first = p.rule.initial_state.stride[3] != 1;
   return for_type(p.rule.initial_state.dtype, [&](auto element) {
     using S = decltype(element);
-#ifdef EXP
-    if constexpr (std::is_same_v<S, f16>)
-      return Status();
-    else
-      return launch_for<S, false>(p, l);
-#else
     return rows_first ? launch_for<S, true>(p, l) : launch_for<S, false>(p, l);
-#endif
   });
 }
 

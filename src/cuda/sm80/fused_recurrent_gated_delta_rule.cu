@@ -201,14 +201,14 @@ __global__ void __launch_bounds__(kThreads, (resident_threads<S, kChunks, kThrea
   const auto count_from = [&](int64_t first) {
     return kOne ? 1 : static_cast<int>(min(span.length - first, int64_t{kTokens}));
   };
-  const auto load_tokens = [&](Bits &bits, int64_t first) {
-    bits.load(plan, p, at, span.batch, span.begin + first, first, count_from(first));
+  const auto load_tokens = [&](Bits &bits, const Place &at, int64_t first) {
+    bits.load(plan, p, at, plan.packed ? 0 : at.n, span.begin + first, first, count_from(first));
   };
   /// Tokens to shared memory, and what follows from each alone.
-  const auto give_tokens = [&](const Bits &bits, int64_t first) {
+  const auto give_tokens = [&](const Bits &bits, const Place &at, int64_t first) {
     const int count = count_from(first);
-    const bool far =
-        bits.give(batch, targets, plan, p, at, span.batch, span.begin + first, first, count);
+    const bool far = bits.give(batch, targets, plan, p, at, plan.packed ? 0 : at.n,
+                               span.begin + first, first, count);
     if (!plan.l2norm) {
       __syncthreads();
     } else if (__syncthreads_or(static_cast<int>(far)) != 0) {
@@ -219,7 +219,7 @@ __global__ void __launch_bounds__(kThreads, (resident_threads<S, kChunks, kThrea
   };
   Bits first_bits;
   const bool empty = !kOne && span.length == 0;
-  if (!empty) load_tokens(first_bits, 0);
+  if (!empty) load_tokens(first_bits, at, 0);
   const int64_t slot = sequence.initial_slot(plan, p, at.n);
   if (slot < 0) {
     clear_output<Part>(plan, p, at, span, thread);
@@ -256,7 +256,7 @@ __global__ void __launch_bounds__(kThreads, (resident_threads<S, kChunks, kThrea
     if (!plan.slot_per_token) write_state(final_slot);
     return;
   }
-  give_tokens(first_bits, 0);
+  give_tokens(first_bits, at, 0);
 
   for (int64_t first = 0;;) {
     const int count = count_from(first);
@@ -286,9 +286,13 @@ __global__ void __launch_bounds__(kThreads, (resident_threads<S, kChunks, kThrea
     first += kTokens;
     if (first >= span.length) break;
     Bits bits;
-    load_tokens(bits, first);
+    Place again = at;  // What follows from it is not worth registers over the tokens.
+    again.n = opaque(static_cast<int>(at.n));  // Fewer than blocks.
+    again.h = static_cast<unsigned>(opaque(static_cast<int>(at.h)));
+    again.key_head = static_cast<unsigned>(opaque(static_cast<int>(at.key_head)));
+    load_tokens(bits, again, first);
     __syncthreads();  // All are done with the tokens before.
-    give_tokens(bits, first);
+    give_tokens(bits, again, first);
   }
   if (!plan.slot_per_token) write_state(final_slot);
 }

@@ -41,7 +41,8 @@ bool has_clusters(const DeviceInfo &device) {
   if (device.major < 9) return false;
   static const bool compiled = [] {
     cudaFuncAttributes attributes;
-    return cudaFuncGetAttributes(&attributes, Kernel) == cudaSuccess && attributes.ptxVersion >= 90;
+    const Status s = to_status(cudaFuncGetAttributes(&attributes, Kernel), "a kernel's attributes");
+    return s.ok() && attributes.ptxVersion >= 90;
   }();
   return compiled;
 }
