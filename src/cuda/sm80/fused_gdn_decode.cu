@@ -2,9 +2,7 @@
 
 #include "cuda/launch.h"
 #include "cuda/sm80/device/cluster.cuh"
-#include "cuda/sm80/device/conv_channel.cuh"
-#include "cuda/sm80/device/rule_block.cuh"
-#include "cuda/sm80/device/rule_plan.cuh"
+#include "cuda/sm80/device/decode_part.cuh"
 #include "cuda/sm80/kernels.h"
 
 // A decode step of a whole layer between its projections. Blocks hold parts of states as those of
@@ -23,38 +21,10 @@
 namespace gdn::cuda::sm80 {
 namespace {
 
-constexpr int kThreads = 128;
+constexpr int kThreads = kDecodeThreads;
 constexpr int kWarps = kThreads / 32;
 constexpr unsigned kMostBlocks = 8;  // Of a cluster on every card that has clusters.
 constexpr int kWindow = 64;          // Tokens whose sums a block keeps if it goes over them twice.
-
-struct DecodePlan {
-  Divisor blocks;  ///< Of a key head, which are a cluster.
-  Divisor key_heads;
-  Divisor tiles;         ///< Parts of a value head.
-  int key_channels = 0;  ///< Of q and k of a key head, that a block updates.
-  int parts = 0;         ///< Of value heads, that a block has.
-  /// Value heads that a cluster has at a time, a power of two; 0: a block takes the parts of a head
-  /// in turn.
-  int at_once = 0;
-  int group;  ///< Value heads of a key head.
-  bool sigmoid_gate;
-  double eps, inverse_width;  ///< Of the norm.
-  ConvPlan conv;
-  RulePlan rule;
-  Rows z;
-
-  /// All but what follows from the kernel.
-  DecodePlan(const FusedGdnDecode &p, DType state, bool rows_first)
-      : key_heads(static_cast<unsigned>(p.rule.heads.key_heads)),
-        group(static_cast<int>(p.rule.heads.group())),
-        sigmoid_gate(p.sigmoid_gate),
-        eps(p.eps),
-        inverse_width(1.0 / static_cast<double>(p.rule.value_dim)),
-        conv(p.conv, p.rule.round_states),
-        rule(plan_rule(p.rule, state, rows_first)),
-        z(p.z) {}
-};
 
 /// What an item, a part of a value head, is taken for.
 enum class Pass { whole, sums, outputs };
@@ -79,149 +49,12 @@ constexpr int resident_blocks() {
   return kOne ? 4 : 3;
 }
 
-/// Where a block is in the work of a call: a sequence, a key head and, of what its cluster has of
-/// that, which part of which value head (0 if it has all).
-struct Unit {
-  int64_t n;
-  int key_head;
-  int rank;  ///< Of the block in its cluster.
-  int head, tile;
-};
-
 /// What a block has found out about its sequence: kept where it costs no registers.
 struct Job {
   ConvLine line;
   int64_t after;      ///< Entries of the convolution's slot that are written.
   int64_t slot;       ///< Of the state to start from; -1: the sequence is skipped.
-  int64_t last_slot;  ///< Takes the last state; -1: none.
-};
-
-/// Value head i of the key head.
-__device__ __forceinline__ int value_head(const DecodePlan &plan, const Unit &unit, int i) {
-  return plan.rule.interleaved ? i * static_cast<int>(plan.key_heads.divisor) + unit.key_head
-                               : unit.key_head * plan.group + i;
-}
-
-/// Part i of those that a block has: a value head and a tile of it.
-struct PartPlace {
-  int head, tile;
-
-  __device__ __forceinline__ PartPlace(const DecodePlan &plan, const Unit &unit, int i) {
-    const int first =
-        plan.at_once > 0 ? i * plan.at_once + unit.head : static_cast<int>(plan.tiles.quotient(i));
-    head = value_head(plan, unit, first);
-    tile = plan.at_once > 0 ? unit.tile : static_cast<int>(plan.tiles.remainder(i));
-  }
-};
-
-/// Channel i of the convolution of those that a block updates: its share of k and q, then those of
-/// its parts of value heads. -1: none.
-template <class Part>
-__device__ __forceinline__ int64_t own_channel(const DecodePlan &plan, const FusedGdnDecode &p,
-                                               const Unit &unit, int i) {
-  if (i < plan.key_channels) {
-    const int d = unit.rank * plan.key_channels + i, key_dim = plan.rule.key_dim;
-    if (d >= 2 * key_dim) return -1;
-    return d < key_dim ? p.k_channel(unit.key_head) + d : p.q_channel(unit.key_head) + d - key_dim;
-  }
-  const unsigned at = i - plan.key_channels;
-  const PartPlace place(plan, unit, static_cast<int>(at / Part::kColumns));
-  const int column = place.tile * Part::kColumns + static_cast<int>(at % Part::kColumns);
-  return column < plan.rule.value_dim ? p.v_channel(place.head) + column : -1;
-}
-
-/// Tokens of a part of a value head as they lie in memory: channels of k and q, thread, thread +
-/// kThreads, .., those of k first; the channel of v that lies at position `thread` (Columns); gates
-/// as in the recurrent kernel; z and the norm's weight of the results that the thread has.
-template <class Part, int kTokens>
-struct DecodeBits {
-  static constexpr int kKeyDim = Part::kKeyDim, kColumns = Part::kColumns;
-  static constexpr int kCount = 2 * kKeyDim / kThreads;
-  static constexpr int kResults = (kTokens * kColumns + kThreads - 1) / kThreads;
-  ConvBits<kTokens> keys[kCount], values;
-  GateBits gate;
-  uint32_t z[kResults], weight[kResults];
-
-  __device__ __forceinline__ static int decay_token(int thread) { return thread - (kThreads - 32); }
-  __device__ __forceinline__ static int beta_token(int thread) { return thread - (kThreads - 64); }
-  __device__ __forceinline__ static bool is_q(int i) { return i * kThreads >= kKeyDim; }
-  __device__ __forceinline__ static int element(int thread, int i) {
-    return thread + i * kThreads % kKeyDim;
-  }
-
-  /// Calls f(bits, channel) for each channel that the thread has.
-  template <class F>
-  __device__ __forceinline__ void for_each_channel(const DecodePlan &plan, const FusedGdnDecode &p,
-                                                   const Unit &unit, int head, int first_column,
-                                                   F f) {
-    const int thread = fresh_thread();
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      // The last channel for threads that have none: no branch.
-      const int d = min(element(thread, i), plan.rule.key_dim - 1);
-      f(keys[i], (is_q(i) ? p.q_channel(unit.key_head) : p.k_channel(unit.key_head)) + d);
-    }
-    const int column = min(first_column + Columns<Part>::column(thread), plan.rule.value_dim - 1);
-    if (thread < kColumns) f(values, p.v_channel(head) + column);
-  }
-
-  /// All but what the convolution's slot holds, from token `first` of the sequence on.
-  __device__ __forceinline__ void load(const DecodePlan &plan, const FusedGdnDecode &p,
-                                       const Unit &unit, const ConvLine &line, int64_t first,
-                                       int count, int head, int first_column) {
-    for_each_channel(plan, p, unit, head, first_column,
-                     [&](auto &bits, int64_t c) { bits.load(plan.conv, c, line, first, count); });
-    const int thread = fresh_thread(), i = decay_token(thread), j = beta_token(thread);
-    const int64_t t = line.begin + first;
-    if (i >= 0 && i < count) gate.load_decay(plan.rule, p.rule, line.batch, t + i, head);
-    if (j >= 0 && j < count) gate.load_beta(plan.rule, line.batch, t + j, head);
-#pragma unroll
-    for (int r = 0; r < kResults; ++r) {
-      const unsigned at = thread + r * kThreads, k = at / kColumns;
-      const int column = first_column + static_cast<int>(at % kColumns);
-      z[r] = weight[r] = 0;
-      if (static_cast<int>(k) >= count || column >= plan.rule.value_dim) continue;
-      z[r] = plan.z.bits(plan.z.offset(line.batch, t + k, head) + column);
-      weight[r] = load_bits(p.norm_weight, p.norm_weight.offset(column));
-    }
-  }
-  __device__ __forceinline__ void load_slot(const DecodePlan &plan, const FusedGdnDecode &p,
-                                            const Unit &unit, const ConvLine &line, int64_t first,
-                                            int head, int first_column) {
-    for_each_channel(plan, p, unit, head, first_column,
-                     [&](auto &bits, int64_t c) { bits.load_slot(plan.conv, c, line, first); });
-  }
-
-  /// Convolved tokens and their gates to shared memory, where rows past DK are zeros already.
-  /// True if an element of k or q is far (rule_block.cuh).
-  __device__ __forceinline__ bool give(TokenBatch<Part, kTokens> &batch, const DecodePlan &plan,
-                                       const FusedGdnDecode &p, int64_t first, int count,
-                                       int first_column) const {
-    const int thread = fresh_thread(), i = decay_token(thread), j = beta_token(thread);
-    if (i >= 0 && i < count) {
-      const Decay decay = gate.decay(plan.rule, p.rule);
-      batch.decay[i] = make_float2(decay.factor, decay.keep);
-    }
-    if (j >= 0 && j < count) batch.beta[j] = gate.beta(plan.rule, p.rule);
-    bool far = false;
-#pragma unroll
-    for (int k = 0; k < kCount; ++k) {
-      const int d = element(thread, k);
-      if (d >= plan.rule.key_dim) continue;
-      float *const row = (is_q(k) ? batch.q[0] : batch.k[0]) + d;
-      keys[k].apply(plan.conv, first, count, [&](int t, float y) {
-        row[t * kKeyDim] = y;
-        far = far || is_far(y);
-      });
-    }
-    // Columns outside of the state are zeros: the norm sums over all.
-    const bool inside = first_column + Columns<Part>::column(thread) < plan.rule.value_dim;
-    if (thread < kColumns) {
-      values.apply(plan.conv, first, count,
-                   [&](int t, float y) { batch.v[t][thread] = inside ? y : 0.0F; });
-    }
-    return far;
-  }
+  int64_t last_slot;  ///< Takes the last state, or the only one; -1: none.
 };
 
 /// S: element type of the states. kOne: every sequence has one token.
@@ -267,7 +100,8 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
       job.line = {span.batch, span.begin, span.length, conv_slot, kept.before};
       job.after = kept.after;
       job.slot = conv_slot < 0 ? -1 : slot;
-      job.last_slot = rule.output_named ? p.rule.final_slot(all.n) : slot;
+      const bool named = rule.output_named || rule.slot_per_token;
+      job.last_slot = named ? p.rule.final_slot(all.n) : slot;
     }
   }
   if (rule.key_dim < kKeyDim) {  // What lies outside of the state stays zero.

@@ -190,7 +190,7 @@ __global__ void __launch_bounds__(kThreads, (resident_threads<S, kChunks, kThrea
   __shared__ TokenBatch<Part, kTokens> batch;
   __shared__ typename Step::Shared sums;
   __shared__ Targets<kTokens> targets;
-  __shared__ int64_t final_slot;  // Entry that takes the last state; -1: none.
+  __shared__ int64_t final_slot;  // Entry that takes the last state, or the only one; -1: none.
   const auto thread = static_cast<int>(threadIdx.x);
   const Place at = find_place<Part>(plan);
   // The first tokens are on their way while the slot, and then the state, is fetched.
@@ -237,7 +237,8 @@ __global__ void __launch_bounds__(kThreads, (resident_threads<S, kChunks, kThrea
   }
   // Looked up while the state is on its way, and kept where it costs no register.
   if (thread == 0) {
-    final_slot = plan.output_named ? p.final_slot(at.n) : plan.writes ? slot : int64_t{-1};
+    const bool named = plan.output_named || plan.slot_per_token;
+    final_slot = named ? p.final_slot(at.n) : plan.writes ? slot : int64_t{-1};
   }
   const auto write_state = [&](int64_t entry) {
     if (entry < 0 || !inside) return;
