@@ -222,7 +222,9 @@ async def run(args) -> bool:
     timeout = aiohttp.ClientTimeout(total=600)
     servers = [theirs, ours, exact]
     try:
-        async with aiohttp.ClientSession(timeout=timeout) as session:
+        # A server closes connections that are idle while the other one is measured.
+        connector = aiohttp.TCPConnector(force_close=True)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             for server in servers:
                 server.start()
             await asyncio.gather(*(server.ready(session) for server in servers))
