@@ -152,7 +152,20 @@ const char *name_of(DType type) {
   return type == DType::f32 ? "f32" : type == DType::f16 ? "f16" : "bf16";
 }
 
-/// Every form of every stage.
+template <class Target>
+Status run_solve_of(const Sequences &sequences, Target &target) {
+  SolveTril p;
+  p.sequences = sequences;
+  p.chunk_size = 64;
+  p.heads.key_heads = p.heads.value_heads = 3;
+  const Data A(DType::f32, {sequences.batch, sequences.tokens, 3, 64});
+  const Data T(DType::f32, {sequences.batch, sequences.tokens, 3, 64});
+  p.A = A.tensor();
+  p.T = T.tensor();
+  return solve_tril(p, target);
+}
+
+/// Every form of every stage, and every form of sequences.
 std::vector<Form> forms() {
   std::vector<Form> all;
   const auto add = [&](const std::string &name, auto run) { all.push_back({name, run, run}); };
@@ -181,6 +194,21 @@ std::vector<Form> forms() {
       }
     }
   }
+  add("rows", [](auto &target) {
+    Sequences rows;
+    rows.count = rows.batch = 3;
+    rows.tokens = 70;
+    return run_solve_of(rows, target);
+  });
+  add("offsets_in_32_bits", [](auto &target) {
+    const int32_t offsets[] = {0, 70, 70, 210};
+    Sequences packed;
+    packed.count = 3;
+    packed.batch = 1;
+    packed.tokens = 210;
+    packed.cu_seqlens = {offsets, true, false, 4, 1, 1, 0};
+    return run_solve_of(packed, target);
+  });
   return all;
 }
 
@@ -242,6 +270,45 @@ TEST(Device, KernelsCallEveryIntrinsic) {
                                      "wait_flag",
                                      "wait_flag_dev"};
   EXPECT_EQ(seen, all);
+}
+
+TEST(Packing, ConstantsGoWithTheArgumentsAndScratchLiesApart) {
+  struct Tensors {
+    Gm<const uint8_t> constant;
+    Gm<float> first, second;
+  };
+  device::Packed packed;
+  device::Packing packing(kBlocks, 0x10000, kWorkspace, [&](const device::Packed &p) {
+    packed = p;
+    return Status();
+  });
+  const std::vector<uint8_t> data = {3, 1, 4, 1, 5};
+  const Tensors t{packing.constant("constant", data.data(), 5),
+                  packing.scratch<float>("first", 129), packing.scratch<float>("second", 1)};
+  ASSERT_TRUE(packing.run<nullptr>({kernels::Stage::solve_tril, 5}, t).ok());
+  EXPECT_EQ(packed.form.stage, kernels::Stage::solve_tril);
+  EXPECT_EQ(packed.form.number, 5U);
+  EXPECT_EQ(packed.blocks, kBlocks);
+  ASSERT_EQ(packed.arguments.size(), static_cast<size_t>(GDN_ASCEND_ARGUMENT_BYTES));
+  EXPECT_EQ(std::memcmp(packed.arguments.data(), &t, sizeof(t)), 0);
+  const uint64_t at = t.constant.tensor - 0x10000;
+  ASSERT_LE(at + data.size(), packed.arguments.size());
+  EXPECT_GE(at, sizeof(t));
+  EXPECT_EQ(std::memcmp(&packed.arguments[at], data.data(), data.size()), 0);
+  EXPECT_EQ(t.first.tensor, kWorkspace);
+  EXPECT_GE(t.second.tensor, t.first.tensor + 129 * sizeof(float));
+  EXPECT_EQ(t.second.tensor % 512, 0U);
+  EXPECT_GE(kWorkspace + packed.workspace_bytes, t.second.tensor + sizeof(float));
+}
+
+TEST(Packing, RefusesConstantsThatDoNotFit) {
+  device::Packing packing(kBlocks, 0x10000, kWorkspace, [](const device::Packed &) {
+    ADD_FAILURE() << "launched";
+    return Status();
+  });
+  const std::vector<uint8_t> data(GDN_ASCEND_ARGUMENT_BYTES);
+  packing.constant("constant", data.data(), GDN_ASCEND_ARGUMENT_BYTES);
+  EXPECT_FALSE(packing.run<nullptr>({}, Gm<float>()).ok());
 }
 
 }  // namespace

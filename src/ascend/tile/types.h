@@ -113,13 +113,21 @@ struct Gm {
   int64_t offset = 0;   ///< Elements from its begin.
 
   GDN_NPU Gm operator+(int64_t elements) const { return {tensor, offset + elements}; }
-  // NOLINTNEXTLINE(google-explicit-constructor): as T * converts to const T *.
-  GDN_NPU operator Gm<const E>() const requires(!std::is_const_v<E>) { return {tensor, offset}; }
+  /// As T * converts to const T *.
+  template <class T = E, class = std::enable_if_t<!std::is_const_v<T>>>
+  GDN_NPU operator Gm<const T>() const {
+    return {tensor, offset};
+  }
+};
+
+template <class E>
+struct Undeduced {
+  using Type = E;
 };
 
 /// The same, where E is deduced from other arguments.
 template <class E>
-using GmIn = Gm<const std::type_identity_t<E>>;
+using GmIn = Gm<const typename Undeduced<E>::Type>;
 
 }  // namespace gdn::ascend
 

@@ -5,8 +5,8 @@
 // machine: attributes, address spaces, types, pipes, and intrinsics, which note down what they were
 // called with. Comes in front of all else in the file (-include).
 
-#include <bit>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include "ascend/device_stub/calls.h"
@@ -46,7 +46,9 @@ int64_t number(T x) {
   if constexpr (std::is_pointer_v<T>) {
     return static_cast<int64_t>(reinterpret_cast<uint64_t>(x));
   } else if constexpr (std::is_same_v<T, float>) {
-    return std::bit_cast<int32_t>(x);
+    int32_t bits = 0;
+    std::memcpy(&bits, &x, sizeof(bits));
+    return bits;
   } else if constexpr (std::is_same_v<T, half>) {
     return x.bits;
   } else {
