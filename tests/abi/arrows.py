@@ -27,6 +27,8 @@ UNIT_PROGRAMS = {
     "tests/pool_test.cc": "cpu",
     "tests/toy_backend/toy/backend.cc": "core",
     "tests/toy_backend/toy/backend.h": "core",
+    "tests/ascend/device_test.cc": "ascend",
+    "tests/ascend/expected_calls.h": "ascend",
     "tests/ascend/faults_test.cc": "ascend",
     "tests/ascend/findings_test.cc": "ascend",
     "tests/ascend/primitives_test.cc": "ascend",

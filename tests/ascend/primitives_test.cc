@@ -153,8 +153,6 @@ float apply(Binary op, float a, float b) {
       return a - b;
     case Binary::mul:
       return a * b;
-    case Binary::min:
-      return a < b ? a : b;
     case Binary::max:
       return a < b ? b : a;
   }
@@ -164,7 +162,7 @@ float apply(Binary op, float a, float b) {
 TEST(Primitives, VBinary) {
   const std::vector<float> a = numbers(3 * 64, 2);
   const std::vector<float> b = numbers(3 * 64, 3);
-  for (const Binary op : {Binary::add, Binary::sub, Binary::mul, Binary::min, Binary::max}) {
+  for (const Binary op : {Binary::add, Binary::sub, Binary::mul, Binary::max}) {
     Vectors v(3 * 64);
     v.add(a);
     v.add(b);
@@ -253,11 +251,13 @@ TEST(Primitives, VSelect) {
   const std::vector<float> a = numbers(4 * 64, 8);
   std::vector<uint8_t> mask;
   for (int i = 0; i < 4 * 8; ++i) mask.push_back(static_cast<uint8_t>(i * 37 + 5));
+  const std::vector<float> otherwise = {-2.0F, -3.0F};
   Vectors v(4 * 64);
   v.add(a);
   v.add(mask);
+  v.add(otherwise);
   v.run([&](Core &core, Ub<float> to) {
-    vselect(core, {to}, buffer<uint8_t>(1), {buffer<float>(0)}, -2.0F, {4});
+    vselect(core, {to}, buffer<uint8_t>(1), {buffer<float>(0)}, buffer<float>(2), {4});
   });
   for (size_t i = 0; i < v.out.size(); ++i) {
     EXPECT_EQ(v.out[i], (mask[i / 8] >> i % 8 & 1) != 0 ? a[i] : -2.0F);

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "ascend/device/packing.h"
 #include "ascend/operations/operations.h"
 
 namespace gdn::ascend::testing {
@@ -81,18 +82,19 @@ Problem shaped(const Offsets &offsets, int64_t chunk_size, int64_t key_heads, in
   return p;
 }
 
-inline Status run_cumsum(DType type, int64_t chunk_size, const model::Options &options) {
+template <class Target>
+Status run_cumsum(DType type, int64_t chunk_size, Target &target) {
   const Offsets offsets({130, 0, 17, 300, 1});
   auto p = shaped<ChunkLocalCumsum>(offsets, chunk_size, 44, 44);
   const Data g(type, {1, p.sequences.tokens, 44});
   const Data g_cumsum(DType::f32, {1, p.sequences.tokens, 44});
   p.g = g.tensor();
   p.g_cumsum = g_cumsum.tensor();
-  return chunk_local_cumsum(p, options);
+  return chunk_local_cumsum(p, target);
 }
 
-inline Status run_kkt(DType type, DType beta_type, int64_t chunk_size,
-                      const model::Options &options) {
+template <class Target>
+Status run_kkt(DType type, DType beta_type, int64_t chunk_size, Target &target) {
   const Offsets offsets({130, 0, 17, 140, 1});
   auto p = shaped<ChunkScaledDotKkt>(offsets, chunk_size, 2, 18);
   p.key_dim = 128;
@@ -105,21 +107,23 @@ inline Status run_kkt(DType type, DType beta_type, int64_t chunk_size,
   p.beta = beta.tensor();
   p.g_cumsum = g_cumsum.tensor();
   p.A = A.tensor();
-  return chunk_scaled_dot_kkt(p, options);
+  return chunk_scaled_dot_kkt(p, target);
 }
 
-inline Status run_solve(DType type, int64_t chunk_size, const model::Options &options) {
+template <class Target>
+Status run_solve(DType type, int64_t chunk_size, Target &target) {
   const Offsets offsets({130, 0, 17, 65, 1, 2});
   auto p = shaped<SolveTril>(offsets, chunk_size, 3, 3);
   const Data A(DType::f32, {1, p.sequences.tokens, 3, chunk_size});
   const Data T(type, {1, p.sequences.tokens, 3, chunk_size});
   p.A = A.tensor();
   p.T = T.tensor();
-  return solve_tril(p, options);
+  return solve_tril(p, target);
 }
 
-inline Status run_w_u(DType type, DType gate_type, int64_t chunk_size,
-                      const model::Options &options) {
+template <class Target>
+Status run_w_u(DType type, DType gate_type, DType inverse_type, int64_t chunk_size,
+               Target &target) {
   const Offsets offsets({130, 0, 17, 140, 1});
   auto p = shaped<RecomputeWU>(offsets, chunk_size, 3, 3);
   p.key_dim = p.value_dim = 128;
@@ -128,7 +132,7 @@ inline Status run_w_u(DType type, DType gate_type, int64_t chunk_size,
   const Data v(type, {1, T, 3, 128});
   const Data beta(gate_type, {1, T, 3});
   const Data g_cumsum(DType::f32, {1, T, 3});
-  const Data inverse(gate_type, {1, T, 3, chunk_size});
+  const Data inverse(inverse_type, {1, T, 3, chunk_size});
   const Data w(type, {1, T, 3, 128});
   const Data u(type, {1, T, 3, 128});
   p.k = k.tensor();
@@ -138,11 +142,11 @@ inline Status run_w_u(DType type, DType gate_type, int64_t chunk_size,
   p.T = inverse.tensor();
   p.w = w.tensor();
   p.u = u.tensor();
-  return recompute_w_u(p, options);
+  return recompute_w_u(p, target);
 }
 
-inline Status run_fwd_h(DType type, DType h_type, bool states, int64_t chunk_size,
-                        const model::Options &options) {
+template <class Target>
+Status run_fwd_h(DType type, DType h_type, bool states, int64_t chunk_size, Target &target) {
   const Offsets offsets({130, 0, 17, 300, 1});
   auto p = shaped<ChunkFwdH>(offsets, chunk_size, 1, 2);
   p.key_dim = p.value_dim = 128;
@@ -166,11 +170,11 @@ inline Status run_fwd_h(DType type, DType h_type, bool states, int64_t chunk_siz
     p.initial_state = initial_state.tensor();
     p.final_state = final_state.tensor();
   }
-  return chunk_fwd_h(p, options);
+  return chunk_fwd_h(p, target);
 }
 
-inline Status run_fwd_o(DType type, DType h_type, int64_t chunk_size,
-                        const model::Options &options) {
+template <class Target>
+Status run_fwd_o(DType type, DType h_type, int64_t chunk_size, Target &target) {
   const Offsets offsets({130, 0, 17, 140, 1});
   auto p = shaped<ChunkFwdO>(offsets, chunk_size, 1, 9);
   p.key_dim = p.value_dim = 128;
@@ -188,7 +192,7 @@ inline Status run_fwd_o(DType type, DType h_type, int64_t chunk_size,
   p.h = h.tensor();
   p.g_cumsum = g_cumsum.tensor();
   p.o = o.tensor();
-  return chunk_fwd_o(p, options);
+  return chunk_fwd_o(p, target);
 }
 
 /// A kernel on one of these problems, in one of its forms.
@@ -197,7 +201,14 @@ struct Problem {
   Pipe binds;                ///< The busiest pipe of a Vector core.
   const char *const *slots;  ///< Buffers that it has two of, then nullptr.
   Status (*run)(const model::Options &options);
+  Status (*pack)(device::Packing &packing);
 };
+
+/// Of a function that takes either.
+template <class F>
+constexpr Problem problem(const char *name, Pipe binds, const char *const *slots, F f) {
+  return {name, binds, slots, f, f};
+}
 
 inline constexpr const char *kCumsumSlots[] = {"g", "sums", nullptr};
 inline constexpr const char *kKktSlots[] = {"keys", "rows", "columns", "products",
@@ -214,32 +225,32 @@ inline constexpr const char *kFwdOSlots[] = {"operands", "values",  "left",
                                              "right",    "rounded", nullptr};
 
 inline constexpr Problem kProblems[] = {
-    {"cumsum_f32_64", Pipe::mte2, kCumsumSlots,
-     [](const model::Options &o) { return run_cumsum(DType::f32, 64, o); }},
-    {"cumsum_f32_128", Pipe::mte2, kCumsumSlots,
-     [](const model::Options &o) { return run_cumsum(DType::f32, 128, o); }},
-    {"cumsum_bf16_128", Pipe::v, kCumsumSlots,
-     [](const model::Options &o) { return run_cumsum(DType::bf16, 128, o); }},
-    {"kkt_bf16_f32_128", Pipe::v, kKktSlots,
-     [](const model::Options &o) { return run_kkt(DType::bf16, DType::f32, 128, o); }},
-    {"kkt_f16_f16_64", Pipe::v, kKktSlots,
-     [](const model::Options &o) { return run_kkt(DType::f16, DType::f16, 64, o); }},
-    {"solve_f32_64", Pipe::v, kSolveSlots,
-     [](const model::Options &o) { return run_solve(DType::f32, 64, o); }},
-    {"solve_bf16_128", Pipe::v, kSolveSlots,
-     [](const model::Options &o) { return run_solve(DType::bf16, 128, o); }},
-    {"w_u_bf16_f32_128", Pipe::v, kWUSlots,
-     [](const model::Options &o) { return run_w_u(DType::bf16, DType::f32, 128, o); }},
-    {"w_u_f16_f16_64", Pipe::v, kWUSlots,
-     [](const model::Options &o) { return run_w_u(DType::f16, DType::f16, 64, o); }},
-    {"fwd_h_bf16_f32_128", Pipe::mte3, kFwdHSlots,
-     [](const model::Options &o) { return run_fwd_h(DType::bf16, DType::f32, true, 128, o); }},
-    {"fwd_h_f16_f16_64", Pipe::mte2, kFwdHSlots,
-     [](const model::Options &o) { return run_fwd_h(DType::f16, DType::f16, false, 64, o); }},
-    {"fwd_o_bf16_f32_128", Pipe::v, kFwdOSlots,
-     [](const model::Options &o) { return run_fwd_o(DType::bf16, DType::f32, 128, o); }},
-    {"fwd_o_f16_f16_64", Pipe::mte3, kFwdOSlots,
-     [](const model::Options &o) { return run_fwd_o(DType::f16, DType::f16, 64, o); }},
+    problem("cumsum_f32_64", Pipe::mte2, kCumsumSlots,
+            [](auto &target) { return run_cumsum(DType::f32, 64, target); }),
+    problem("cumsum_f32_128", Pipe::mte2, kCumsumSlots,
+            [](auto &target) { return run_cumsum(DType::f32, 128, target); }),
+    problem("cumsum_bf16_128", Pipe::v, kCumsumSlots,
+            [](auto &target) { return run_cumsum(DType::bf16, 128, target); }),
+    problem("kkt_bf16_f32_128", Pipe::v, kKktSlots,
+            [](auto &target) { return run_kkt(DType::bf16, DType::f32, 128, target); }),
+    problem("kkt_f16_f16_64", Pipe::v, kKktSlots,
+            [](auto &target) { return run_kkt(DType::f16, DType::f16, 64, target); }),
+    problem("solve_f32_64", Pipe::v, kSolveSlots,
+            [](auto &target) { return run_solve(DType::f32, 64, target); }),
+    problem("solve_bf16_128", Pipe::v, kSolveSlots,
+            [](auto &target) { return run_solve(DType::bf16, 128, target); }),
+    problem("w_u_bf16_f32_128", Pipe::v, kWUSlots,
+            [](auto &target) { return run_w_u(DType::bf16, DType::f32, DType::f32, 128, target); }),
+    problem("w_u_f16_f16_64", Pipe::v, kWUSlots,
+            [](auto &target) { return run_w_u(DType::f16, DType::f16, DType::f16, 64, target); }),
+    problem("fwd_h_bf16_f32_128", Pipe::mte3, kFwdHSlots,
+            [](auto &target) { return run_fwd_h(DType::bf16, DType::f32, true, 128, target); }),
+    problem("fwd_h_f16_f16_64", Pipe::mte2, kFwdHSlots,
+            [](auto &target) { return run_fwd_h(DType::f16, DType::f16, false, 64, target); }),
+    problem("fwd_o_bf16_f32_128", Pipe::v, kFwdOSlots,
+            [](auto &target) { return run_fwd_o(DType::bf16, DType::f32, 128, target); }),
+    problem("fwd_o_f16_f16_64", Pipe::mte3, kFwdOSlots,
+            [](auto &target) { return run_fwd_o(DType::f16, DType::f16, 64, target); }),
 };
 
 }  // namespace gdn::ascend::testing

@@ -54,7 +54,7 @@ inline constexpr int64_t kStateSize = kHeadWidth * kHeadWidth;
 
 /// Flags between the cores of a block: what is in GM.
 enum class FwdHFlag { state, w_s, values, k_values };
-constexpr int flag_of(FwdHFlag flag) { return static_cast<int>(flag); }
+GDN_NPU constexpr int flag_of(FwdHFlag flag) { return static_cast<int>(flag); }
 
 /// The Cube core's part.
 template <class E, class H, int64_t C>
@@ -62,7 +62,7 @@ class ChunkFwdHCube {
  public:
   using Tensors = ChunkFwdHTensors<E, H>;
 
-  ChunkFwdHCube(Core &core, const Tensors &t) : core_(core), t_(t) {
+  GDN_NPU ChunkFwdHCube(Core &core, const Tensors &t) : core_(core), t_(t) {
     for (L1<E> &k : k_) k = core.take<L1<E>>("K", C * kHeadWidth);
     w_ = core.take<L1<E>>("W", C * kHeadWidth);
     state_ = core.take<L1<E>>("S", kStateSize);
@@ -72,14 +72,15 @@ class ChunkFwdHCube {
     product_ = core.take<L0c>("product", kStateSize);
   }
 
-  void run() {
-    for_each_sequence<C>(core_, t_.sequences, t_.value_heads, core_.block(), core_.blocks(),
-                         [&](const Sequence &sequence, int64_t head) {
-                           for_each_chunk<C>(sequence, [&](const Chunk &chunk) {
-                             run_chunk(chunk, head);
-                             slot_ ^= 1;
-                           });
-                         });
+  GDN_NPU void run() {
+    Sequences<C> items(core_, t_.sequences, t_.value_heads, core_.block(), core_.blocks());
+    while (items.next()) {
+      Chunks<C> chunks(items.sequence());
+      while (chunks.next()) {
+        run_chunk(chunks.chunk(), items.part());
+        slot_ ^= 1;
+      }
+    }
   }
 
  private:
@@ -87,7 +88,7 @@ class ChunkFwdHCube {
   static constexpr int64_t kDown = C / kFractal;
   static constexpr int64_t kAcross = kHeadWidth / kFractal;
 
-  void run_chunk(const Chunk &chunk, int64_t head) {
+  GDN_NPU void run_chunk(const Chunk &chunk, int64_t head) {
     const int64_t key_head = head / (t_.value_heads / t_.key_heads);
     const Gm<E> operands = t_.operands + core_.block() * 2 * kStateSize;
     const Gm<float> products = t_.products + core_.block() * 2 * kStateSize;
@@ -125,26 +126,27 @@ class ChunkFwdHCube {
   }
 
   /// Rows past a chunk's end are zeros, never the next sequence's.
-  void clear_rows() {
+  GDN_NPU void clear_rows() {
     fill_l1(core_, w_, C * kHeadWidth);
     fill_l1(core_, k_[slot_], C * kHeadWidth);
     pipe_barrier(core_, Pipe::mte2);
   }
 
-  void load_rows(L1<E> to, Gm<const E> from, const Chunk &chunk, int64_t head, int64_t heads) {
+  GDN_NPU void load_rows(L1<E> to, Gm<const E> from, const Chunk &chunk, int64_t head,
+                         int64_t heads) {
     const int64_t stride = heads * kHeadWidth;
     load_nd2nz(core_, to, from + (chunk.begin * stride + head * kHeadWidth),
                {chunk.length, kHeadWidth, stride}, C);
   }
 
   /// A matrix of `down` rows of fractals as B.
-  void load_right(L0b<E> to, L1<E> from, int64_t down) {
+  GDN_NPU void load_right(L0b<E> to, L1<E> from, int64_t down) {
     for (int64_t i = 0; i < down; ++i) {
       load_b_transposed(core_, to + i * kAcross * kElements, from + i * kElements, {kAcross, down});
     }
   }
 
-  void multiply(int64_t m, int64_t k) {
+  GDN_NPU void multiply(int64_t m, int64_t k) {
     set_flag(core_, Pipe::mte1, Pipe::m, 0);
     wait_flag(core_, Pipe::mte1, Pipe::m, 0);
     mmad(core_, product_, left_, right_, m, k, kHeadWidth, Sum::fresh);
@@ -169,7 +171,7 @@ class ChunkFwdHVector {
  public:
   using Tensors = ChunkFwdHTensors<E, H>;
 
-  ChunkFwdHVector(Core &core, const Tensors &t)
+  GDN_NPU ChunkFwdHVector(Core &core, const Tensors &t)
       : core_(core),
         t_(t),
         first_row_(core.vector() * kRows),
@@ -186,18 +188,18 @@ class ChunkFwdHVector {
     last_ = core.take<Ub<float>>("exp(c_last)", kBlockLanes * kBlockLanes);
   }
 
-  void run() {
+  GDN_NPU void run() {
     c_.clear_slot(0);
     set_flag(core_, Pipe::v, Pipe::mte3, kStateEvent);
     wait_flag(core_, Pipe::v, Pipe::mte3, kStateEvent);
     set_flag(core_, Pipe::mte3, Pipe::mte2, kStateEvent);
-    for_each_sequence<C>(core_, t_.sequences, t_.value_heads, core_.block(), core_.blocks(),
-                         [&](const Sequence &sequence, int64_t head) {
-                           begin_sequence(sequence.index, head);
-                           for_each_chunk<C>(sequence,
-                                             [&](const Chunk &chunk) { run_chunk(chunk, head); });
-                           end_sequence(sequence.index, head);
-                         });
+    Sequences<C> items(core_, t_.sequences, t_.value_heads, core_.block(), core_.blocks());
+    while (items.next()) {
+      begin_sequence(items.sequence().index, items.part());
+      Chunks<C> chunks(items.sequence());
+      while (chunks.next()) run_chunk(chunks.chunk(), items.part());
+      end_sequence(items.sequence().index, items.part());
+    }
     wait_flag(core_, Pipe::mte3, Pipe::mte2, kStateEvent);
   }
 
@@ -211,11 +213,11 @@ class ChunkFwdHVector {
   static constexpr int kProductEvent = 2;
 
   /// Where this core's rows of a state begin.
-  int64_t state_at(int64_t entry, int64_t head) const {
+  GDN_NPU int64_t state_at(int64_t entry, int64_t head) const {
     return (entry * t_.value_heads + head) * kStateSize + first_row_ * kHeadWidth;
   }
 
-  void begin_sequence(int64_t sequence, int64_t head) {
+  GDN_NPU void begin_sequence(int64_t sequence, int64_t head) {
     wait_flag(core_, Pipe::mte3, Pipe::mte2, kStateEvent);
     if (t_.has_initial_state) {
       load(core_, state_, t_.initial_state + state_at(sequence, head), {1, kRows * kHeadWidth, 0});
@@ -225,7 +227,7 @@ class ChunkFwdHVector {
     if (!t_.has_initial_state) fill(core_, state_, 0.0F, kRows * kHeadWidth);
   }
 
-  void end_sequence(int64_t sequence, int64_t head) {
+  GDN_NPU void end_sequence(int64_t sequence, int64_t head) {
     set_flag(core_, Pipe::v, Pipe::mte3, kStateEvent);
     wait_flag(core_, Pipe::v, Pipe::mte3, kStateEvent);
     if (t_.has_final_state) {
@@ -234,8 +236,8 @@ class ChunkFwdHVector {
     set_flag(core_, Pipe::mte3, Pipe::mte2, kStateEvent);
   }
 
-  void run_chunk(const Chunk &chunk, int64_t head) {
-    const int64_t tokens = std::clamp<int64_t>(chunk.length - first_token_, 0, C / 2);
+  GDN_NPU void run_chunk(const Chunk &chunk, int64_t head) {
+    const int64_t tokens = zero_to(C / 2, chunk.length - first_token_);
     store_state(chunk.index, head);
     load_tokens(chunk, head, tokens);
     compute_factors(chunk.length, tokens);
@@ -252,7 +254,7 @@ class ChunkFwdHVector {
   }
 
   /// To the Cube core in 16 bits, and as h in its type.
-  void store_state(int64_t index, int64_t head) {
+  GDN_NPU void store_state(int64_t index, int64_t head) {
     pipe_barrier(core_, Pipe::v);
     vround<E>(core_, {state_rounded_}, {state_}, kState);
     set_flag(core_, Pipe::v, Pipe::mte3, kStateEvent);
@@ -267,7 +269,7 @@ class ChunkFwdHVector {
     cross_set(core_, Pipe::mte3, flag_of(FwdHFlag::state));
   }
 
-  void load_tokens(const Chunk &chunk, int64_t head, int64_t tokens) {
+  GDN_NPU void load_tokens(const Chunk &chunk, int64_t head, int64_t tokens) {
     const int64_t stride = t_.value_heads * kHeadWidth;
     c_.load_slot(0, t_.g_cumsum + (chunk.begin * t_.value_heads + head), chunk.length, 1,
                  t_.value_heads);
@@ -280,7 +282,7 @@ class ChunkFwdHVector {
   }
 
   /// exp(c_last), and exp(c_last - c) of each token over a block.
-  void compute_factors(int64_t length, int64_t tokens) {
+  GDN_NPU void compute_factors(int64_t length, int64_t tokens) {
     c_.split_slot(0);
     pipe_barrier(core_, Pipe::v);
     const Ub<float> c = c_.row(0);
@@ -302,7 +304,7 @@ class ChunkFwdHVector {
   }
 
   /// Rows of a product of the Cube core.
-  void load_product(int which, int64_t first, int64_t rows) {
+  GDN_NPU void load_product(int which, int64_t first, int64_t rows) {
     load(core_, product_,
          t_.products + ((core_.block() * 2 + which) * kStateSize + first * kHeadWidth),
          {1, rows * kHeadWidth, 0});
@@ -311,7 +313,7 @@ class ChunkFwdHVector {
   }
 
   /// V' and its decayed form, rounded.
-  void compute_values(int64_t tokens) {
+  GDN_NPU void compute_values(int64_t tokens) {
     const Repeats all{tokens * kHeadWidth / kLanes};
     vcast<E>(core_, {values_}, {u_}, all);
     pipe_barrier(core_, Pipe::v);
@@ -327,7 +329,7 @@ class ChunkFwdHVector {
     vround<E>(core_, {decayed_rounded_}, {values_}, all);
   }
 
-  void store_values(const Chunk &chunk, int64_t head, int64_t tokens) {
+  GDN_NPU void store_values(const Chunk &chunk, int64_t head, int64_t tokens) {
     const int64_t stride = t_.value_heads * kHeadWidth;
     set_flag(core_, Pipe::v, Pipe::mte3, kTokensEvent);
     wait_flag(core_, Pipe::v, Pipe::mte3, kTokensEvent);
@@ -336,7 +338,7 @@ class ChunkFwdHVector {
     store(core_, operand(1, first_token_), decayed_rounded_, {1, tokens * kHeadWidth, 0});
   }
 
-  void update_state() {
+  GDN_NPU void update_state() {
     pipe_barrier(core_, Pipe::v);
     vbinary(core_, Binary::mul, {state_}, {state_}, exp_c_last_, kState);
     pipe_barrier(core_, Pipe::v);
@@ -344,7 +346,7 @@ class ChunkFwdHVector {
   }
 
   /// Rows of what the Cube core reads.
-  Gm<E> operand(int which, int64_t first) const {
+  GDN_NPU Gm<E> operand(int which, int64_t first) const {
     return t_.operands + ((core_.block() * 2 + which) * kStateSize + first * kHeadWidth);
   }
 
@@ -358,12 +360,8 @@ class ChunkFwdHVector {
 };
 
 template <class E, class H, int64_t C>
-void chunk_fwd_h(Core &core, const ChunkFwdHTensors<E, H> &t) {
-  if (core.kind() == CoreKind::cube) {
-    ChunkFwdHCube<E, H, C>(core, t).run();
-  } else {
-    ChunkFwdHVector<E, H, C>(core, t).run();
-  }
+GDN_NPU void chunk_fwd_h(Core &core, const ChunkFwdHTensors<E, H> &t) {
+  run_part<ChunkFwdHCube<E, H, C>, ChunkFwdHVector<E, H, C>>(core, t);
 }
 
 }  // namespace gdn::ascend::kernels

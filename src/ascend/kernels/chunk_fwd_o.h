@@ -51,7 +51,7 @@ inline constexpr int64_t kOperandSize = kHeadWidth * kHeadWidth;
 
 /// Flags between the cores of a block.
 enum class FwdOFlag { products, operands, slot_free };
-constexpr int flag_of(FwdOFlag flag) { return static_cast<int>(flag); }
+GDN_NPU constexpr int flag_of(FwdOFlag flag) { return static_cast<int>(flag); }
 
 /// The Cube core's part.
 template <class E, class H, int64_t C>
@@ -59,7 +59,7 @@ class ChunkFwdOCube {
  public:
   using Tensors = ChunkFwdOTensors<E, H>;
 
-  ChunkFwdOCube(Core &core, const Tensors &t) : core_(core), t_(t) {
+  GDN_NPU ChunkFwdOCube(Core &core, const Tensors &t) : core_(core), t_(t) {
     for (int slot = 0; slot < kSlots; ++slot) {
       for (L1<E> &operand : operands_[slot]) operand = core.take<L1<E>>("operands", kOperandSize);
       values_[slot] = core.take<L1<E>>("values", C * kHeadWidth);
@@ -72,7 +72,7 @@ class ChunkFwdOCube {
     o_ = core.take<L0c>("O", C * kHeadWidth);
   }
 
-  void run() {
+  GDN_NPU void run() {
     for (int slot = 0; slot < kSlots; ++slot) {
       set_flag(core_, Pipe::mte1, Pipe::mte2, slot);
       set_flag(core_, Pipe::m, Pipe::mte1, slot);
@@ -80,14 +80,14 @@ class ChunkFwdOCube {
     }
     set_flag(core_, Pipe::fix, Pipe::m, 0);
     const int64_t group = t_.value_heads / t_.key_heads;
-    for_each_item<C>(core_, t_.sequences, t_.key_heads, core_.block(), core_.blocks(),
-                     [&](const Chunk &chunk, int64_t key_head) {
-                       multiply_queries_keys(chunk, key_head);
-                       for (int64_t h = 0; h < group; ++h) {
-                         run_head(chunk, key_head * group + h);
-                         slot_ ^= 1;
-                       }
-                     });
+    Items<C> items(core_, t_.sequences, t_.key_heads, core_.block(), core_.blocks());
+    while (items.next()) {
+      multiply_queries_keys(items.chunk(), items.part());
+      for (int64_t h = 0; h < group; ++h) {
+        run_head(items.chunk(), items.part() * group + h);
+        slot_ ^= 1;
+      }
+    }
     for (int slot = 0; slot < kSlots; ++slot) {
       wait_flag(core_, Pipe::mte1, Pipe::mte2, slot);
       wait_flag(core_, Pipe::m, Pipe::mte1, slot);
@@ -104,7 +104,7 @@ class ChunkFwdOCube {
 
   /// Waiting for the operands of an item's heads, which come of its Q K^T, has ordered all that the
   /// next item's needs here: Q and K in L1 and the place in GM are free.
-  void multiply_queries_keys(const Chunk &chunk, int64_t key_head) {
+  GDN_NPU void multiply_queries_keys(const Chunk &chunk, int64_t key_head) {
     if (chunk.length < C) {
       fill_l1(core_, queries_, C * kHeadWidth);
       fill_l1(core_, keys_, C * kHeadWidth);
@@ -126,7 +126,7 @@ class ChunkFwdOCube {
     cross_set(core_, Pipe::fix, flag_of(FwdOFlag::products));
   }
 
-  void run_head(const Chunk &chunk, int64_t head) {
+  GDN_NPU void run_head(const Chunk &chunk, int64_t head) {
     cross_wait(core_, flag_of(FwdOFlag::operands));
     load_operands(chunk, head);
     wait_flag(core_, Pipe::mte2, Pipe::mte1, slot_);
@@ -151,7 +151,7 @@ class ChunkFwdOCube {
   }
 
   /// Rows past the chunk's end are zeros, never the next sequence's.
-  void load_operands(const Chunk &chunk, int64_t head) {
+  GDN_NPU void load_operands(const Chunk &chunk, int64_t head) {
     wait_flag(core_, Pipe::mte1, Pipe::mte2, slot_);
     if (chunk.length < C) {
       fill_l1(core_, operands_[slot_][kP], C * C);
@@ -171,28 +171,29 @@ class ChunkFwdOCube {
     set_flag(core_, Pipe::mte2, Pipe::mte1, slot_);
   }
 
-  void load_rows(L1<E> to, Gm<const E> from, const Chunk &chunk, int64_t head, int64_t heads) {
+  GDN_NPU void load_rows(L1<E> to, Gm<const E> from, const Chunk &chunk, int64_t head,
+                         int64_t heads) {
     const int64_t stride = heads * kHeadWidth;
     load_nd2nz(core_, to, from + (chunk.begin * stride + head * kHeadWidth),
                {chunk.length, kHeadWidth, stride}, C);
   }
 
   /// C rows, `across` fractals each, as A.
-  void load_left(L0a<E> to, L1<E> from, int64_t across) {
+  GDN_NPU void load_left(L0a<E> to, L1<E> from, int64_t across) {
     for (int64_t i = 0; i < kDown; ++i) {
       load_a(core_, to + i * across * kElements, from + i * kElements, {across, kDown});
     }
   }
 
   /// `down` rows of fractals, 128 wide, as B.
-  void load_right(L0b<E> to, L1<E> from, int64_t down) {
+  GDN_NPU void load_right(L0b<E> to, L1<E> from, int64_t down) {
     for (int64_t i = 0; i < down; ++i) {
       load_b_transposed(core_, to + i * kAcross * kElements, from + i * kElements, {kAcross, down});
     }
   }
 
   /// Of what was loaded into one of L0's places, which is free then.
-  void multiply(L0c to, int place, int64_t k, int64_t n, Sum sum) {
+  GDN_NPU void multiply(L0c to, int place, int64_t k, int64_t n, Sum sum) {
     set_flag(core_, Pipe::mte1, Pipe::m, place);
     wait_flag(core_, Pipe::mte1, Pipe::m, place);
     mmad(core_, to, left_[place], right_[place], C, k, n, sum);
@@ -217,7 +218,7 @@ class ChunkFwdOVector {
  public:
   using Tensors = ChunkFwdOTensors<E, H>;
 
-  ChunkFwdOVector(Core &core, const Tensors &t)
+  GDN_NPU ChunkFwdOVector(Core &core, const Tensors &t)
       : core_(core),
         t_(t),
         first_token_(core.vector() * kTokens),
@@ -231,19 +232,21 @@ class ChunkFwdOVector {
     c_of_row_ = core.take<Ub<float>>("c of each row", kTokens * kBlockLanes);
     factors_ = core.take<Ub<float>>("scale exp(c)", kTokens * kBlockLanes);
     scale_ = core.take<Ub<float>>("scale", kBlockLanes);
+    zero_ = core.take<Ub<float>>("zero", kBlockLanes);
     triangle_ = core.take<Ub<uint8_t>>("triangle", kTokens * C / 8);
   }
 
-  void run() {
+  GDN_NPU void run() {
     fill(core_, scale_, t_.scale, kBlockLanes);
+    fill(core_, zero_, 0.0F, kBlockLanes);
     c_.clear_slot(0);
     set_flag(core_, Pipe::v, Pipe::mte2, kGatesEvent);
     wait_flag(core_, Pipe::v, Pipe::mte2, kGatesEvent);
     for (int slot = 0; slot < kSlots; ++slot) set_flag(core_, Pipe::mte3, Pipe::v, slot);
     set_flag(core_, kStateReader, Pipe::mte2, kStateEvent);
     load(core_, triangle_, t_.triangle + first_token_ * C / 8, {1, kTokens * C / 8, 0});
-    for_each_item<C>(core_, t_.sequences, t_.key_heads, core_.block(), core_.blocks(),
-                     [&](const Chunk &chunk, int64_t key_head) { run_item(chunk, key_head); });
+    Items<C> items(core_, t_.sequences, t_.key_heads, core_.block(), core_.blocks());
+    while (items.next()) run_item(items.chunk(), items.part());
     for (int slot = 0; slot < kSlots; ++slot) {
       wait_flag(core_, Pipe::mte3, Pipe::v, slot);
       cross_wait(core_, flag_of(FwdOFlag::slot_free));
@@ -261,14 +264,14 @@ class ChunkFwdOVector {
   static constexpr int kGatesEvent = 0;
   static constexpr int kStateEvent = 1;
 
-  void run_item(const Chunk &chunk, int64_t key_head) {
-    const int64_t tokens = std::clamp<int64_t>(chunk.length - first_token_, 0, kTokens);
+  GDN_NPU void run_item(const Chunk &chunk, int64_t key_head) {
+    const int64_t tokens = zero_to(kTokens, chunk.length - first_token_);
     cross_wait(core_, flag_of(FwdOFlag::products));
     if (tokens > 0) load_item(chunk, key_head, tokens);
     const int64_t group = t_.value_heads / t_.key_heads;
     for (int64_t g = 0; g < group; g += kBlockLanes) {
       const int64_t first_head = key_head * group + g;
-      const int64_t heads = std::min(kBlockLanes, group - g);
+      const int64_t heads = smaller(kBlockLanes, group - g);
       if (tokens > 0) load_gates(chunk, first_head, heads);
       for (int64_t h = 0; h < heads; ++h) {
         load_state(chunk.index, first_head + h);
@@ -286,7 +289,7 @@ class ChunkFwdOVector {
 
   /// The Cube core gives an item's Q K^T when it has all operands of the item before, so what those
   /// came of is free. MTE2 loads the gates after these, so V need not wait for them by themselves.
-  void load_item(const Chunk &chunk, int64_t key_head, int64_t tokens) {
+  GDN_NPU void load_item(const Chunk &chunk, int64_t key_head, int64_t tokens) {
     const int64_t stride = t_.key_heads * kHeadWidth;
     load(core_, products_, t_.products + (core_.block() * C + first_token_) * C,
          {1, tokens * C, 0});
@@ -296,7 +299,7 @@ class ChunkFwdOVector {
 
   /// More than 8 heads come one after the other: waiting for a slot of their operands has ordered
   /// them.
-  void load_gates(const Chunk &chunk, int64_t first_head, int64_t heads) {
+  GDN_NPU void load_gates(const Chunk &chunk, int64_t first_head, int64_t heads) {
     c_.load_slot(0, t_.g_cumsum + (chunk.begin * t_.value_heads + first_head), chunk.length, heads,
                  t_.value_heads);
     set_flag(core_, Pipe::mte2, Pipe::v, kGatesEvent);
@@ -307,7 +310,7 @@ class ChunkFwdOVector {
     c_.clear_slot(0);
   }
 
-  void load_state(int64_t index, int64_t head) {
+  GDN_NPU void load_state(int64_t index, int64_t head) {
     wait_flag(core_, kStateReader, Pipe::mte2, kStateEvent);
     load(core_, state_,
          t_.h + ((index * t_.value_heads + head) * kOperandSize + first_row_ * kHeadWidth),
@@ -315,7 +318,7 @@ class ChunkFwdOVector {
     set_flag(core_, Pipe::mte2, kStateReader, kStateEvent);
   }
 
-  void compute_P(int64_t h, int64_t tokens) {
+  GDN_NPU void compute_P(int64_t h, int64_t tokens) {
     const Ub<float> c = c_.row(h);
     const Repeats all{tokens * C / kLanes};
     vbrcb(core_, c_of_row_, c + first_token_, (tokens + kBlockLanes - 1) / kBlockLanes);
@@ -331,11 +334,11 @@ class ChunkFwdOVector {
     pipe_barrier(core_, Pipe::v);
     vbinary(core_, Binary::mul, {work_}, {work_}, {scale_, 0, 0}, all);
     pipe_barrier(core_, Pipe::v);
-    vselect(core_, {work_}, triangle_, {work_}, 0.0F, all);
+    vselect(core_, {work_}, triangle_, {work_}, zero_, all);
     give_work(operand(kP, first_token_ * C), tokens * C);
   }
 
-  void compute_Q(int64_t tokens) {
+  GDN_NPU void compute_Q(int64_t tokens) {
     const Repeats groups{(tokens + kBlockLanes - 1) / kBlockLanes};
     vexp(core_, {factors_}, {c_of_row_}, groups);
     pipe_barrier(core_, Pipe::v);
@@ -350,14 +353,14 @@ class ChunkFwdOVector {
   }
 
   /// What V has worked out, rounded, to GM.
-  void give_work(Gm<E> to, int64_t elements) {
+  GDN_NPU void give_work(Gm<E> to, int64_t elements) {
     wait_flag(core_, Pipe::mte3, Pipe::v, out_);
     pipe_barrier(core_, Pipe::v);
     vround<E>(core_, {rounded_[out_]}, {work_}, {elements / kLanes});
     give_rounded(to, elements);
   }
 
-  void give_rounded(Gm<E> to, int64_t elements) {
+  GDN_NPU void give_rounded(Gm<E> to, int64_t elements) {
     set_flag(core_, Pipe::v, Pipe::mte3, out_);
     wait_flag(core_, Pipe::v, Pipe::mte3, out_);
     store(core_, to, rounded_[out_], {1, elements, 0});
@@ -365,7 +368,7 @@ class ChunkFwdOVector {
     out_ ^= 1;
   }
 
-  void give_state() {
+  GDN_NPU void give_state() {
     const Gm<E> to = operand(kS, first_row_ * kHeadWidth);
     wait_flag(core_, Pipe::mte2, kStateReader, kStateEvent);
     if constexpr (kRoundsState) {
@@ -378,7 +381,7 @@ class ChunkFwdOVector {
     set_flag(core_, kStateReader, Pipe::mte2, kStateEvent);
   }
 
-  Gm<E> operand(int which, int64_t at) const {
+  GDN_NPU Gm<E> operand(int which, int64_t at) const {
     return t_.operands +
            (((core_.block() * kSlots + slot_) * kFwdOOperands + which) * kOperandSize + at);
   }
@@ -392,17 +395,13 @@ class ChunkFwdOVector {
   Ub<E> rounded_[kSlots];
   Ub<E> queries_;
   Ub<H> state_;
-  Ub<float> products_, work_, c_of_row_, factors_, scale_;
+  Ub<float> products_, work_, c_of_row_, factors_, scale_, zero_;
   Ub<uint8_t> triangle_;
 };
 
 template <class E, class H, int64_t C>
-void chunk_fwd_o(Core &core, const ChunkFwdOTensors<E, H> &t) {
-  if (core.kind() == CoreKind::cube) {
-    ChunkFwdOCube<E, H, C>(core, t).run();
-  } else {
-    ChunkFwdOVector<E, H, C>(core, t).run();
-  }
+GDN_NPU void chunk_fwd_o(Core &core, const ChunkFwdOTensors<E, H> &t) {
+  run_part<ChunkFwdOCube<E, H, C>, ChunkFwdOVector<E, H, C>>(core, t);
 }
 
 }  // namespace gdn::ascend::kernels

@@ -14,9 +14,7 @@
 // instructions
 //          an item; V where g has 16 bits.
 
-#include <array>
 #include <type_traits>
-#include <utility>
 
 #include "ascend/kernels/items.h"
 #include "ascend/kernels/spans.h"
@@ -37,7 +35,7 @@ class ChunkLocalCumsum {
  public:
   using Tensors = ChunkLocalCumsumTensors<G>;
 
-  ChunkLocalCumsum(Core &core, const Tensors &t) : core_(core), t_(t) {
+  GDN_NPU ChunkLocalCumsum(Core &core, const Tensors &t) : core_(core), t_(t) {
     for (int slot = 0; slot < kSlots; ++slot) {
       g_[slot] = core.take<Ub<G>>("g", (kNarrow ? C : C + 1) * kHeads);
       sums_[slot] = core.take<Ub<float>>("sums", C * kHeads);
@@ -50,7 +48,7 @@ class ChunkLocalCumsum {
     odd_ = core.take<Ub<float>>("odd rounds", (C / 2 + C) * kHeads);
   }
 
-  void run() {
+  GDN_NPU void run() {
     for (const Ub<float> tile : one_row_of_zeros_) fill(core_, tile, 0.0F, kHeads);
     fill(core_, even_, 0.0F, C / 2 * kHeads);
     fill(core_, odd_, 0.0F, C / 2 * kHeads);
@@ -60,11 +58,11 @@ class ChunkLocalCumsum {
     }
     const int64_t worker = core_.block() * kVectorCores + core_.vector();
     const int64_t groups = (t_.heads + kHeads - 1) / kHeads;
-    for_each_item<C>(core_, t_.sequences, groups, worker, core_.blocks() * kVectorCores,
-                     [&](const Chunk &chunk, int64_t group) {
-                       run_item(chunk, group * kHeads);
-                       slot_ ^= 1;
-                     });
+    Items<C> items(core_, t_.sequences, groups, worker, core_.blocks() * kVectorCores);
+    while (items.next()) {
+      run_item(items.chunk(), items.part() * kHeads);
+      slot_ ^= 1;
+    }
     for (int slot = 0; slot < kSlots; ++slot) {
       wait_flag(core_, Pipe::v, Pipe::mte2, slot);
       wait_flag(core_, Pipe::mte3, Pipe::v, slot);
@@ -77,10 +75,10 @@ class ChunkLocalCumsum {
   /// A row of g fills whole blocks, and the sums have rows as long.
   static constexpr int64_t kRowUnit = kBlockBytes / static_cast<int64_t>(sizeof(G));
 
-  Ub<G> rows_of_g(int slot) { return kNarrow ? g_[slot] : g_[slot] + kHeads; }
+  GDN_NPU Ub<G> rows_of_g(int slot) { return kNarrow ? g_[slot] : g_[slot] + kHeads; }
 
-  void run_item(const Chunk &chunk, int64_t first_head) {
-    const int64_t heads = std::min(kHeads, t_.heads - first_head);
+  GDN_NPU void run_item(const Chunk &chunk, int64_t first_head) {
+    const int64_t heads = smaller(kHeads, t_.heads - first_head);
     const int64_t row = (heads + kRowUnit - 1) / kRowUnit * kRowUnit;
     const int64_t elements = chunk.length * row;
     const int64_t at = chunk.begin * t_.heads + first_head;
@@ -97,7 +95,9 @@ class ChunkLocalCumsum {
     set_flag(core_, Pipe::v, Pipe::mte2, slot_);
     for (int64_t shift = 2; shift < C / 2; shift *= 2) {
       add_shifted(other, to, shift * row, elements);
-      std::swap(to, other);
+      const Ub<float> last = to;
+      to = other;
+      other = last;
     }
     wait_flag(core_, Pipe::mte3, Pipe::v, slot_);
     add_shifted(sums_[slot_], to, C / 2 * row, elements);
@@ -111,12 +111,13 @@ class ChunkLocalCumsum {
   }
 
   /// The rows of g as f32, below a row of zeros.
-  Ub<float> widened(int64_t elements) {
+  GDN_NPU Ub<float> widened(int64_t elements) {
     if constexpr (kNarrow) {
       const Ub<float> to = one_row_of_zeros_[0] + kHeads;
-      for_each_span(elements, [&](int64_t at, Repeats repeats) {
-        vcast<G>(core_, {to + at}, {g_[slot_] + at}, repeats);
-      });
+      Spans spans(elements);
+      while (spans.next()) {
+        vcast<G>(core_, {to + spans.at()}, {g_[slot_] + spans.at()}, spans.repeats());
+      }
       return to;
     } else {
       return rows_of_g(slot_);
@@ -124,11 +125,13 @@ class ChunkLocalCumsum {
   }
 
   /// to[i] = from[i] + from[i - shift].
-  void add_shifted(Ub<float> to, Ub<float> from, int64_t shift, int64_t elements) {
+  GDN_NPU void add_shifted(Ub<float> to, Ub<float> from, int64_t shift, int64_t elements) {
     pipe_barrier(core_, Pipe::v);
-    for_each_span(elements, [&](int64_t at, Repeats repeats) {
-      vbinary(core_, Binary::add, {to + at}, {from + at}, {from + (at - shift)}, repeats);
-    });
+    Spans spans(elements);
+    while (spans.next()) {
+      const Ub<float> at = from + spans.at();
+      vbinary(core_, Binary::add, {to + spans.at()}, {at}, {at + -shift}, spans.repeats());
+    }
   }
 
   Core &core_;
@@ -138,12 +141,12 @@ class ChunkLocalCumsum {
   Ub<float> sums_[kSlots];
   Ub<float> even_, odd_;
   /// Tiles of values that have a row of zeros above them.
-  std::array<Ub<float>, kNarrow ? 1 : kSlots> one_row_of_zeros_;
+  Ub<float> one_row_of_zeros_[kNarrow ? 1 : kSlots];
 };
 
 template <class G, int64_t C>
-void chunk_local_cumsum(Core &core, const ChunkLocalCumsumTensors<G> &t) {
-  if (core.kind() == CoreKind::vector) ChunkLocalCumsum<G, C>(core, t).run();
+GDN_NPU void chunk_local_cumsum(Core &core, const ChunkLocalCumsumTensors<G> &t) {
+  run_part<Rest, ChunkLocalCumsum<G, C>>(core, t);
 }
 
 }  // namespace gdn::ascend::kernels

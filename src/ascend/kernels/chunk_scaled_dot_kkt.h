@@ -47,7 +47,7 @@ class ChunkScaledDotKktCube {
  public:
   using Tensors = ChunkScaledDotKktTensors<E, B>;
 
-  ChunkScaledDotKktCube(Core &core, const Tensors &t) : core_(core), t_(t) {
+  GDN_NPU ChunkScaledDotKktCube(Core &core, const Tensors &t) : core_(core), t_(t) {
     for (int slot = 0; slot < kSlots; ++slot) {
       keys_[slot] = core.take<L1<E>>("keys", C * kHeadWidth);
       rows_[slot] = core.take<L0a<E>>("rows", C * kHeadWidth);
@@ -56,19 +56,19 @@ class ChunkScaledDotKktCube {
     }
   }
 
-  void run() {
+  GDN_NPU void run() {
     for (int slot = 0; slot < kSlots; ++slot) {
       set_flag(core_, Pipe::mte1, Pipe::mte2, slot);
       set_flag(core_, Pipe::m, Pipe::mte1, slot);
       set_flag(core_, Pipe::fix, Pipe::m, slot);
     }
-    for_each_item<C>(core_, t_.sequences, t_.key_heads, core_.block(), core_.blocks(),
-                     [&](const Chunk &chunk, int64_t head) {
-                       load_keys(chunk, head);
-                       multiply();
-                       store_products();
-                       slot_ ^= 1;
-                     });
+    Items<C> items(core_, t_.sequences, t_.key_heads, core_.block(), core_.blocks());
+    while (items.next()) {
+      load_keys(items.chunk(), items.part());
+      multiply();
+      store_products();
+      slot_ ^= 1;
+    }
     for (int slot = 0; slot < kSlots; ++slot) {
       wait_flag(core_, Pipe::mte1, Pipe::mte2, slot);
       wait_flag(core_, Pipe::m, Pipe::mte1, slot);
@@ -82,7 +82,7 @@ class ChunkScaledDotKktCube {
   static constexpr int kSlotFree = static_cast<int>(KktFlag::slot_free);
 
   /// Rows past the chunk's end are zeros, never the next sequence's.
-  void load_keys(const Chunk &chunk, int64_t head) {
+  GDN_NPU void load_keys(const Chunk &chunk, int64_t head) {
     wait_flag(core_, Pipe::mte1, Pipe::mte2, slot_);
     if (chunk.length < C) {
       fill_l1(core_, keys_[slot_], C * kHeadWidth);
@@ -95,7 +95,7 @@ class ChunkScaledDotKktCube {
   }
 
   /// The fractals of K in L1 are those of its rows for A, and of K^T's columns for B.
-  void multiply() {
+  GDN_NPU void multiply() {
     constexpr int64_t kDown = C / kFractal;
     constexpr int64_t kAcross = kHeadWidth / kFractal;
     constexpr int64_t kElements = kFractal * kFractal;
@@ -116,7 +116,7 @@ class ChunkScaledDotKktCube {
     set_flag(core_, Pipe::m, Pipe::fix, slot_);
   }
 
-  void store_products() {
+  GDN_NPU void store_products() {
     cross_wait(core_, kSlotFree);
     wait_flag(core_, Pipe::m, Pipe::fix, slot_);
     store_nz2nd(core_, t_.products + (core_.block() * kSlots + slot_) * C * C, products_[slot_],
@@ -140,7 +140,7 @@ class ChunkScaledDotKktVector {
  public:
   using Tensors = ChunkScaledDotKktTensors<E, B>;
 
-  ChunkScaledDotKktVector(Core &core, const Tensors &t)
+  GDN_NPU ChunkScaledDotKktVector(Core &core, const Tensors &t)
       : core_(core), t_(t), first_(core.vector() * kRows), gates_(core, kGatesEvent) {
     for (int slot = 0; slot < kSlots; ++slot) {
       products_[slot] = core.take<Ub<float>>("products", kRows * C);
@@ -148,16 +148,17 @@ class ChunkScaledDotKktVector {
     }
     c_of_row_ = core.take<Ub<float>>("c of each row", kRows * kBlockLanes);
     beta_of_row_ = core.take<Ub<float>>("beta of each row", kRows * kBlockLanes);
+    zero_ = core.take<Ub<float>>("zero", kBlockLanes);
     triangle_ = core.take<Ub<uint8_t>>("triangle", kRows * C / 8);
   }
 
-  void run() {
+  GDN_NPU void run() {
     begin();
-    for_each_item<C>(core_, t_.sequences, t_.key_heads, core_.block(), core_.blocks(),
-                     [&](const Chunk &chunk, int64_t head) {
-                       run_item(chunk, head);
-                       slot_ ^= 1;
-                     });
+    Items<C> items(core_, t_.sequences, t_.key_heads, core_.block(), core_.blocks());
+    while (items.next()) {
+      run_item(items.chunk(), items.part());
+      slot_ ^= 1;
+    }
     for (int slot = 0; slot < kSlots; ++slot) {
       wait_flag(core_, Pipe::v, Pipe::mte2, kProductsEvent + slot);
       wait_flag(core_, Pipe::mte3, Pipe::v, slot);
@@ -174,7 +175,8 @@ class ChunkScaledDotKktVector {
   static constexpr int kProductsEvent = 0;
   static constexpr int kGatesEvent = 2;
 
-  void begin() {
+  GDN_NPU void begin() {
+    fill(core_, zero_, 0.0F, kBlockLanes);
     gates_.begin();
     for (int slot = 0; slot < kSlots; ++slot) {
       set_flag(core_, Pipe::v, Pipe::mte2, kProductsEvent + slot);
@@ -184,8 +186,8 @@ class ChunkScaledDotKktVector {
     load(core_, triangle_, t_.triangle + first_ * C / 8, {1, kRows * C / 8, 0});
   }
 
-  void run_item(const Chunk &chunk, int64_t key_head) {
-    const int64_t rows = std::clamp<int64_t>(chunk.length - first_, 0, kRows);
+  GDN_NPU void run_item(const Chunk &chunk, int64_t key_head) {
+    const int64_t rows = zero_to(kRows, chunk.length - first_);
     cross_wait(core_, kProducts);
     if (rows > 0) {
       wait_flag(core_, Pipe::v, Pipe::mte2, kProductsEvent + slot_);
@@ -198,7 +200,7 @@ class ChunkScaledDotKktVector {
     const int64_t group = t_.value_heads / t_.key_heads;
     for (int64_t g = 0; g < group; g += kBlockLanes) {
       const int64_t first_head = key_head * group + g;
-      const int64_t heads = std::min(kBlockLanes, group - g);
+      const int64_t heads = smaller(kBlockLanes, group - g);
       // After the products, so that V need not wait for these by themselves.
       gates_.load(t_.g_cumsum, t_.beta, chunk, first_head, heads, t_.value_heads);
       gates_.split();
@@ -211,7 +213,7 @@ class ChunkScaledDotKktVector {
     set_flag(core_, Pipe::v, Pipe::mte2, kProductsEvent + slot_);
   }
 
-  void compute_A(int64_t h, int64_t rows) {
+  GDN_NPU void compute_A(int64_t h, int64_t rows) {
     const Ub<float> c = gates_.c(h);
     const Ub<float> A = A_[out_];
     const Repeats all{rows * kParts};
@@ -233,11 +235,11 @@ class ChunkScaledDotKktVector {
     pipe_barrier(core_, Pipe::v);
     vbinary(core_, Binary::mul, {A}, {A}, {products_[slot_]}, all);
     pipe_barrier(core_, Pipe::v);
-    vselect(core_, {A}, triangle_, {A}, 0.0F, all);
+    vselect(core_, {A}, triangle_, {A}, zero_, all);
     set_flag(core_, Pipe::v, Pipe::mte3, out_);
   }
 
-  void store_A(int64_t token, int64_t head, int64_t rows) {
+  GDN_NPU void store_A(int64_t token, int64_t head, int64_t rows) {
     wait_flag(core_, Pipe::v, Pipe::mte3, out_);
     store(core_, t_.A + (token * t_.value_heads + head) * C, A_[out_],
           {rows, C, t_.value_heads * C});
@@ -251,17 +253,13 @@ class ChunkScaledDotKktVector {
   int out_ = 0;   ///< Slot of A.
   GateRows<B, C> gates_;
   Ub<float> products_[kSlots], A_[kSlots];
-  Ub<float> c_of_row_, beta_of_row_;
+  Ub<float> c_of_row_, beta_of_row_, zero_;
   Ub<uint8_t> triangle_;
 };
 
 template <class E, class B, int64_t C>
-void chunk_scaled_dot_kkt(Core &core, const ChunkScaledDotKktTensors<E, B> &t) {
-  if (core.kind() == CoreKind::cube) {
-    ChunkScaledDotKktCube<E, B, C>(core, t).run();
-  } else {
-    ChunkScaledDotKktVector<E, B, C>(core, t).run();
-  }
+GDN_NPU void chunk_scaled_dot_kkt(Core &core, const ChunkScaledDotKktTensors<E, B> &t) {
+  run_part<ChunkScaledDotKktCube<E, B, C>, ChunkScaledDotKktVector<E, B, C>>(core, t);
 }
 
 }  // namespace gdn::ascend::kernels

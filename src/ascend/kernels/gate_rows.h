@@ -11,16 +11,16 @@ template <class B, int64_t C>
 class GateRows {
  public:
   /// Of the events between MTE2 and V, `event` and the next one are its own.
-  GateRows(Core &core, int event)
+  GDN_NPU GateRows(Core &core, int event)
       : core_(core), event_(event), c_(core, "c"), beta_(core, "beta") {}
 
-  void begin() {
+  GDN_NPU void begin() {
     for (int slot = 0; slot < kSlots; ++slot) free_slot(slot);
   }
 
   /// The heads from first_head on. g_cumsum and beta have a row of value_heads a token.
-  void load(Gm<const float> g_cumsum, Gm<const B> beta, const Chunk &chunk, int64_t first_head,
-            int64_t heads, int64_t value_heads) {
+  GDN_NPU void load(Gm<const float> g_cumsum, Gm<const B> beta, const Chunk &chunk,
+                    int64_t first_head, int64_t heads, int64_t value_heads) {
     const int64_t at = chunk.begin * value_heads + first_head;
     wait_flag(core_, Pipe::v, Pipe::mte2, event_ + slot_);
     c_.load_slot(slot_, g_cumsum + at, chunk.length, heads, value_heads);
@@ -29,7 +29,7 @@ class GateRows {
   }
 
   /// Rows of what was loaded last, and its slot free for the load after the next.
-  void split() {
+  GDN_NPU void split() {
     wait_flag(core_, Pipe::mte2, Pipe::v, event_ + slot_);
     // beta first, which in 16 bits needs a barrier on its way.
     beta_.split_slot(slot_);
@@ -39,18 +39,18 @@ class GateRows {
     slot_ ^= 1;
   }
 
-  void end() {
+  GDN_NPU void end() {
     for (int slot = 0; slot < kSlots; ++slot) {
       wait_flag(core_, Pipe::v, Pipe::mte2, event_ + slot);
     }
   }
 
   /// C numbers of head `head` of the group.
-  Ub<float> c(int64_t head) const { return c_.row(head); }
-  Ub<float> beta(int64_t head) const { return beta_.row(head); }
+  GDN_NPU Ub<float> c(int64_t head) const { return c_.row(head); }
+  GDN_NPU Ub<float> beta(int64_t head) const { return beta_.row(head); }
 
  private:
-  void free_slot(int slot) {
+  GDN_NPU void free_slot(int slot) {
     c_.clear_slot(slot);
     beta_.clear_slot(slot);
     set_flag(core_, Pipe::v, Pipe::mte2, event_ + slot);

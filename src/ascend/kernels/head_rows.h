@@ -16,24 +16,25 @@ namespace gdn::ascend::kernels {
 template <class E, int64_t C, int Slots = kSlots>
 class HeadRows {
  public:
-  HeadRows(Core &core, const char *name) : core_(core) {
+  GDN_NPU HeadRows(Core &core, const char *name) : core_(core) {
     for (Ub<E> &slot : loaded_) slot = core.take<Ub<E>>(name, C * kLoadedLanes);
     if constexpr (kNarrow) wide_ = core.take<Ub<float>>("widened", C * kLoadedLanes);
     rows_ = core.take<Ub<float>>("a row a head", kBlockLanes * C);
   }
 
   /// MTE2. `heads` numbers of each of `length` tokens, which have `stride` in GM.
-  void load_slot(int slot, Gm<const E> from, int64_t length, int64_t heads, int64_t stride) {
+  GDN_NPU void load_slot(int slot, Gm<const E> from, int64_t length, int64_t heads,
+                         int64_t stride) {
     load(core_, loaded_[slot], from, {length, heads, stride});
   }
 
   /// V. Zeros: what a shorter chunk leaves as it was.
-  void clear_slot(int slot) {
+  GDN_NPU void clear_slot(int slot) {
     fill(core_, loaded_[slot].template as<float>(), 0.0F, C * kBlockLanes);
   }
 
   /// V. Rows from a slot.
-  void split_slot(int slot) {
+  GDN_NPU void split_slot(int slot) {
     Ub<float> from;
     if constexpr (kNarrow) {
       vcast<E>(core_, {wide_}, {loaded_[slot]}, {C * kLoadedLanes / kLanes});
@@ -47,7 +48,7 @@ class HeadRows {
   }
 
   /// C numbers of one of the heads.
-  Ub<float> row(int64_t head) const { return rows_ + head * C; }
+  GDN_NPU Ub<float> row(int64_t head) const { return rows_ + head * C; }
 
  private:
   static constexpr bool kNarrow = !std::is_same_v<E, float>;

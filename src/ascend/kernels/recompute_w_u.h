@@ -57,7 +57,7 @@ class RecomputeWUCube {
  public:
   using Tensors = RecomputeWUTensors<E, B, S>;
 
-  RecomputeWUCube(Core &core, const Tensors &t) : core_(core), t_(t) {
+  GDN_NPU RecomputeWUCube(Core &core, const Tensors &t) : core_(core), t_(t) {
     for (int slot = 0; slot < kSlots; ++slot) {
       for (L1<E> &operand : operands_[slot]) operand = core.take<L1<E>>("operands", C * C);
       values_[slot] = core.take<L1<E>>("values", C * kHeadWidth);
@@ -68,7 +68,7 @@ class RecomputeWUCube {
     }
   }
 
-  void run() {
+  GDN_NPU void run() {
     for (int slot = 0; slot < kSlots; ++slot) {
       set_flag(core_, Pipe::mte1, Pipe::mte2, slot);
       set_flag(core_, Pipe::m, Pipe::mte1, slot);
@@ -76,13 +76,13 @@ class RecomputeWUCube {
       cross_set(core_, Pipe::mte2, kSlotFree);
     }
     const int64_t group = t_.value_heads / t_.key_heads;
-    for_each_item<C>(core_, t_.sequences, t_.key_heads, core_.block(), core_.blocks(),
-                     [&](const Chunk &chunk, int64_t key_head) {
-                       for (int64_t h = 0; h < group; ++h) {
-                         run_head(chunk, key_head, key_head * group + h);
-                         slot_ ^= 1;
-                       }
-                     });
+    Items<C> items(core_, t_.sequences, t_.key_heads, core_.block(), core_.blocks());
+    while (items.next()) {
+      for (int64_t h = 0; h < group; ++h) {
+        run_head(items.chunk(), items.part(), items.part() * group + h);
+        slot_ ^= 1;
+      }
+    }
     for (int slot = 0; slot < kSlots; ++slot) {
       wait_flag(core_, Pipe::mte1, Pipe::mte2, slot);
       wait_flag(core_, Pipe::m, Pipe::mte1, slot);
@@ -94,7 +94,7 @@ class RecomputeWUCube {
   static constexpr int kOperands = static_cast<int>(WUFlag::operands);
   static constexpr int kSlotFree = static_cast<int>(WUFlag::slot_free);
 
-  void run_head(const Chunk &chunk, int64_t key_head, int64_t head) {
+  GDN_NPU void run_head(const Chunk &chunk, int64_t key_head, int64_t head) {
     cross_wait(core_, kOperands);
     load_operands(chunk, key_head, head);
     wait_flag(core_, Pipe::mte2, Pipe::mte1, slot_);
@@ -106,7 +106,7 @@ class RecomputeWUCube {
   }
 
   /// Rows past the chunk's end are zeros, never the next sequence's.
-  void load_operands(const Chunk &chunk, int64_t key_head, int64_t head) {
+  GDN_NPU void load_operands(const Chunk &chunk, int64_t key_head, int64_t head) {
     wait_flag(core_, Pipe::mte1, Pipe::mte2, slot_);
     if (chunk.length < C) {
       for (const L1<E> &operand : operands_[slot_]) fill_l1(core_, operand, C * C);
@@ -124,14 +124,15 @@ class RecomputeWUCube {
     set_flag(core_, Pipe::mte2, Pipe::mte1, slot_);
   }
 
-  void load_rows(L1<E> to, Gm<const E> from, const Chunk &chunk, int64_t head, int64_t heads) {
+  GDN_NPU void load_rows(L1<E> to, Gm<const E> from, const Chunk &chunk, int64_t head,
+                         int64_t heads) {
     const int64_t stride = heads * kHeadWidth;
     load_nd2nz(core_, to, from + (chunk.begin * stride + head * kHeadWidth),
                {chunk.length, kHeadWidth, stride}, C);
   }
 
   /// Product `which` = (high + low) x right. Its operands in L0 alternate.
-  void multiply(L1<E> high, L1<E> low, L1<E> right, int which) {
+  GDN_NPU void multiply(L1<E> high, L1<E> low, L1<E> right, int which) {
     constexpr int64_t kDown = C / kFractal;
     constexpr int64_t kAcross = kHeadWidth / kFractal;
     constexpr int64_t kElements = kFractal * kFractal;
@@ -160,7 +161,7 @@ class RecomputeWUCube {
     set_flag(core_, Pipe::m, Pipe::fix, which);
   }
 
-  void store_product(Gm<E> to, const Chunk &chunk, int64_t head, int which) {
+  GDN_NPU void store_product(Gm<E> to, const Chunk &chunk, int64_t head, int which) {
     const int64_t stride = t_.value_heads * kHeadWidth;
     wait_flag(core_, Pipe::m, Pipe::fix, which);
     store_nz2nd(core_, to + (chunk.begin * stride + head * kHeadWidth), products_[which],
@@ -184,7 +185,7 @@ class RecomputeWUVector {
  public:
   using Tensors = RecomputeWUTensors<E, B, S>;
 
-  RecomputeWUVector(Core &core, const Tensors &t)
+  GDN_NPU RecomputeWUVector(Core &core, const Tensors &t)
       : core_(core), t_(t), first_(core.vector() * C / 2), gates_(core, kGatesEvent) {
     for (int slot = 0; slot < kSlots; ++slot) {
       T_[slot] = core.take<Ub<S>>("T", kRows * C);
@@ -197,14 +198,14 @@ class RecomputeWUVector {
     decay_ = core.take<Ub<float>>("beta exp(c)", kBlockLanes * C);
   }
 
-  void run() {
+  GDN_NPU void run() {
     gates_.begin();
     for (int slot = 0; slot < kSlots; ++slot) {
       set_flag(core_, Pipe::v, Pipe::mte2, kTEvent + slot);
       set_flag(core_, Pipe::mte3, Pipe::v, slot);
     }
-    for_each_item<C>(core_, t_.sequences, t_.key_heads, core_.block(), core_.blocks(),
-                     [&](const Chunk &chunk, int64_t key_head) { run_item(chunk, key_head); });
+    Items<C> items(core_, t_.sequences, t_.key_heads, core_.block(), core_.blocks());
+    while (items.next()) run_item(items.chunk(), items.part());
     for (int slot = 0; slot < kSlots; ++slot) {
       wait_flag(core_, Pipe::v, Pipe::mte2, kTEvent + slot);
       wait_flag(core_, Pipe::mte3, Pipe::v, slot);
@@ -222,23 +223,23 @@ class RecomputeWUVector {
   static constexpr int kTEvent = 0;
   static constexpr int kGatesEvent = 2;
 
-  void run_item(const Chunk &chunk, int64_t key_head) {
-    const int64_t end = std::min(chunk.length, first_ + C / 2);
+  GDN_NPU void run_item(const Chunk &chunk, int64_t key_head) {
+    const int64_t end = smaller(chunk.length, first_ + C / 2);
     const int64_t group = t_.value_heads / t_.key_heads;
     for (int64_t g = 0; g < group; g += kBlockLanes) {
       const int64_t first_head = key_head * group + g;
-      const int64_t heads = std::min(kBlockLanes, group - g);
+      const int64_t heads = smaller(kBlockLanes, group - g);
       if (first_ < end) {
         gates_.load(t_.g_cumsum, t_.beta, chunk, first_head, heads, t_.value_heads);
         split_gates();
       }
       for (int64_t h = 0; h < heads; ++h) {
         for (int64_t row = first_; row < end; row += kRows) {
-          load_rows(chunk, first_head + h, row, std::min(kRows, end - row));
+          load_rows(chunk, first_head + h, row, smaller(kRows, end - row));
         }
         cross_wait(core_, kSlotFree);
         for (int64_t row = first_; row < end; row += kRows) {
-          scale_rows(h, row, std::min(kRows, end - row));
+          scale_rows(h, row, smaller(kRows, end - row));
         }
         cross_set(core_, Pipe::mte3, kOperands);
         slot_ ^= 1;
@@ -247,7 +248,7 @@ class RecomputeWUVector {
   }
 
   /// c, and beta, whose zeros past a chunk's end drop what may be there in T's columns.
-  void split_gates() {
+  GDN_NPU void split_gates() {
     gates_.split();
     const Repeats all{kBlockLanes * C / kLanes};
     vexp(core_, {decay_}, {gates_.c(0)}, all);
@@ -256,7 +257,7 @@ class RecomputeWUVector {
   }
 
   /// Rows of T, at most two times before they are scaled.
-  void load_rows(const Chunk &chunk, int64_t head, int64_t row, int64_t rows) {
+  GDN_NPU void load_rows(const Chunk &chunk, int64_t head, int64_t row, int64_t rows) {
     wait_flag(core_, Pipe::v, Pipe::mte2, kTEvent + next_);
     load(core_, T_[next_], t_.T + ((chunk.begin + row) * t_.value_heads + head) * C,
          {rows, C, t_.value_heads * C});
@@ -265,7 +266,7 @@ class RecomputeWUVector {
   }
 
   /// Both operands of some rows of T, for U and for W.
-  void scale_rows(int64_t h, int64_t row, int64_t rows) {
+  GDN_NPU void scale_rows(int64_t h, int64_t row, int64_t rows) {
     wait_flag(core_, Pipe::mte2, Pipe::v, kTEvent + T_slot_);
     const Repeats all{rows * C / kLanes};
     Ub<float> T;
@@ -286,7 +287,7 @@ class RecomputeWUVector {
     T_slot_ ^= 1;
   }
 
-  void scale_columns(Ub<float> T, Ub<float> by, int64_t rows) {
+  GDN_NPU void scale_columns(Ub<float> T, Ub<float> by, int64_t rows) {
     for (int64_t p = 0; p < C; p += kLanes) {
       vbinary(core_, Binary::mul, {scaled_ + p, 1, C / kBlockLanes}, {T + p, 1, C / kBlockLanes},
               {by + p, 1, 0}, {rows});
@@ -294,7 +295,7 @@ class RecomputeWUVector {
   }
 
   /// What is scaled as two 16-bit numbers, to GM.
-  void store_halves(Gm<E> to, int64_t rows) {
+  GDN_NPU void store_halves(Gm<E> to, int64_t rows) {
     const Repeats all{rows * C / kLanes};
     wait_flag(core_, Pipe::mte3, Pipe::v, out_);
     pipe_barrier(core_, Pipe::v);
@@ -328,12 +329,8 @@ class RecomputeWUVector {
 };
 
 template <class E, class B, class S, int64_t C>
-void recompute_w_u(Core &core, const RecomputeWUTensors<E, B, S> &t) {
-  if (core.kind() == CoreKind::cube) {
-    RecomputeWUCube<E, B, S, C>(core, t).run();
-  } else {
-    RecomputeWUVector<E, B, S, C>(core, t).run();
-  }
+GDN_NPU void recompute_w_u(Core &core, const RecomputeWUTensors<E, B, S> &t) {
+  run_part<RecomputeWUCube<E, B, S, C>, RecomputeWUVector<E, B, S, C>>(core, t);
 }
 
 }  // namespace gdn::ascend::kernels

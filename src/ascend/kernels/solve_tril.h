@@ -33,7 +33,7 @@ class SolveTril {
  public:
   using Tensors = SolveTrilTensors<R>;
 
-  SolveTril(Core &core, const Tensors &t) : core_(core), t_(t) {
+  GDN_NPU SolveTril(Core &core, const Tensors &t) : core_(core), t_(t) {
     column_[0] = core.take<Ub<float>>("column", C * kBlockLanes);
     column_[1] = core.take<Ub<float>>("column", C * kBlockLanes);
     T_ = core.take<Ub<float>>("A, then T", C * C);
@@ -43,7 +43,7 @@ class SolveTril {
     if constexpr (kNarrow) rounded_ = core.take<Ub<R>>("T rounded", C * C);
   }
 
-  void run() {
+  GDN_NPU void run() {
     // Rows past a chunk's end are whatever was there before; at first zeros.
     fill(core_, T_, 0.0F, C * C);
     fill(core_, minus_one_, -1.0F, kBlockLanes);
@@ -56,10 +56,11 @@ class SolveTril {
     set_flag(core_, kLast, Pipe::mte2, 0);
     load(core_, identity_, t_.identity, {1, kBlockLanes * kBlockLanes, 0});
     const int64_t worker = core_.block() * kVectorCores + core_.vector();
-    for_each_item<C>(core_, t_.sequences, t_.heads, worker, core_.blocks() * kVectorCores,
-                     [&](const Chunk &chunk, int64_t head) {
-                       run_item((chunk.begin * t_.heads + head) * C, chunk.length);
-                     });
+    Items<C> items(core_, t_.sequences, t_.heads, worker, core_.blocks() * kVectorCores);
+    while (items.next()) {
+      const Chunk chunk = items.chunk();
+      run_item((chunk.begin * t_.heads + items.part()) * C, chunk.length);
+    }
     wait_flag(core_, kLast, Pipe::mte2, 0);
     if constexpr (kNarrow) wait_flag(core_, Pipe::mte3, Pipe::v, 0);
   }
@@ -70,7 +71,7 @@ class SolveTril {
   /// What is the last to read T in f32.
   static constexpr Pipe kLast = kNarrow ? Pipe::v : Pipe::mte3;
 
-  void run_item(int64_t at, int64_t length) {
+  GDN_NPU void run_item(int64_t at, int64_t length) {
     const Rows rows{length, C, t_.heads * C};
     wait_flag(core_, kLast, Pipe::mte2, 0);
     load(core_, T_, t_.A + at, rows);
@@ -82,9 +83,10 @@ class SolveTril {
     if constexpr (kNarrow) {
       wait_flag(core_, Pipe::mte3, Pipe::v, 0);
       pipe_barrier(core_, Pipe::v);
-      for_each_span(length * C, [&](int64_t e, Repeats repeats) {
-        vround<R>(core_, {rounded_ + e}, {T_ + e}, repeats);
-      });
+      Spans spans(length * C);
+      while (spans.next()) {
+        vround<R>(core_, {rounded_ + spans.at()}, {T_ + spans.at()}, spans.repeats());
+      }
     }
     set_flag(core_, Pipe::v, Pipe::mte3, 0);
 
@@ -99,7 +101,7 @@ class SolveTril {
   }
 
   /// The columns of -A; T = I.
-  void begin(int64_t length) {
+  GDN_NPU void begin(int64_t length) {
     const int64_t groups = (length + kFractal - 1) / kFractal;
     for (int64_t j = 0; j < C; j += kBlockLanes) {
       vtranspose(core_, columns_ + j * C, T_ + j, groups,
@@ -109,7 +111,7 @@ class SolveTril {
     for (int64_t j = 0; j < C; j += kBlockLanes) {
       // Rows of 8 columns, as many of their blocks as were written.
       for (int64_t r = 0; r < groups * 2; r += kBlockLanes) {
-        const int64_t lanes = std::min(kBlockLanes, groups * 2 - r) * kBlockLanes;
+        const int64_t lanes = smaller(kBlockLanes, groups * 2 - r) * kBlockLanes;
         const Lanes<float> part{columns_ + (j * C + r * kBlockLanes), 1, kRowBlocks};
         vbinary(core_, Binary::mul, part, part, {minus_one_, 0, 0}, {kBlockLanes, lanes});
       }
@@ -122,7 +124,7 @@ class SolveTril {
   }
 
   /// The next column is spread while this one is used.
-  void substitute(int64_t length) {
+  GDN_NPU void substitute(int64_t length) {
     spread_column(0, length);
     for (int64_t j = 0; j + 1 < length; ++j) {
       pipe_barrier(core_, Pipe::v);
@@ -136,10 +138,10 @@ class SolveTril {
   }
 
   /// -A[i, j] for all i > j, each over a block.
-  void spread_column(int64_t j, int64_t length) {
+  GDN_NPU void spread_column(int64_t j, int64_t length) {
     const int64_t first = (j + 1) / kBlockLanes * kBlockLanes;
     vbrcb(core_, column_[j % 2] + first * kBlockLanes, columns_ + (j * C + first),
-          (std::max(length, j + 2) - first + kBlockLanes - 1) / kBlockLanes);
+          (larger(length, j + 2) - first + kBlockLanes - 1) / kBlockLanes);
   }
 
   Core &core_;
@@ -150,8 +152,8 @@ class SolveTril {
 };
 
 template <class R, int64_t C>
-void solve_tril(Core &core, const SolveTrilTensors<R> &t) {
-  if (core.kind() == CoreKind::vector) SolveTril<R, C>(core, t).run();
+GDN_NPU void solve_tril(Core &core, const SolveTrilTensors<R> &t) {
+  run_part<Rest, SolveTril<R, C>>(core, t);
 }
 
 }  // namespace gdn::ascend::kernels

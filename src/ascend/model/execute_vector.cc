@@ -69,8 +69,6 @@ float apply(Binary op, float a, float b) {
       return a - b;
     case Binary::mul:
       return a * b;
-    case Binary::min:
-      return std::min(a, b);
     case Binary::max:
       return std::max(a, b);
   }
@@ -124,9 +122,10 @@ void execute(const VSelect &i, Access &memory) {
   const int64_t lanes = i.repeats.lanes;
   for_each_repeat(i.to, Type::f32, i.repeats, memory, [&](int64_t r) {
     const unsigned char *bits = memory.read(i.mask + r * kLanes / 8, (lanes + 7) / 8);
+    const float otherwise = *memory.read<float>(i.otherwise, 1);
     Row a = read_row(i.a, r, lanes, memory);
     for (int64_t l = 0; l < lanes; ++l) {
-      if ((bits[l / 8] >> l % 8 & 1) == 0) a.lane[l] = i.otherwise;
+      if ((bits[l / 8] >> l % 8 & 1) == 0) a.lane[l] = otherwise;
     }
     return a;
   });

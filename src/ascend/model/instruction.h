@@ -40,11 +40,11 @@ struct Operand {
 // unless they count rows, elements of a matrix, fractals or repeats.
 struct Load {
   Ref to, from;
-  int64_t rows, width, stride, pitch;
+  int64_t rows, width, stride, pitch, element_size;
 };
 struct Store {
   Ref to, from;
-  int64_t rows, width, stride, pitch;
+  int64_t rows, width, stride, pitch, element_size;
 };
 struct LoadNd2Nz {
   Ref to, from;
@@ -95,8 +95,7 @@ struct VCast {
 };
 struct VSelect {
   Operand to, a;
-  Ref mask;
-  float otherwise;
+  Ref mask, otherwise;
   Repeats repeats;
 };
 struct VBrcb {

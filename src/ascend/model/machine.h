@@ -30,22 +30,6 @@ constexpr int64_t capacity(Space space) {
   return INT64_MAX;
 }
 
-/// What a buffer of a memory, and an address in it, is a multiple of.
-constexpr int64_t alignment(Space space) {
-  switch (space) {
-    case Space::l1:
-    case Space::ub:
-      return kBlockBytes;
-    case Space::l0a:
-    case Space::l0b:
-    case Space::l0c:
-      return kFractalBytes;
-    case Space::gm:
-      break;
-  }
-  return 1;
-}
-
 constexpr bool has_space(CoreKind kind, Space space) {
   return space == Space::gm || (kind == CoreKind::vector) == (space == Space::ub);
 }

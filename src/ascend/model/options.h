@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "ascend/model/cycles.h"
 #include "ascend/model/finding.h"
@@ -11,12 +12,18 @@
 
 namespace gdn::ascend::model {
 
+struct Buffer;
+struct CoreState;
+
 /// How a launch runs.
 struct Options {
   int64_t blocks = kBlocks;
   uint64_t seed = 1;                       ///< Which of the schedules.
   size_t most_findings = Findings::kMost;  ///< A run ends when it has as many.
   Cycles *cycles = nullptr;                ///< Where to leave the schedule; nullptr: nowhere.
+
+  /// Gets the cores' programs and sees the launch's tensors. Nothing runs then.
+  std::function<void(std::vector<CoreState> &, const std::vector<Buffer> &)> look;
 
   // Faults that tests seed.
   /// Changes an instruction before it is issued, or drops it (false).

@@ -28,7 +28,7 @@ Ref ref(Local<S, E> at) {
 
 template <class E>
 Ref ref(Gm<E> at) {
-  return {Space::gm, at.tensor, at.offset * static_cast<int64_t>(sizeof(E))};
+  return {Space::gm, static_cast<uint32_t>(at.tensor), at.offset * static_cast<int64_t>(sizeof(E))};
 }
 
 template <class E>
@@ -57,7 +57,7 @@ class Checks {
                   "a multiple of " + std::to_string(unit));
   }
   Checks &aligned(const char *what, const Ref &at) {
-    const int64_t unit = model::alignment(at.space);
+    const int64_t unit = alignment(at.space);
     return expect(at.byte % unit == 0, Kind::alignment, what, at.byte,
                   "a byte that is a multiple of " + std::to_string(unit));
   }
@@ -145,7 +145,7 @@ void load(Core &core, Ub<E> to, GmIn<E> from, Rows rows, Where where) {
   constexpr int64_t kSize = sizeof(E);
   issue(core, Pipe::mte2,
         model::Load{ref(to), ref(from), rows.count, rows.width * kSize, rows.stride * kSize,
-                    pitch_of(rows, kSize)},
+                    pitch_of(rows, kSize), kSize},
         where);
 }
 
@@ -155,7 +155,7 @@ void store(Core &core, Gm<E> to, Ub<E> from, Rows rows, Where where) {
   constexpr int64_t kSize = sizeof(E);
   issue(core, Pipe::mte3,
         model::Store{ref(to), ref(from), rows.count, rows.width * kSize, rows.stride * kSize,
-                     pitch_of(rows, kSize)},
+                     pitch_of(rows, kSize), kSize},
         where);
 }
 
@@ -167,6 +167,7 @@ void load_nd2nz(Core &core, L1<E> to, GmIn<E> from, Rows rows, int64_t height, W
            .multiple("rows.width", rows.width, kFractal)
            .multiple("height", height, kFractal)
            .range("rows.count", rows.count, 1, height)
+           .range("rows.stride", rows.stride, 0, UINT16_MAX)
            .ok()) {
     return;
   }
@@ -178,7 +179,11 @@ void load_nd2nz(Core &core, L1<E> to, GmIn<E> from, Rows rows, int64_t height, W
 
 template <class E>
 void fill_l1(Core &core, L1<E> to, int64_t elements, Where where) {
-  if (!Checks(core, where).aligned("to", ref(to)).multiple("elements", elements, kFractal).ok()) {
+  if (!Checks(core, where)
+           .aligned("to", ref(to))
+           .multiple("elements", elements, kFractal)
+           .range("elements", elements, 1, kMaxFilled)
+           .ok()) {
     return;
   }
   issue(core, Pipe::mte2, model::FillL1{ref(to), elements * static_cast<int64_t>(sizeof(E))},
@@ -335,13 +340,14 @@ void vround(Core &core, Lanes<E> to, Lanes<float> a, Repeats repeats, Where wher
   cast(core, {operand(to), operand(a), model::kTypeOf<E>, model::Type::f32, repeats}, where);
 }
 
-void vselect(Core &core, Lanes<float> to, Ub<uint8_t> mask, Lanes<float> a, float otherwise,
+void vselect(Core &core, Lanes<float> to, Ub<uint8_t> mask, Lanes<float> a, Ub<float> otherwise,
              Repeats repeats, Where where) {
-  const model::VSelect action{operand(to), operand(a), ref(mask), otherwise, repeats};
+  const model::VSelect action{operand(to), operand(a), ref(mask), ref(otherwise), repeats};
   if (!Checks(core, where)
            .vector("to", action.to)
            .vector("a", action.a)
            .aligned("mask", action.mask)
+           .aligned("otherwise", action.otherwise)
            .repeats(repeats)
            .apart(action.to, action.a, repeats)
            .ok()) {

@@ -5,9 +5,13 @@
 #include "core/backend.h"
 
 namespace gdn::ascend {
+namespace device {
+class Packing;
+}
 
-// The operations that the backend has, each in a file of its name. They run with `options`, by
-// default those of the environment: GDN_ASCEND_SEED chooses one of the schedules.
+// The operations that the backend has, each in a file of its name. On the model they run with
+// `options`, by default those of the environment: GDN_ASCEND_SEED chooses one of the schedules. For
+// a device they are packed.
 
 model::Options default_options();
 
@@ -17,6 +21,13 @@ Status solve_tril(const SolveTril &p, const model::Options &options);
 Status recompute_w_u(const RecomputeWU &p, const model::Options &options);
 Status chunk_fwd_h(const ChunkFwdH &p, const model::Options &options);
 Status chunk_fwd_o(const ChunkFwdO &p, const model::Options &options);
+
+Status chunk_local_cumsum(const ChunkLocalCumsum &p, device::Packing &packing);
+Status chunk_scaled_dot_kkt(const ChunkScaledDotKkt &p, device::Packing &packing);
+Status solve_tril(const SolveTril &p, device::Packing &packing);
+Status recompute_w_u(const RecomputeWU &p, device::Packing &packing);
+Status chunk_fwd_h(const ChunkFwdH &p, device::Packing &packing);
+Status chunk_fwd_o(const ChunkFwdO &p, device::Packing &packing);
 
 }  // namespace gdn::ascend
 

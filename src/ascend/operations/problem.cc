@@ -1,9 +1,5 @@
 #include "ascend/operations/problem.h"
 
-#include <cstdlib>
-
-#include "ascend/operations/operations.h"
-
 namespace gdn::ascend {
 namespace {
 
@@ -18,14 +14,6 @@ bool compact(const Tensor &t) {
 }
 
 }  // namespace
-
-model::Options default_options() {
-  model::Options options;
-  if (const char *seed = std::getenv("GDN_ASCEND_SEED")) {
-    options.seed = std::strtoull(seed, nullptr, 10);
-  }
-  return options;
-}
 
 bool empty(const StageShape &p) { return p.sequences.batch * p.sequences.tokens == 0; }
 
@@ -53,31 +41,18 @@ Status check_key_stage(const StageShape &p, const Tensor &k, std::initializer_li
   if (!status.ok()) return status;
   if (k.dtype == DType::f32) return unsupported("takes k in bfloat16 or float16.");
   if (p.heads.interleaved) return unsupported("takes head_map = block alone.");
+  // An instruction takes the elements from row to row in 16 bits.
+  const int64_t heads = p.heads.value_heads;
+  if (heads * kernels::kHeadWidth > UINT16_MAX) {
+    return unsupported("has at most 511 value heads, but this call has " + std::to_string(heads) +
+                       ".");
+  }
   return {};
 }
 
 Status check_beta(const Tensor &beta, const Tensor &k) {
   if (beta.dtype == DType::f32 || beta.dtype == k.dtype) return {};
   return unsupported("takes beta in float32 or in the type of k.");
-}
-
-kernels::SequenceTable sequence_table(model::Launch &launch, const StageShape &p) {
-  const Sequences &from = p.sequences;
-  kernels::SequenceTable to;
-  to.count = from.count;
-  to.tokens = from.tokens;
-  to.packed = from.packed();
-  if (!to.packed) return to;
-  const IndexArray &offsets = from.cu_seqlens;
-  to.wide = offsets.is_64bit;
-  if (to.wide) {
-    to.offsets64 =
-        launch.input("cu_seqlens", static_cast<const int64_t *>(offsets.data), offsets.rows);
-  } else {
-    to.offsets32 =
-        launch.input("cu_seqlens", static_cast<const int32_t *>(offsets.data), offsets.rows);
-  }
-  return to;
 }
 
 std::vector<uint8_t> triangle_bits(int64_t size, bool diagonal) {
@@ -88,12 +63,6 @@ std::vector<uint8_t> triangle_bits(int64_t size, bool diagonal) {
     }
   }
   return bits;
-}
-
-Status status_of(const std::vector<model::Finding> &findings) {
-  if (findings.empty()) return {};
-  return {Code::internal_error, "the model of the NPU found " + std::to_string(findings.size()) +
-                                    " faults in the kernel, the first: " + findings.front().text};
 }
 
 }  // namespace gdn::ascend

@@ -6,8 +6,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "ascend/kernels/forms.h"
 #include "ascend/kernels/items.h"
-#include "ascend/model/launch.h"
 #include "core/stages.h"
 #include "core/status.h"
 
@@ -35,14 +35,32 @@ Status check_beta(const Tensor &beta, const Tensor &k);
 /// True if a call has no token at all.
 bool empty(const StageShape &p);
 
+// A launch is what a call's tensors are packed for: a ModelLaunch or a device::Packing. It hands
+// out their places in GM, and then runs a kernel on the struct that holds them.
+
 /// The sequences as kernels see them; offsets become an input of the launch.
-kernels::SequenceTable sequence_table(model::Launch &launch, const StageShape &p);
+template <class Launch>
+kernels::SequenceTable sequence_table(Launch &launch, const StageShape &p) {
+  const Sequences &from = p.sequences;
+  kernels::SequenceTable to;
+  to.count = from.count;
+  to.tokens = from.tokens;
+  to.packed = from.packed();
+  if (!to.packed) return to;
+  const IndexArray &offsets = from.cu_seqlens;
+  to.wide = offsets.is_64bit;
+  if (to.wide) {
+    to.offsets64 =
+        launch.input("cu_seqlens", static_cast<const int64_t *>(offsets.data), offsets.rows);
+  } else {
+    to.offsets32 =
+        launch.input("cu_seqlens", static_cast<const int32_t *>(offsets.data), offsets.rows);
+  }
+  return to;
+}
 
 /// Bit j of row i is 1 for i > j, or for i >= j, the lowest bit of a byte first.
 std::vector<uint8_t> triangle_bits(int64_t size, bool diagonal);
-
-/// What a launch came to: the first finding is the sentence.
-Status status_of(const std::vector<model::Finding> &findings);
 
 inline int64_t elements_of(const Tensor &t) {
   int64_t n = 1;
@@ -50,13 +68,17 @@ inline int64_t elements_of(const Tensor &t) {
   return n;
 }
 
-template <class E>
-Gm<const E> input(model::Launch &launch, const char *name, const Tensor &t) {
+template <class E, class Launch>
+Gm<const E> input(Launch &launch, const char *name, const Tensor &t) {
   return launch.input(name, static_cast<const E *>(t.data), elements_of(t));
 }
-template <class E>
-Gm<E> output(model::Launch &launch, const char *name, const Tensor &t) {
+template <class E, class Launch>
+Gm<E> output(Launch &launch, const char *name, const Tensor &t) {
   return launch.output(name, static_cast<E *>(t.data), elements_of(t));
+}
+template <class E, class Launch>
+Gm<E> scratch(Launch &launch, const char *name, int64_t elements) {
+  return launch.template scratch<E>(name, elements);
 }
 
 /// Calls f(E()) with the element type of a tensor.

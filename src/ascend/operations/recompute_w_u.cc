@@ -1,14 +1,15 @@
 #include "ascend/kernels/recompute_w_u.h"
 
+#include "ascend/device/packing.h"
+#include "ascend/operations/model_launch.h"
 #include "ascend/operations/operations.h"
 #include "ascend/operations/problem.h"
 
 namespace gdn::ascend {
 namespace {
 
-template <class E, class B, class S, int64_t C>
-Status run(const RecomputeWU &p, const model::Options &options) {
-  model::Launch launch;
+template <class E, class B, class S, int64_t C, class Launch>
+Status run(const RecomputeWU &p, Launch &launch) {
   kernels::RecomputeWUTensors<E, B, S> t;
   t.sequences = sequence_table(launch, p);
   t.key_heads = p.heads.key_heads;
@@ -18,17 +19,16 @@ Status run(const RecomputeWU &p, const model::Options &options) {
   t.beta = input<B>(launch, "beta", p.beta);
   t.g_cumsum = input<float>(launch, "g_cumsum", p.g_cumsum);
   t.T = input<S>(launch, "T", p.T);
-  t.operands = launch.scratch<E>(
-      "operands", options.blocks * kernels::kSlots * kernels::kOperandsOfHead * C * C);
+  t.operands = scratch<E>(launch, "operands",
+                          launch.blocks() * kernels::kSlots * kernels::kOperandsOfHead * C * C);
   t.w = output<E>(launch, "w", p.w);
   t.u = output<E>(launch, "u", p.u);
-  return status_of(
-      launch.run([&](Core &core) { kernels::recompute_w_u<E, B, S, C>(core, t); }, options));
+  constexpr kernels::Form kForm{kernels::Stage::recompute_w_u, kernels::form_number<C, E, B, S>()};
+  return launch.template run<kernels::recompute_w_u<E, B, S, C>>(kForm, t);
 }
 
-}  // namespace
-
-Status recompute_w_u(const RecomputeWU &p, const model::Options &options) {
+template <class Launch>
+Status run_form(const RecomputeWU &p, Launch &launch) {
   Status status = check_key_stage(p, p.k,
                                   {{"k", &p.k},
                                    {"v", &p.v},
@@ -43,9 +43,20 @@ Status recompute_w_u(const RecomputeWU &p, const model::Options &options) {
     using E = decltype(element);
     return with_f32_or<E>(p.beta.dtype, [&](auto b) {
       return with_f32_or<E>(
-          p.T.dtype, [&](auto s) { return run<E, decltype(b), decltype(s), chunk>(p, options); });
+          p.T.dtype, [&](auto s) { return run<E, decltype(b), decltype(s), chunk>(p, launch); });
     });
   });
+}
+
+}  // namespace
+
+Status recompute_w_u(const RecomputeWU &p, const model::Options &options) {
+  ModelLaunch launch(options);
+  return run_form(p, launch);
+}
+
+Status recompute_w_u(const RecomputeWU &p, device::Packing &packing) {
+  return run_form(p, packing);
 }
 
 }  // namespace gdn::ascend

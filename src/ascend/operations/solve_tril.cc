@@ -2,12 +2,16 @@
 
 #include <array>
 
+#include "ascend/device/packing.h"
+#include "ascend/operations/model_launch.h"
 #include "ascend/operations/operations.h"
 #include "ascend/operations/problem.h"
 
 namespace gdn::ascend {
+namespace {
 
-Status solve_tril(const SolveTril &p, const model::Options &options) {
+template <class Launch>
+Status run_form(const SolveTril &p, Launch &launch) {
   Status status = check_stage(p, {{"A", &p.A}, {"T", &p.T}});
   if (!status.ok() || empty(p)) return status;
   std::array<float, kBlockLanes *kBlockLanes> identity = {};
@@ -15,17 +19,25 @@ Status solve_tril(const SolveTril &p, const model::Options &options) {
   return with_type(p.T.dtype, [&](auto element) {
     using R = decltype(element);
     return with_chunk(p.chunk_size, [&](auto chunk) {
-      model::Launch launch;
       kernels::SolveTrilTensors<R> t;
       t.sequences = sequence_table(launch, p);
       t.heads = p.heads.value_heads;
       t.A = input<float>(launch, "A", p.A);
-      t.identity = launch.input("identity", identity.data(), kBlockLanes * kBlockLanes);
+      t.identity = launch.constant("identity", identity.data(), kBlockLanes * kBlockLanes);
       t.T = output<R>(launch, "T", p.T);
-      return status_of(
-          launch.run([&](Core &core) { kernels::solve_tril<R, chunk>(core, t); }, options));
+      constexpr kernels::Form kForm{kernels::Stage::solve_tril, kernels::form_number<chunk, R>()};
+      return launch.template run<kernels::solve_tril<R, chunk>>(kForm, t);
     });
   });
 }
+
+}  // namespace
+
+Status solve_tril(const SolveTril &p, const model::Options &options) {
+  ModelLaunch launch(options);
+  return run_form(p, launch);
+}
+
+Status solve_tril(const SolveTril &p, device::Packing &packing) { return run_form(p, packing); }
 
 }  // namespace gdn::ascend

@@ -4,6 +4,14 @@
 #include <cstdint>
 #include <type_traits>
 
+// GDN_NPU stands before every function that a core runs. The compiler of a device wants an
+// attribute there, the model nothing.
+#ifdef GDN_ASCEND_DEVICE
+#include "ascend/device/target.h"
+#else
+#define GDN_NPU
+#endif
+
 namespace gdn::ascend {
 
 /// 16-bit elements, as their bits.
@@ -16,6 +24,7 @@ struct bf16 {
 
 /// Memories: GM is everybody's; L1, L0A, L0B and L0C belong to a Cube core, UB to a Vector core.
 enum class Space : uint8_t { gm, l1, l0a, l0b, l0c, ub };
+inline constexpr int kSpaces = 6;
 
 /// The pipes of a core. Each runs its instructions in order, all of them beside each other.
 ///
@@ -39,13 +48,21 @@ inline constexpr int64_t kLanes = 64;
 inline constexpr int64_t kBlockLanes = 8;
 /// Most repeats of a vector instruction.
 inline constexpr int64_t kMaxRepeats = 255;
+/// What a buffer of a memory, and an address in it, is a multiple of.
+GDN_NPU constexpr int64_t alignment(Space space) {
+  if (space == Space::gm) return 1;
+  return space == Space::l1 || space == Space::ub ? kBlockBytes : kFractalBytes;
+}
 /// Event ids of a pair of pipes.
 inline constexpr int kEvents = 8;
 
-/// Where an instruction stands in a kernel's text. A device ignores it. (std::source_location would
-/// do, but for the clang of Debian 12.)
+/// Where an instruction stands in a kernel's text, for the model's messages. (std::source_location
+/// would do, but for the clang of Debian 12.)
 class Where {
  public:
+#ifdef GDN_ASCEND_DEVICE
+  GDN_NPU static constexpr Where current() { return {}; }
+#else
   static constexpr Where current(const char *file = __builtin_FILE(),
                                  uint32_t line = __builtin_LINE()) {
     return {file, line};
@@ -59,6 +76,7 @@ class Where {
 
   const char *file_;
   uint32_t line_;
+#endif
 };
 
 /// A place in an on-chip memory. Pointers of different memories do not convert.
@@ -67,13 +85,13 @@ struct Local {
   static constexpr Space kSpace = S;
   using Element = E;
 
-  uint32_t buffer = 0;  ///< Which of the core's buffers.
+  uint32_t buffer = 0;  ///< Which of the core's buffers; on a device where it begins.
   int64_t offset = 0;   ///< Elements from its begin.
 
-  Local operator+(int64_t elements) const { return {buffer, offset + elements}; }
+  GDN_NPU Local operator+(int64_t elements) const { return {buffer, offset + elements}; }
   /// The same bytes as elements of another type.
   template <class Other>
-  Local<S, Other> as() const {
+  GDN_NPU Local<S, Other> as() const {
     return {buffer, offset * static_cast<int64_t>(sizeof(E)) / static_cast<int64_t>(sizeof(Other))};
   }
 };
@@ -91,17 +109,25 @@ using Ub = Local<Space::ub, E>;
 /// A place in a tensor in GM.
 template <class E>
 struct Gm {
-  uint32_t tensor = 0;
-  int64_t offset = 0;  ///< Elements from its begin.
+  uint64_t tensor = 0;  ///< Which of the launch's tensors; on a device where it begins.
+  int64_t offset = 0;   ///< Elements from its begin.
 
-  Gm operator+(int64_t elements) const { return {tensor, offset + elements}; }
-  // NOLINTNEXTLINE(google-explicit-constructor): as T * converts to const T *.
-  operator Gm<const E>() const requires(!std::is_const_v<E>) { return {tensor, offset}; }
+  GDN_NPU Gm operator+(int64_t elements) const { return {tensor, offset + elements}; }
+  /// As T * converts to const T *.
+  template <class T = E, class = std::enable_if_t<!std::is_const_v<T>>>
+  GDN_NPU operator Gm<const T>() const {
+    return {tensor, offset};
+  }
+};
+
+template <class E>
+struct Undeduced {
+  using Type = E;
 };
 
 /// The same, where E is deduced from other arguments.
 template <class E>
-using GmIn = Gm<const std::type_identity_t<E>>;
+using GmIn = Gm<const typename Undeduced<E>::Type>;
 
 }  // namespace gdn::ascend
 

@@ -24,42 +24,42 @@ struct Repeats {
   int64_t lanes = kLanes;
 };
 
-enum class Binary : uint8_t { add, sub, mul, min, max };
+enum class Binary : uint8_t { add, sub, mul, max };
 
 /// to = a OP b.
-void vbinary(Core &core, Binary op, Lanes<float> to, Lanes<float> a, Lanes<float> b,
-             Repeats repeats, Where where = Where::current());
+GDN_NPU void vbinary(Core &core, Binary op, Lanes<float> to, Lanes<float> a, Lanes<float> b,
+                     Repeats repeats, Where where = Where::current());
 
 /// to = to + a b.
-void vmla(Core &core, Lanes<float> to, Lanes<float> a, Lanes<float> b, Repeats repeats,
-          Where where = Where::current());
+GDN_NPU void vmla(Core &core, Lanes<float> to, Lanes<float> a, Lanes<float> b, Repeats repeats,
+                  Where where = Where::current());
 
 /// to = e^a. The model takes the C library's.
-void vexp(Core &core, Lanes<float> to, Lanes<float> a, Repeats repeats,
-          Where where = Where::current());
+GDN_NPU void vexp(Core &core, Lanes<float> to, Lanes<float> a, Repeats repeats,
+                  Where where = Where::current());
 
 /// to = value.
-void vdup(Core &core, Lanes<float> to, float value, Repeats repeats,
-          Where where = Where::current());
+GDN_NPU void vdup(Core &core, Lanes<float> to, float value, Repeats repeats,
+                  Where where = Where::current());
 
 /// to = a, widened. 64 lanes of a are 4 blocks. E: f16, bf16.
 template <class E>
-void vcast(Core &core, Lanes<float> to, Lanes<E> a, Repeats repeats,
-           Where where = Where::current());
+GDN_NPU void vcast(Core &core, Lanes<float> to, Lanes<E> a, Repeats repeats,
+                   Where where = Where::current());
 
 /// to = a, rounded to nearest, ties to even. 64 lanes of `to` are 4 blocks. E: f16, bf16.
 template <class E>
-void vround(Core &core, Lanes<E> to, Lanes<float> a, Repeats repeats,
-            Where where = Where::current());
+GDN_NPU void vround(Core &core, Lanes<E> to, Lanes<float> a, Repeats repeats,
+                    Where where = Where::current());
 
-/// to = a where the lane's bit of the mask is 1, else otherwise. The mask has 8 bytes a repeat, the
-/// lowest bit first, one repeat's behind the other's.
-void vselect(Core &core, Lanes<float> to, Ub<uint8_t> mask, Lanes<float> a, float otherwise,
-             Repeats repeats, Where where = Where::current());
+/// to = a where the lane's bit of the mask is 1, else the number that otherwise points to. The mask
+/// has 8 bytes a repeat, the lowest bit first, one repeat's behind the other's.
+GDN_NPU void vselect(Core &core, Lanes<float> to, Ub<uint8_t> mask, Lanes<float> a,
+                     Ub<float> otherwise, Repeats repeats, Where where = Where::current());
 
 /// Each of 8 values to a block of its own, 8 lanes of it; `repeats` times, all without gaps.
-void vbrcb(Core &core, Ub<float> to, Ub<float> from, int64_t repeats,
-           Where where = Where::current());
+GDN_NPU void vbrcb(Core &core, Ub<float> to, Ub<float> from, int64_t repeats,
+                   Where where = Where::current());
 
 /// Blocks between the rows of what vtranspose reads and writes, and between its repeats.
 struct TransposeStrides {
@@ -70,8 +70,8 @@ struct TransposeStrides {
 };
 
 /// 16 rows of 8 f32 (a block each) become 8 rows of 16 (two blocks each), `repeats` times.
-void vtranspose(Core &core, Ub<float> to, Ub<float> from, int64_t repeats, TransposeStrides strides,
-                Where where = Where::current());
+GDN_NPU void vtranspose(Core &core, Ub<float> to, Ub<float> from, int64_t repeats,
+                        TransposeStrides strides, Where where = Where::current());
 
 }  // namespace gdn::ascend
 
