@@ -43,14 +43,15 @@ __device__ __forceinline__ float exp2_fast(float x) {
 /// e^x for x <= 0.
 __device__ __forceinline__ float decay_of(float x) { return exp2_fast(x * kLog2E); }
 
-/// x / (1 + e^-x) by two instructions of the special function unit: the exact division and
-/// exponential would cost more than the memory traffic around them. Each is within 2 units in the
-/// last place, but below 0 the result is off by up to 0.6 |x| units more, since the exponent is a
-/// rounded product; below -87 it is 0 (true: less than 1.5e-36), the quotient's divisor being past
-/// 2^126.
-__device__ __forceinline__ float silu(float x) {
-  return __fdividef(x, 1.0F + exp2_fast(-kLog2E * x));
+/// x / (1 + e^-x), or sigmoid(x) alone, by two instructions of the special function unit: the exact
+/// division and exponential would cost more than the memory traffic around them. Each is within 2
+/// units in the last place, but below 0 the result is off by up to 0.6 |x| units more, since the
+/// exponent is a rounded product; below -87 it is 0 (true: less than 1.5e-36), the quotient's
+/// divisor being past 2^126.
+__device__ __forceinline__ float output_gate(float x, bool sigmoid_alone) {
+  return __fdividef(sigmoid_alone ? 1.0F : x, 1.0F + exp2_fast(-kLog2E * x));
 }
+__device__ __forceinline__ float silu(float x) { return output_gate(x, false); }
 
 /// threadIdx.x and the lane, read here: what follows from them is computed again rather than kept
 /// in registers from one step to the next.

@@ -215,7 +215,7 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
         float y = Norm(sum, plan).apply(outputs[t][column]);
         const float z = from_bits(plan.z.dtype, bits.z[r]);
         y *= from_bits(p.norm_weight.dtype, bits.weight[r]);
-        y *= plan.sigmoid_gate ? sigmoid(z) : silu(z);
+        y *= output_gate(z, plan.sigmoid_gate);
         const int64_t to = rule.o.offset(job.line.batch, job.line.begin + first + t, head);
         store_any(p.rule.o, to + first_column + column, y);
       }

@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(kRowThreads, D::kShort &&kWhole && sizeof(E) =
                                      gates[r].values(gate);
 #pragma unroll
                                      for (int j = 0; j < kVector; ++j) {
-                                       e[j] *= p.sigmoid_gate ? sigmoid(gate[j]) : silu(gate[j]);
+                                       e[j] *= output_gate(gate[j], p.sigmoid_gate);
                                      }
                                    }
                                    store_row<kWhole>(y[r], e, d, width);
