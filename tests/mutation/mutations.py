@@ -422,7 +422,7 @@ MUTATIONS = (
     ),
     Mutation(
         "another default epsilon of norms",
-        "src/api/gating_norm.cc",
+        "src/api/shapes.cc",
         "return 1e-6F;",
         "return 1e-5F;",
         _activation("DefaultEpsilon"),
