@@ -30,7 +30,9 @@ step "clang-tidy (library)"
 if [ ! -f build/release/compile_commands.json ]; then
   cmake --preset release >/dev/null || fail "cmake --preset release failed."
 fi
-mapfile -t units < <(git ls-files 'src/api/*.cc' 'src/reference/*.cc' 'src/cpu/*.cc' 'src/ascend/*.cc')
+# What is for a device's compiler holds every form of every kernel: too much for the analyser.
+mapfile -t units < <(git ls-files 'src/api/*.cc' 'src/reference/*.cc' 'src/cpu/*.cc' 'src/ascend/*.cc' \
+  ':!src/ascend/device/*.cc')
 printf '%s\n' "${units[@]}" |
   xargs -P "$(nproc)" -n 4 clang-tidy -p build/release --quiet 2>/dev/null ||
   fail "clang-tidy found problems."

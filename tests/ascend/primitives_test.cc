@@ -251,7 +251,7 @@ TEST(Primitives, VSelect) {
   const std::vector<float> a = numbers(4 * 64, 8);
   std::vector<uint8_t> mask;
   for (int i = 0; i < 4 * 8; ++i) mask.push_back(static_cast<uint8_t>(i * 37 + 5));
-  const std::vector<float> otherwise = {-2.0F, -3.0F};
+  const std::vector<float> otherwise = {-2.0F, -3.0F, 0.0F, 0.0F, 0.0F, 0.0F, 0.0F, 0.0F};
   Vectors v(4 * 64);
   v.add(a);
   v.add(mask);
