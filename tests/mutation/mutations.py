@@ -120,8 +120,8 @@ MUTATIONS = (
     Mutation(
         "wrong accepted slot, for the reference too",
         "src/core/delta_rule.h",
-        "column = accepted - 1;",
-        "column = 0;",
+        "accepted <= columns ? accepted - 1 : 0;",
+        "accepted <= columns ? 0 : 0;",
         _recurrent("decode_sequence"),
     ),
     Mutation(
