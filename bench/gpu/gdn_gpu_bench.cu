@@ -1,6 +1,7 @@
 // How long the operations take on a GPU, beside what its memory allows.
 //
-//   gdn_gpu_bench [--json FILE] [--isa NAME] [--only chunk|stages|recurrent|decode|layer|host]
+//   gdn_gpu_bench [--json FILE] [--isa NAME]
+//                 [--only chunk|stages|recurrent|fused_gdn_decode|layer|host]
 //   [--repeat N] [--dk N] [--dv N]
 //
 // --dk and --dv: head widths of chunk, stages and recurrent, 128 by default.
@@ -211,7 +212,7 @@ int main(int argc, char **argv) {
     for (const int hv : {16, 32, 48, 64}) stages(o, report, 16, 16384, 16, hv);
   }
   if (wanted("recurrent")) recurrent_calls(o, report);
-  if (wanted("decode")) decode_steps(o, report);
+  if (wanted("fused_gdn_decode")) decode_steps(o, report);
   if (wanted("layer")) layer(o, report);
   if (wanted("host")) host_cost();
   report.write();

@@ -37,6 +37,9 @@ ALIASES = {
         "bench/decode_vs_peers.py",
         "bench/gpu/prefill_vs_peer.py",
         "bench/plot.py",
+        "python/gdn/integrations/_sglang_kernel.py",
+        "python/gdn/integrations/sglang.py",
+        "tests/python/integrations/test_sglang.py",
     },
 }
 FOLDERS = (
