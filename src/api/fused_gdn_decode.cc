@@ -24,8 +24,10 @@ Tensor heads_of(const Tensor &mixed, int64_t channel, int64_t heads, int64_t wid
   out.dtype = mixed.dtype;
   out.data = mixed.data;
   if (mixed.data != nullptr) {
-    const int64_t bytes = channel * static_cast<int64_t>(dtype_size(mixed.dtype));
-    out.data = static_cast<std::byte *>(mixed.data) + bytes;
+    // As a number: that the address lies in memory at all is checked later, with all operands.
+    const auto bytes = static_cast<uintptr_t>(channel) * dtype_size(mixed.dtype);
+    // NOLINTNEXTLINE(performance-no-int-to-ptr)
+    out.data = reinterpret_cast<void *>(reinterpret_cast<uintptr_t>(mixed.data) + bytes);
   }
   out.rank = 4;
   const int64_t shape[] = {mixed.shape[0], mixed.shape[1], heads, width};
