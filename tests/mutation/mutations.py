@@ -271,7 +271,7 @@ MUTATIONS = (
         KERNELS + "gated_row.h",
         "(sigmoid_gate ? set1(1.0F) : gate)",
         "gate",
-        ("decode_steps_test", "*FloatCallsAreTheOperationsOneByOne/*"),
+        ("fused_decode_test", "*Flags/*"),
     ),
     Mutation(
         "the reference forgets beta",
