@@ -13,15 +13,13 @@ docs/integrations.md says what is replaced, for which versions, and what is refu
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
-import importlib.util
-import re
 import threading
 from collections import Counter
 
 from gdn.integrations import _fla_ops
+from gdn.integrations._switch import check_version, switched_on
 
 __all__ = ["SUPPORTED", "calls", "disable", "enable", "enabled", "is_enabled"]
 
@@ -61,7 +59,7 @@ def enable() -> None:
     with _lock:
         if _on:
             return
-        _check_version()
+        check_version("flash-linear-attention", "fla", SUPPORTED)
         if importlib.import_module("fla.backends")._DISPATCH_DISABLED:
             raise RuntimeError(
                 "FLA_DISABLE_BACKEND_DISPATCH=1: flash-linear-attention asks no other backend; "
@@ -94,30 +92,9 @@ def is_enabled() -> bool:
     return _on
 
 
-@contextlib.contextmanager
 def enabled():
     """A context in which FLA runs on libgdn; leaves things as it found them."""
-    before = is_enabled()
-    enable()
-    try:
-        yield
-    finally:
-        if not before:
-            disable()
-
-
-def _check_version() -> None:
-    if importlib.util.find_spec("fla") is None:
-        raise ImportError("flash-linear-attention is not installed")
-    import fla
-
-    found = tuple(int(n) for n in re.findall(r"\d+", fla.__version__)[:2])
-    first, last = SUPPORTED
-    if not first <= found <= last:
-        raise ImportError(
-            f"flash-linear-attention {fla.__version__} is not supported by this libgdn (supported: "
-            f"{'.'.join(map(str, first))} to {'.'.join(map(str, last))}); nothing was changed"
-        )
+    return switched_on(enable, disable, is_enabled)
 
 
 def _counted(name: str, function):

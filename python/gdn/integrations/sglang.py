@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import importlib
 import logging
-import re
 from typing import Any
 
 from gdn.integrations._sglang_kernel import GdnKernel
+from gdn.integrations._switch import release_of, text_of
 
 __all__ = ["SUPPORTED", "register"]
 
@@ -31,15 +31,15 @@ def register() -> None:
     """
     import sglang
 
-    found = tuple(int(n) for n in re.findall(r"\d+", sglang.__version__)[:3])
+    found = release_of(sglang.__version__, 3)
     first, last = SUPPORTED
     if not first <= found <= last:
         logging.getLogger(__name__).warning(
             "sglang %s is not supported by this libgdn (supported: %s to %s): there is no "
             "--linear-attn-backend gdn",
             sglang.__version__,
-            ".".join(map(str, first)),
-            ".".join(map(str, last)),
+            text_of(first),
+            text_of(last),
         )
         return
     hooks = importlib.import_module("sglang.srt.plugins.hook_registry")

@@ -13,14 +13,13 @@ docs/integrations.md says what is hooked, for which versions, and what is refuse
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import importlib.util
 import inspect
-import re
 import threading
 
+from ._switch import check_version, switched_on
 from ._transformers_layer import gated_delta_net_forward
 from ._transformers_packing import from_arguments, from_position_ids
 from ._transformers_pass import ForwardPass, run
@@ -52,7 +51,7 @@ def enable() -> None:
     with _lock:
         if _originals:
             return
-        _check_version()
+        check_version("transformers", "transformers", *SUPPORTED)
         for layer_class, model_class in _classes():
             _replace(layer_class, _layer_forward(layer_class.forward))
             _replace(model_class, _model_forward(model_class.forward))
@@ -71,33 +70,9 @@ def is_enabled() -> bool:
     return bool(_originals)
 
 
-@contextlib.contextmanager
 def enabled():
     """A context in which GDN layers run on libgdn; leaves things as it found them."""
-    before = is_enabled()
-    enable()
-    try:
-        yield
-    finally:
-        if not before:
-            disable()
-
-
-def _check_version() -> None:
-    if importlib.util.find_spec("transformers") is None:
-        raise ImportError("transformers is not installed")
-    import transformers
-
-    found = tuple(int(n) for n in re.findall(r"\d+", transformers.__version__)[:2])
-    if not any(first <= found <= last for first, last in SUPPORTED):
-        ranges = " and ".join(
-            ".".join(map(str, first)) + " to " + ".".join(map(str, last))
-            for first, last in SUPPORTED
-        )
-        raise ImportError(
-            f"transformers {transformers.__version__} is not supported by this libgdn "
-            f"(supported: {ranges}); nothing was changed"
-        )
+    return switched_on(enable, disable, is_enabled)
 
 
 def _classes() -> list[tuple[type, type]]:

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 import inspect
 import mmap
 import os
 import pathlib
-import re
 import struct
 import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
+
+from gdn.integrations._switch import check_version
 
 __all__ = ["SUPPORTED", "calls", "disable", "enable", "is_enabled", "read_counts", "register"]
 
@@ -74,7 +74,7 @@ def enable() -> None:
     with _lock:
         if _on:
             return
-        _check_version()
+        check_version("vllm", "vllm", SUPPORTED)
         if _original is None:
             module = importlib.import_module(_CORE)
             _check(module)
@@ -97,20 +97,6 @@ def disable() -> None:
 def is_enabled() -> bool:
     """Whether GDN layers run on libgdn now."""
     return _on
-
-
-def _check_version() -> None:
-    if importlib.util.find_spec("vllm") is None:
-        raise ImportError("vllm is not installed")
-    import vllm
-
-    found = tuple(int(n) for n in re.findall(r"\d+", vllm.__version__)[:2])
-    first, last = SUPPORTED
-    if not first <= found <= last:
-        raise ImportError(
-            f"vllm {vllm.__version__} is not supported by this libgdn (supported: "
-            f"{'.'.join(map(str, first))} to {'.'.join(map(str, last))}); nothing was changed"
-        )
 
 
 def _check(module: Any) -> None:
