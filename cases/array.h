@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -70,6 +71,11 @@ class Array {
   bool compact_;
   std::shared_ptr<Memory> memory_;
 };
+
+/// The DLTensor of an operand that may be absent: then nullptr.
+inline const DLTensor *tensor_of(const std::optional<Array> &array) {
+  return array ? array->tensor() : nullptr;
+}
 
 }  // namespace gdn::testing
 

@@ -34,32 +34,29 @@ std::vector<std::optional<Array> *> DecodeCall::inputs() {
 }
 
 gdn_fused_gdn_decode_args DecodeCall::args() const {
-  const auto of = [](const std::optional<Array> &operand) {
-    return operand ? operand->tensor() : nullptr;
-  };
   gdn_fused_gdn_decode_args c = {};
   c.struct_size = sizeof c;
   c.flags = flags;
   c.head_map = head_map;
   c.scale = scale;
   c.eps = eps;
-  c.mixed_qkv = of(mixed_qkv);
-  c.conv_weight = of(conv_weight);
-  c.conv_bias = of(conv_bias);
-  c.conv_state = of(conv_state);
-  c.a = of(a);
-  c.b = of(b);
-  c.A_log = of(A_log);
-  c.dt_bias = of(dt_bias);
-  c.z = of(z);
-  c.norm_weight = of(norm_weight);
-  c.state = of(state);
-  c.state_indices = of(state_indices);
-  c.output_state_indices = of(output_state_indices);
-  c.conv_state_indices = of(conv_state_indices);
-  c.num_accepted_tokens = of(num_accepted_tokens);
-  c.cu_seqlens = of(cu_seqlens);
-  c.o = of(o);
+  c.mixed_qkv = tensor_of(mixed_qkv);
+  c.conv_weight = tensor_of(conv_weight);
+  c.conv_bias = tensor_of(conv_bias);
+  c.conv_state = tensor_of(conv_state);
+  c.a = tensor_of(a);
+  c.b = tensor_of(b);
+  c.A_log = tensor_of(A_log);
+  c.dt_bias = tensor_of(dt_bias);
+  c.z = tensor_of(z);
+  c.norm_weight = tensor_of(norm_weight);
+  c.state = tensor_of(state);
+  c.state_indices = tensor_of(state_indices);
+  c.output_state_indices = tensor_of(output_state_indices);
+  c.conv_state_indices = tensor_of(conv_state_indices);
+  c.num_accepted_tokens = tensor_of(num_accepted_tokens);
+  c.cu_seqlens = tensor_of(cu_seqlens);
+  c.o = tensor_of(o);
   c.null_slot = null_slot;
   return c;
 }

@@ -29,10 +29,6 @@ constexpr Field kInputs[] = {
 constexpr Field kOutputs[] = {&DeltaRuleCall::o, &DeltaRuleCall::final_state,
                               &DeltaRuleCall::checkpoints};
 
-const DLTensor *tensor_of(const std::optional<Array> &array) {
-  return array ? array->tensor() : nullptr;
-}
-
 uint64_t hash_of_array(const Array &array) {
   const std::vector<unsigned char> bytes = array.bytes();
   return hash_of({reinterpret_cast<const char *>(bytes.data()), bytes.size()});

@@ -35,10 +35,6 @@ Args zeroed(int32_t chunk_size, uint32_t flags) {
   return args;
 }
 
-const DLTensor *tensor_of(const std::optional<Array> &array) {
-  return array ? array->tensor() : nullptr;
-}
-
 }  // namespace
 
 const char *name_of(Stage stage) {

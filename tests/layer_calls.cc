@@ -3,8 +3,6 @@
 namespace gdn::testing {
 namespace {
 
-const DLTensor *tensor_of(const Operand &operand) { return operand ? operand->tensor() : nullptr; }
-
 template <class Args>
 Args zeroed(uint32_t flags) {
   Args args = {};
