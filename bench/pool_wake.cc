@@ -45,7 +45,7 @@ void library_call() {
   gdn::Exec exec;
   exec.threads = 2;
   exec.threads_from = kFrom;
-  gdn::cpu::parallel_for(exec, 2, gdn::cpu::Wake::at_once, work);
+  gdn::cpu::parallel_for(exec, gdn::cpu::team_of(exec), 2, gdn::cpu::Wake::at_once, work);
 }
 
 void openmp_call() {

@@ -19,6 +19,11 @@
 namespace gdn::cpu {
 namespace {
 
+template <class F>
+void run_items(const Exec &exec, int64_t items, Wake wake, F &f) {
+  parallel_for(exec, team_of(exec), items, wake, f);
+}
+
 Exec exec_of(int32_t threads, ThreadsFrom from = ThreadsFrom::pool) {
   Exec exec;
   exec.threads = threads;
@@ -28,7 +33,7 @@ Exec exec_of(int32_t threads, ThreadsFrom from = ThreadsFrom::pool) {
 
 /// Runs `items` items; true if each ran once and no two threads held the same number at once.
 bool runs_once(const Exec &exec, int64_t items, Wake wake = Wake::at_once) {
-  const int32_t threads = thread_count(exec);
+  const int32_t threads = team_of(exec).threads;
   std::vector<std::atomic<int>> runs(static_cast<size_t>(items));
   std::vector<std::atomic<int>> holders(static_cast<size_t>(threads));
   std::atomic<bool> exclusive{true};
@@ -37,7 +42,7 @@ bool runs_once(const Exec &exec, int64_t items, Wake wake = Wake::at_once) {
     for (int64_t i = first; i < last; ++i) runs[static_cast<size_t>(i)].fetch_add(1);
     holders[static_cast<size_t>(thread)].fetch_sub(1);
   };
-  parallel_for(exec, items, wake, work);
+  run_items(exec, items, wake, work);
   for (const auto &r : runs) {
     if (r != 1) return false;
   }
@@ -65,7 +70,7 @@ TEST(Pool, UsesSeveralThreads) {
     inside.fetch_add(1);
     while (inside.load() < 2) std::this_thread::yield();
   };
-  parallel_for(exec_of(2), 2, Wake::at_once, meet);
+  run_items(exec_of(2), 2, Wake::at_once, meet);
   EXPECT_EQ(inside.load(), 2);
 }
 
@@ -77,7 +82,7 @@ TEST(Pool, LeavesSleepersAloneForShortCalls) {
       std::this_thread::sleep_for(item);
     };
     std::this_thread::sleep_for(std::chrono::milliseconds(20));  // The workers fall asleep.
-    parallel_for(exec_of(2), 32, Wake::if_worth_it, work);
+    run_items(exec_of(2), 32, Wake::if_worth_it, work);
     return highest.load();
   };
   ASSERT_TRUE(runs_once(2, 100));
@@ -97,9 +102,9 @@ TEST(Pool, NestedCallsRunInline) {
       EXPECT_EQ(std::this_thread::get_id(), self);
       sum.fetch_add(b - a);
     };
-    for (int64_t i = first; i < last; ++i) parallel_for(exec_of(4), 10, Wake::at_once, inner);
+    for (int64_t i = first; i < last; ++i) run_items(exec_of(4), 10, Wake::at_once, inner);
   };
-  parallel_for(exec_of(4), 20, Wake::at_once, outer);
+  run_items(exec_of(4), 20, Wake::at_once, outer);
   EXPECT_EQ(sum.load(), 200);
 }
 
@@ -178,7 +183,7 @@ TEST(HostThreads, RunEveryItemOnce) {
   using Kind = Host::Kind;
   for (const Kind kind : {Kind::threads, Kind::in_turn, Kind::drops_all_but_one, Kind::drops_all}) {
     Host host{kind};
-    EXPECT_EQ(threads_from(host.exec(3)), ThreadsFrom::host);
+    EXPECT_EQ(team_of(host.exec(3)).from, ThreadsFrom::host);
     for (const int64_t items : {2, 7, 100, 1000}) {
       EXPECT_TRUE(runs_once(host.exec(3), items)) << static_cast<int>(kind) << ' ' << items;
       EXPECT_TRUE(runs_once(host.exec(3), items, Wake::if_worth_it)) << items;
@@ -194,7 +199,7 @@ TEST(HostThreads, WorkSideBySide) {
     present.fetch_add(1);
     while (present.load() < 2) std::this_thread::yield();
   };
-  parallel_for(host.exec(2), 2, Wake::at_once, meet);
+  run_items(host.exec(2), 2, Wake::at_once, meet);
   EXPECT_EQ(present.load(), 2);
 }
 
@@ -203,9 +208,9 @@ TEST(HostThreads, NestedCallsRunInline) {
   auto outer = [&](int32_t, int64_t, int64_t) {
     const std::thread::id self = std::this_thread::get_id();
     auto inner = [&](int32_t, int64_t, int64_t) { EXPECT_EQ(std::this_thread::get_id(), self); };
-    parallel_for(host.exec(2), 10, Wake::at_once, inner);
+    run_items(host.exec(2), 10, Wake::at_once, inner);
   };
-  parallel_for(host.exec(2), 10, Wake::at_once, outer);
+  run_items(host.exec(2), 10, Wake::at_once, outer);
   EXPECT_EQ(host.calls, 1);
 }
 
@@ -214,7 +219,7 @@ class OpenMp : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
     threads_before = openmp_threads();
-    from_before = threads_from(Exec{});
+    from_before = team_of(Exec{}).from;
     runtime = dlopen("libgomp.so.1", RTLD_NOW | RTLD_GLOBAL);
   }
   void SetUp() override {
@@ -233,8 +238,8 @@ TEST_F(OpenMp, IsFoundWhenItComes) {
   EXPECT_EQ(threads_before, 0);
   EXPECT_EQ(from_before, ThreadsFrom::pool);
   EXPECT_GT(openmp_threads(), 0);
-  EXPECT_EQ(threads_from(Exec{}), ThreadsFrom::openmp);
-  EXPECT_EQ(threads_from(exec_of(0, ThreadsFrom::pool)), ThreadsFrom::pool);
+  EXPECT_EQ(team_of(Exec{}).from, ThreadsFrom::openmp);
+  EXPECT_EQ(team_of(exec_of(0, ThreadsFrom::pool)).from, ThreadsFrom::pool);
 }
 
 TEST_F(OpenMp, RunsEveryItemOnce) {
@@ -258,11 +263,11 @@ TEST_F(OpenMp, UsesItsThreads) {
     inside.fetch_add(1);
     while (inside.load() < 2) std::this_thread::yield();
   };
-  parallel_for(exec_of(2, ThreadsFrom::openmp), 2, Wake::at_once, meet);
+  run_items(exec_of(2, ThreadsFrom::openmp), 2, Wake::at_once, meet);
   EXPECT_EQ(numbers.load(), 1);
   inside = 0;
   numbers = 0;
-  parallel_for(exec_of(2), 2, Wake::at_once, meet);
+  run_items(exec_of(2), 2, Wake::at_once, meet);
   EXPECT_EQ(numbers.load(), 0) << "the pool's threads are not the runtime's";
 }
 
@@ -271,12 +276,12 @@ TEST_F(OpenMp, FollowsItsNumberOfThreads) {
   ASSERT_NE(set, nullptr);
   const int32_t before = openmp_threads();
   set(1);
-  EXPECT_EQ(thread_count(Exec{}), 1);
+  EXPECT_EQ(team_of(Exec{}).threads, 1);
   EXPECT_EQ(most_threads(Exec{}), usable_cpus());
-  EXPECT_EQ(thread_count(exec_of(0, ThreadsFrom::pool)), usable_cpus());
-  EXPECT_EQ(thread_count(exec_of(5, ThreadsFrom::openmp)), 5);
+  EXPECT_EQ(team_of(exec_of(0, ThreadsFrom::pool)).threads, usable_cpus());
+  EXPECT_EQ(team_of(exec_of(5, ThreadsFrom::openmp)).threads, 5);
   set(100000);
-  EXPECT_EQ(thread_count(Exec{}), usable_cpus());
+  EXPECT_EQ(team_of(Exec{}).threads, usable_cpus());
   set(before);
 }
 
@@ -289,7 +294,7 @@ TEST_F(OpenMp, LeavesShortCallsToTheCaller) {
       if (item.count() > 0) std::this_thread::sleep_for(item);
       numbers.fetch_add(number());
     };
-    parallel_for(exec_of(2, ThreadsFrom::openmp), 32, Wake::if_worth_it, work);
+    run_items(exec_of(2, ThreadsFrom::openmp), 32, Wake::if_worth_it, work);
     return numbers.load();
   };
   // An interruption of the first item looks like a long one, so a busy machine gets more chances.
@@ -305,7 +310,7 @@ TEST_F(OpenMp, IsLeftAloneInAForkedChild) {
   ASSERT_GE(child, 0);
   if (child == 0) {
     alarm(20);
-    const bool right = openmp_threads() == 0 && threads_from(Exec{}) == ThreadsFrom::pool &&
+    const bool right = openmp_threads() == 0 && team_of(Exec{}).from == ThreadsFrom::pool &&
                        runs_once(exec_of(4, ThreadsFrom::any), 100);
     _exit(right ? 0 : 1);
   }

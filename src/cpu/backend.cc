@@ -68,14 +68,15 @@ void add_checkpoint_offsets(DeltaRule *p, void *table) {
 template <class Op>
 void drive(const typename Op::Problem &p, const Exec &exec) {
   const Kernel<Op> &kernel = kernel_of<Op>(exec);
-  const int32_t threads = Op::kWorkspace ? most_threads(exec) : thread_count(exec);
+  const Team team = team_of(exec);
+  const int32_t threads = Op::kWorkspace ? most_threads(exec) : team.threads;
   auto *const scratch = static_cast<std::byte *>(exec.workspace) + table_bytes(p);
   const size_t slice = scratch_bytes(kernel, p, threads);
   auto work = [&](int32_t thread, int64_t first, int64_t last) {
     const FloatEnvironment environment(Denormals::zero);
     kernel.run(p, threads, first, last, scratch + static_cast<size_t>(thread) * slice);
   };
-  parallel_for(exec, kernel.items(p, threads), kWake<Op>, work);
+  parallel_for(exec, team, kernel.items(p, threads), kWake<Op>, work);
 }
 
 template <class Op>
@@ -114,7 +115,8 @@ class CpuBackend final : public Backend {
 
   Selection select(const Exec &exec) const override {
     const IsaChoice choice = choose_isa();
-    return {chosen_isa(exec), choice.reason, thread_count(exec), threads_from(exec)};
+    const Team team = team_of(exec);
+    return {chosen_isa(exec), choice.reason, team.threads, team.from};
   }
 
   Status copy_to_host(void *host, const void *device, size_t bytes, const Exec &) const override {

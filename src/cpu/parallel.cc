@@ -24,33 +24,30 @@ void run_on_host(Job *job, const Exec &exec) {
 
 }  // namespace
 
-ThreadsFrom threads_from(const Exec &exec) {
-  if (exec.parallel_for != nullptr) return ThreadsFrom::host;
-  if (exec.threads_from != ThreadsFrom::any) return exec.threads_from;
-  return openmp_threads() > 0 ? ThreadsFrom::openmp : ThreadsFrom::pool;
-}
-
 int32_t most_threads(const Exec &exec) {
   return std::min(exec.threads > 0 ? exec.threads : usable_cpus(), kMaxThreads);
 }
 
-int32_t thread_count(const Exec &exec) {
+Team team_of(const Exec &exec) {
   const int32_t most = most_threads(exec);
-  if (exec.threads > 0 || threads_from(exec) != ThreadsFrom::openmp) return most;
-  return std::clamp(openmp_threads(), 1, most);
+  if (exec.parallel_for != nullptr) return {ThreadsFrom::host, most};
+  if (exec.threads_from == ThreadsFrom::pool) return {ThreadsFrom::pool, most};
+  const int32_t openmp = openmp_threads();
+  if (exec.threads_from == ThreadsFrom::any && openmp == 0) return {ThreadsFrom::pool, most};
+  return {ThreadsFrom::openmp, exec.threads > 0 ? most : std::clamp(openmp, 1, most)};
 }
 
-void parallel_for(const Exec &exec, int64_t items, Wake wake, ItemsFunction function,
+void parallel_for(const Exec &exec, Team team, int64_t items, Wake wake, ItemsFunction function,
                   void *context) {
   if (items <= 0) return;
-  const auto threads = static_cast<int32_t>(std::min<int64_t>(thread_count(exec), items));
+  const auto threads = static_cast<int32_t>(std::min<int64_t>(team.threads, items));
   if (threads == 1 || inside_job) {
     const InsideJob inside;
     function(context, 0, 0, items);
     return;
   }
   Job job(function, context, items, threads);
-  switch (threads_from(exec)) {
+  switch (team.from) {
     case ThreadsFrom::host:
       return run_on_host(&job, exec);
     case ThreadsFrom::openmp:
