@@ -27,9 +27,11 @@ inline __m512 dot_pairs(__m512 acc, const Bf16 *a, const Bf16 *b) {
 
 /// Rounds two vectors to bf16 and interleaves them: pair i is (x[i], y[i]).
 inline void store_pairs(Bf16 *p, __m512 x, __m512 y) {
-  const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(x));
-  const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(y));
-  _mm512_storeu_si512(p, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+  const __m512i interleave = _mm512_set_epi16(             //
+      31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8,  //
+      23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  const __m512i rounded = (__m512i)_mm512_cvtne2ps_pbh(y, x);  // x in the lower half.
+  _mm512_storeu_si512(p, _mm512_permutexvar_epi16(interleave, rounded));
 }
 
 inline __m512i load_pairs(const Bf16 *p) { return _mm512_loadu_si512(p); }
