@@ -132,88 +132,109 @@ struct KeyFirst {
   }
 
   /// v and o hold `columns` elements, readable and writable up to a whole Vec. `ahead` lies where
-  /// the state that comes next will be read (or null). A function of its own: inlined into larger
-  /// ones its loops were measured 3 % slower.
+  /// the state that comes next will be read (or null).
   template <class S>
-  [[gnu::noinline]] static void step(const RecurrentToken &token, int64_t key_dim, int64_t columns,
-                                     Rows<S> source, Rows<S> target, const S *ahead, const float *v,
-                                     float *o) {
-    alignas(64) float w[kMaxColumns];
-    const Vec decay = set1(token.decay.whole);
-    const Vec beta = set1(token.beta);
-    for (int64_t j = 0; j < columns; j += kWidth) store(w + j, zero());
-    for_each_band(key_dim, [&]<int kRows>(Band<kRows>, int64_t d) {
-      read_rows<kRows>(token.k + d, columns, source.from(d), w);
-    });
-    for (int64_t j = 0; j < columns; j += kWidth) {
-      store(w + j, beta * fnma(decay, load(w + j), load(v + j)));
-      store(o + j, zero());
+  static void step(const RecurrentToken &token, int64_t key_dim, int64_t columns, Rows<S> source,
+                   Rows<S> target, const S *ahead, const float *v, float *o) {
+    if (ahead == nullptr) ahead = source.data;
+    const int64_t vectors = (columns + kWidth - 1) / kWidth;
+    const int64_t slices = (vectors + kSlice - 1) / kSlice;
+    const int64_t whole = (vectors + slices - 1) / slices * kWidth;
+    for (int64_t c = 0; c < columns; c += whole) {
+      const Slice<S> at = {source.data + c, target.data + c, ahead + c, source.stride,
+                           target.stride,   v + c,           o + c};
+      const int64_t left = columns - c;
+      slice_of(token, key_dim, at, left < whole ? left : whole, Vectors<kSlice>());
     }
-    for_each_band(key_dim, [&]<int kRows>(Band<kRows>, int64_t d) {
-      const S *next = (ahead != nullptr ? ahead : source.data) + d * source.stride;
-      write_rows<kRows>(token, d, columns, source.from(d), target.from(d), next, w, o);
-    });
   }
 
  private:
-  template <int kRows>
-  struct Band {};
+  /// Vectors of columns whose sums stay in registers while all keys pass. Eight hide the latency of
+  /// a multiply-add and leave room for the factors where there are 16 registers.
+  static constexpr int kSlice = 8;
 
-  /// Calls f(Band<rows>, first row) for bands that cover all keys: whole tiles, then what is left.
-  template <class F>
-  static void for_each_band(int64_t key_dim, F &&f) {
-    int64_t d = 0;
-    for (; d + kTileRows <= key_dim; d += kTileRows) f(Band<kTileRows>(), d);
-    if constexpr (kTileRows > 4) {
-      for (; d + 4 <= key_dim; d += 4) f(Band<4>(), d);
-    }
-    for (; d < key_dim; ++d) f(Band<1>(), d);
-  }
+  template <int kVectors>
+  struct Vectors {};
 
-  /// sums += k^T S over a band of rows.
-  template <int kRows, class S>
-  [[gnu::always_inline]] static void read_rows(const float *k, int64_t columns, Rows<S> source,
-                                               float *sums) {
-    Vec factor[kRows];
-#pragma GCC unroll 8
-    for (int i = 0; i < kRows; ++i) factor[i] = set1(k[i]);
-    for_each_lanes(columns, [&](int64_t j, auto lanes) {
-      Vec sum = load(sums + j);
-#pragma GCC unroll 8
-      for (int i = 0; i < kRows; ++i) {
-        sum = fma(factor[i], lanes.load(source.data + i * source.stride + j), sum);
+  /// Some columns of a state, and of v and o.
+  template <class S>
+  struct Slice {
+    const S *source;
+    S *target;
+    const S *ahead;
+    int64_t source_stride;
+    int64_t target_stride;
+    const float *v;
+    float *o;
+  };
+
+  /// A slice of `columns` columns, at most kVectors vectors.
+  template <int kVectors, class S>
+  static void slice_of(const RecurrentToken &token, int64_t key_dim, const Slice<S> &at,
+                       int64_t columns, Vectors<kVectors>) {
+    if constexpr (kVectors > 1) {
+      if (columns <= (kVectors - 1) * kWidth) {
+        return slice_of(token, key_dim, at, columns, Vectors<kVectors - 1>());
       }
-      store(sums + j, sum);
-    });
+    }
+    if (kVectors > 1 || columns == kWidth) {
+      slice<kVectors>(token, key_dim, at, columns - kWidth, WholeLanes());
+    } else {
+      slice<1>(token, key_dim, at, 0, FirstLanes{columns});
+    }
   }
 
-  /// S <- decay S + k w^T over a band of rows from d on; sums += q^T S.
-  template <int kRows, class S>
-  [[gnu::always_inline]] static void write_rows(const RecurrentToken &token, int64_t d,
-                                                int64_t columns, Rows<S> source, Rows<S> target,
-                                                const S *next, const float *w, float *sums) {
+  /// The last vector begins at column `last` and may share columns with the one before it: both then
+  /// compute the same. (A vector cut by a mask would, for the processor, overlap the next row, whose
+  /// load would wait for its store.) A function of its own: inlined into larger ones its loops
+  /// were measured 3 % slower.
+  template <int kVectors, class S, class Lanes>
+  [[gnu::noinline]] static void slice(const RecurrentToken &token, int64_t key_dim,
+                                      const Slice<S> &at, int64_t last, Lanes lanes) {
+    constexpr int kBefore = kVectors - 1;
+    Vec sum[kVectors];
+    for (Vec &x : sum) x = zero();
+    for (int64_t d = 0; d < key_dim; ++d) {
+      const Vec k = set1(token.k[d]);
+      const S *row = at.source + d * at.source_stride;
+#pragma GCC unroll 8
+      for (int j = 0; j < kBefore; ++j) sum[j] = fma(k, load(row + j * kWidth), sum[j]);
+      sum[kBefore] = fma(k, lanes.load(row + last), sum[kBefore]);
+    }
+    Vec w[kVectors];
+    const Vec decay = set1(token.decay.whole);
+    const Vec beta = set1(token.beta);
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors; ++j) {
+      const Vec v = load(at.v + (j < kBefore ? j * kWidth : last));
+      w[j] = beta * fnma(decay, sum[j], v);
+      sum[j] = zero();
+    }
     const Vec kept = set1(token.decay.kept);
     const Vec rest = set1(token.decay.rest);
-    Vec k[kRows];
-    Vec q[kRows];
+    for (int64_t d = 0; d < key_dim; ++d) {
+      const Vec k = set1(token.k[d]);
+      const Vec q = set1(token.q[d]);
+      const S *row = at.source + d * at.source_stride;
+      const S *next = at.ahead + d * at.source_stride;
+      S *to = at.target + d * at.target_stride;
+      const Vec s_last = lanes.load(row + last);  // Before its columns are stored by the one before.
 #pragma GCC unroll 8
-    for (int i = 0; i < kRows; ++i) {
-      k[i] = set1(token.k[d + i]);
-      q[i] = set1(token.q[d + i]);
-    }
-    for_each_lanes(columns, [&](int64_t j, auto lanes) {
-      const Vec x = load(w + j);
-      Vec sum = load(sums + j);
-#pragma GCC unroll 8
-      for (int i = 0; i < kRows; ++i) {
-        prefetch(next + i * source.stride + j);
-        const Vec s = lanes.load(source.data + i * source.stride + j);
-        const Vec y = fma(k[i], x, fma(kept, s, rest * s));
-        lanes.store(target.data + i * target.stride + j, y);
-        sum = fma(q[i], y, sum);
+      for (int j = 0; j < kVectors; ++j) {
+        constexpr int64_t kVectorBytes = kWidth * static_cast<int64_t>(sizeof(S));
+        if (j * kVectorBytes % 64 == 0) prefetch(next + j * kWidth);
+        const Vec s = j < kBefore ? load(row + j * kWidth) : s_last;
+        const Vec y = fma(k, w[j], fma(kept, s, rest * s));
+        sum[j] = fma(q, y, sum[j]);
+        if (j < kBefore) {
+          store(to + j * kWidth, y);
+        } else {
+          lanes.store(to + last, y);
+        }
       }
-      store(sums + j, sum);
-    });
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors; ++j) store(at.o + (j < kBefore ? j * kWidth : last), sum[j]);
   }
 };
 
