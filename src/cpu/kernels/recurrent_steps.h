@@ -8,6 +8,10 @@
 // `source` and `target` may be the same memory. The bits of a column depend neither on the
 // columns beside it nor on source and target being f32 tensors or a block on the stack.
 
+#include <type_traits>
+
+#include "cpu/processor.h"
+
 namespace gdn::cpu::GDN_ISA {
 namespace {
 
@@ -118,6 +122,13 @@ inline void round_rows(Rows<float> x, Extent extent) {
 struct KeyFirst {
   static constexpr int64_t kBlockColumns = kTileColumns;
 
+  /// Whether the state that comes next is worth fetching by instructions. An AMD processor's own
+  /// prefetchers keep up with whole rows of f32, and the instructions cost more than they bring.
+  template <class S>
+  static bool worth_fetching() {
+    return sizeof(S) < sizeof(float) || kWidth < 16 || !processor().amd;
+  }
+
   template <class S>
   static Rows<S> rows(const Tensor &t, int64_t slot, int64_t head, int64_t column) {
     return {t.at<S>(slot, head, 0, column), t.stride[2]};
@@ -136,111 +147,221 @@ struct KeyFirst {
   template <class S>
   static void step(const RecurrentToken &token, int64_t key_dim, int64_t columns, Rows<S> source,
                    Rows<S> target, const S *ahead, const float *v, float *o) {
-    if (ahead == nullptr) ahead = source.data;
-    const int64_t vectors = (columns + kWidth - 1) / kWidth;
-    const int64_t slices = (vectors + kSlice - 1) / kSlice;
-    const int64_t whole = (vectors + slices - 1) / slices * kWidth;
-    for (int64_t c = 0; c < columns; c += whole) {
-      const Slice<S> at = {source.data + c, target.data + c, ahead + c, source.stride,
-                           target.stride,   v + c,           o + c};
-      const int64_t left = columns - c;
-      slice_of(token, key_dim, at, left < whole ? left : whole, Vectors<kSlice>());
+    alignas(64) float w[kMaxColumns];
+    for (int64_t j = 0; j < columns; j += kWidth) store(w + j, zero());
+    for_each_slice(key_dim, columns, [&](auto width, int64_t d, int64_t c) {
+      read(token, width, rows_at(source, d, c), d, key_dim, w + c);
+    });
+    const Vec decay = set1(token.decay.whole);
+    const Vec beta = set1(token.beta);
+    for (int64_t j = 0; j < columns; j += kWidth) {
+      store(w + j, beta * fnma(decay, load(w + j), load(v + j)));
+      store(o + j, zero());
     }
+    for_each_slice(key_dim, columns, [&](auto width, int64_t d, int64_t c) {
+      const S *next = ahead != nullptr ? ahead + d * source.stride + c : nullptr;
+      write(token, width, rows_at(source, d, c), rows_at(target, d, c), next, d, key_dim, w + c,
+            o + c);
+    });
   }
 
  private:
-  /// Vectors of columns whose sums stay in registers while all keys pass. Eight hide the latency of
-  /// a multiply-add and leave room for the factors where there are 16 registers.
+  /// Vectors of a slice of columns, whose sums stay in registers. Eight hide the latency of a
+  /// multiply-add and leave room for the factors where there are 16 registers.
   static constexpr int kSlice = 8;
+  /// Keys that pass over a slice before the next slice of these rows.
+  static constexpr int64_t kBand = 64;
 
-  template <int kVectors>
-  struct Vectors {};
-
-  /// Some columns of a state, and of v and o.
   template <class S>
-  struct Slice {
-    const S *source;
-    S *target;
-    const S *ahead;
-    int64_t source_stride;
-    int64_t target_stride;
-    const float *v;
-    float *o;
+  static Rows<S> rows_at(Rows<S> rows, int64_t d, int64_t c) {
+    return {rows.data + d * rows.stride + c, rows.stride};
+  }
+
+  /// A slice of kVectors vectors of columns. The last one begins at column `last` and may share
+  /// columns with the one before it: both then compute the same. (A vector cut by a mask would, for
+  /// the processor, overlap the next row, whose load would wait for its store.)
+  template <int kVectors, class Lanes>
+  struct Width {
+    int64_t last;
+    Lanes lanes;
+
+    int64_t column(int j) const { return j + 1 < kVectors ? j * kWidth : last; }
   };
 
-  /// A slice of `columns` columns, at most kVectors vectors.
-  template <int kVectors, class S>
-  static void slice_of(const RecurrentToken &token, int64_t key_dim, const Slice<S> &at,
-                       int64_t columns, Vectors<kVectors>) {
-    if constexpr (kVectors > 1) {
-      if (columns <= (kVectors - 1) * kWidth) {
-        return slice_of(token, key_dim, at, columns, Vectors<kVectors - 1>());
+  /// Calls f(Width, first key, first column) for slices that cover all columns of
+  /// each band of keys.
+  template <class F>
+  static void for_each_slice(int64_t key_dim, int64_t columns, F &&f) {
+    const int64_t vectors = (columns + kWidth - 1) / kWidth;
+    const int64_t slices = (vectors + kSlice - 1) / kSlice;
+    const int64_t whole = (vectors + slices - 1) / slices * kWidth;
+    for (int64_t d = 0; d < key_dim; d += kBand) {
+      for (int64_t c = 0; c < columns; c += whole) {
+        const int64_t left = columns - c < whole ? columns - c : whole;
+        with_width_of<kSlice>(left, [&](auto width) { f(width, d, c); });
       }
-    }
-    if (kVectors > 1 || columns == kWidth) {
-      slice<kVectors>(token, key_dim, at, columns - kWidth, WholeLanes());
-    } else {
-      slice<1>(token, key_dim, at, 0, FirstLanes{columns});
     }
   }
 
-  /// The last vector begins at column `last` and may share columns with the one before it: both then
-  /// compute the same. (A vector cut by a mask would, for the processor, overlap the next row, whose
-  /// load would wait for its store.) A function of its own: inlined into larger ones its loops
+  template <int kVectors, class F>
+  static void with_width_of(int64_t columns, F &&f) {
+    if constexpr (kVectors > 1) {
+      if (columns <= (kVectors - 1) * kWidth) return with_width_of<kVectors - 1>(columns, f);
+      f(Width<kVectors, WholeLanes>{columns - kWidth, {}});
+    } else if (columns == kWidth) {
+      f(Width<1, WholeLanes>{0, {}});
+    } else {
+      f(Width<1, FirstLanes>{0, {columns}});
+    }
+  }
+
+  /// sums += k^T S over a band of rows. A function of its own: inlined into larger ones its loops
   /// were measured 3 % slower.
-  template <int kVectors, class S, class Lanes>
-  [[gnu::noinline]] static void slice(const RecurrentToken &token, int64_t key_dim,
-                                      const Slice<S> &at, int64_t last, Lanes lanes) {
-    constexpr int kBefore = kVectors - 1;
+  template <int kVectors, class Lanes, class S>
+  [[gnu::noinline]] static void read(const RecurrentToken &token, Width<kVectors, Lanes> width,
+                                     Rows<S> source, int64_t first, int64_t key_dim, float *sums) {
+    const int64_t end = key_dim - first < kBand ? key_dim : first + kBand;
+    if constexpr (in_pairs<kVectors, S>()) {
+      if (width.last == (kVectors - 1) * kWidth) {
+        return read_pairs<kVectors / 2>(token, source, first, end, sums);
+      }
+    }
     Vec sum[kVectors];
-    for (Vec &x : sum) x = zero();
-    for (int64_t d = 0; d < key_dim; ++d) {
-      const Vec k = set1(token.k[d]);
-      const S *row = at.source + d * at.source_stride;
 #pragma GCC unroll 8
-      for (int j = 0; j < kBefore; ++j) sum[j] = fma(k, load(row + j * kWidth), sum[j]);
-      sum[kBefore] = fma(k, lanes.load(row + last), sum[kBefore]);
+    for (int j = 0; j < kVectors; ++j) sum[j] = load(sums + width.column(j));
+    const S *row = source.data;
+    for (int64_t d = first; d < end; ++d, row += source.stride) {
+      const Vec k = set1(token.k[d]);
+#pragma GCC unroll 8
+      for (int j = 0; j + 1 < kVectors; ++j) sum[j] = fma(k, load(row + j * kWidth), sum[j]);
+      sum[kVectors - 1] = fma(k, width.lanes.load(row + width.last), sum[kVectors - 1]);
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors; ++j) store(sums + width.column(j), sum[j]);
+  }
+
+  /// S <- decay S + k w^T over a band of rows; sums += q^T S.
+  template <int kVectors, class Lanes, class S>
+  [[gnu::noinline]] static void write(const RecurrentToken &token, Width<kVectors, Lanes> width,
+                                      Rows<S> source, Rows<S> target, const S *next, int64_t first,
+                                      int64_t key_dim, const float *values, float *sums) {
+    const int64_t end = key_dim - first < kBand ? key_dim : first + kBand;
+    if constexpr (in_pairs<kVectors, S>()) {
+      if (width.last == (kVectors - 1) * kWidth) {
+        return write_pairs<kVectors / 2>(token, source, target, next, first, end, values, sums);
+      }
     }
     Vec w[kVectors];
-    const Vec decay = set1(token.decay.whole);
-    const Vec beta = set1(token.beta);
+    Vec sum[kVectors];
 #pragma GCC unroll 8
     for (int j = 0; j < kVectors; ++j) {
-      const Vec v = load(at.v + (j < kBefore ? j * kWidth : last));
-      w[j] = beta * fnma(decay, sum[j], v);
-      sum[j] = zero();
+      w[j] = load(values + width.column(j));
+      sum[j] = load(sums + width.column(j));
     }
     const Vec kept = set1(token.decay.kept);
     const Vec rest = set1(token.decay.rest);
-    for (int64_t d = 0; d < key_dim; ++d) {
+    const S *row = source.data;
+    S *to = target.data;
+    for (int64_t d = first; d < end; ++d, row += source.stride, to += target.stride) {
       const Vec k = set1(token.k[d]);
       const Vec q = set1(token.q[d]);
-      const S *row = at.source + d * at.source_stride;
-      const S *next = at.ahead + d * at.source_stride;
-      S *to = at.target + d * at.target_stride;
-      const Vec s_last = lanes.load(row + last);  // Before its columns are stored by the one before.
+      if (next != nullptr) fetch_row<kVectors>(next + (d - first) * source.stride);
+      // Before its columns are stored by the vector before.
+      const Vec last = width.lanes.load(row + width.last);
 #pragma GCC unroll 8
       for (int j = 0; j < kVectors; ++j) {
-        constexpr int64_t kVectorBytes = kWidth * static_cast<int64_t>(sizeof(S));
-        if (j * kVectorBytes % 64 == 0) prefetch(next + j * kWidth);
-        const Vec s = j < kBefore ? load(row + j * kWidth) : s_last;
+        const Vec s = j + 1 < kVectors ? load(row + j * kWidth) : last;
         const Vec y = fma(k, w[j], fma(kept, s, rest * s));
         sum[j] = fma(q, y, sum[j]);
-        if (j < kBefore) {
+        if (j + 1 < kVectors) {
           store(to + j * kWidth, y);
         } else {
-          lanes.store(to + last, y);
+          width.lanes.store(to + width.last, y);
         }
       }
     }
 #pragma GCC unroll 8
-    for (int j = 0; j < kVectors; ++j) store(at.o + (j < kBefore ? j * kWidth : last), sum[j]);
+    for (int j = 0; j < kVectors; ++j) store(sums + width.column(j), sum[j]);
+  }
+
+  template <int kVectors, class S>
+  static void fetch_row(const S *row) {
+    constexpr int kLine = 64 / static_cast<int>(sizeof(S));
+#pragma GCC unroll 8
+    for (int i = 0; i < kVectors * kWidth; i += kLine) prefetch(row + i);
+  }
+
+  /// Whether a register of bf16 pairs is widened and narrowed at once, so that a sum holds every
+  /// other column.
+  template <int kVectors, class S>
+  static constexpr bool in_pairs() {
+    return kHasBf16Dot && std::is_same_v<std::remove_const_t<S>, Bf16> && kVectors % 2 == 0;
+  }
+
+  template <int kPairs, class S>
+  [[gnu::always_inline]] static void read_pairs(const RecurrentToken &token, Rows<S> source,
+                                                int64_t first, int64_t end, float *sums) {
+    Vec sum[kPairs][2];
+#pragma GCC unroll 8
+    for (int j = 0; j < kPairs; ++j) split_two(sums + j * 2 * kWidth, sum[j]);
+    const S *row = source.data;
+    for (int64_t d = first; d < end; ++d, row += source.stride) {
+      const Vec k = set1(token.k[d]);
+#pragma GCC unroll 8
+      for (int j = 0; j < kPairs; ++j) {
+        const auto pairs = load_pairs(row + j * 2 * kWidth);
+        sum[j][0] = fma(k, first_of_pairs(pairs), sum[j][0]);
+        sum[j][1] = fma(k, second_of_pairs(pairs), sum[j][1]);
+      }
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < kPairs; ++j) join_two(sum[j], sums + j * 2 * kWidth);
+  }
+
+  template <int kPairs, class S>
+  [[gnu::always_inline]] static void write_pairs(const RecurrentToken &token, Rows<S> source,
+                                                 Rows<S> target, const S *next, int64_t first,
+                                                 int64_t end, const float *values, float *sums) {
+    Vec w[kPairs][2];
+    Vec sum[kPairs][2];
+#pragma GCC unroll 8
+    for (int j = 0; j < kPairs; ++j) {
+      split_two(values + j * 2 * kWidth, w[j]);
+      split_two(sums + j * 2 * kWidth, sum[j]);
+    }
+    const Vec kept = set1(token.decay.kept);
+    const Vec rest = set1(token.decay.rest);
+    const S *row = source.data;
+    S *to = target.data;
+    for (int64_t d = first; d < end; ++d, row += source.stride, to += target.stride) {
+      const Vec k = set1(token.k[d]);
+      const Vec q = set1(token.q[d]);
+      if (next != nullptr) fetch_row<2 * kPairs>(next + (d - first) * source.stride);
+#pragma GCC unroll 8
+      for (int j = 0; j < kPairs; ++j) {
+        const auto pairs = load_pairs(row + j * 2 * kWidth);
+        const Vec s[2] = {first_of_pairs(pairs), second_of_pairs(pairs)};
+        Vec y[2];
+        for (int i = 0; i < 2; ++i) {
+          y[i] = fma(k, w[j][i], fma(kept, s[i], rest * s[i]));
+          sum[j][i] = fma(q, y[i], sum[j][i]);
+        }
+        store_pairs(to + j * 2 * kWidth, y[0], y[1]);
+      }
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < kPairs; ++j) join_two(sum[j], sums + j * 2 * kWidth);
   }
 };
 
 /// State rows are values: [DV][DK].
 struct ValueFirst {
   static constexpr int64_t kBlockColumns = kWidth;
+
+  template <class S>
+  static bool worth_fetching() {
+    return true;
+  }
 
   template <class S>
   static Rows<S> rows(const Tensor &t, int64_t slot, int64_t head, int64_t column) {

@@ -42,6 +42,22 @@ inline __m512 second_of_pairs(__m512i x) {
   return _mm512_castsi512_ps(_mm512_and_si512(x, _mm512_set1_epi32(-65536)));
 }
 
+/// The even and the odd ones of 2 kWidth floats, and back.
+inline void split_two(const float *p, __m512 *v) {
+  const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+  const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+  const __m512 low = _mm512_loadu_ps(p);
+  const __m512 high = _mm512_loadu_ps(p + 16);
+  v[0] = _mm512_permutex2var_ps(low, even, high);
+  v[1] = _mm512_permutex2var_ps(low, odd, high);
+}
+inline void join_two(const __m512 *v, float *p) {
+  const __m512i low = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+  _mm512_storeu_ps(p, _mm512_permutex2var_ps(v[0], low, v[1]));
+  _mm512_storeu_ps(p + 16, _mm512_permutex2var_ps(v[0], high, v[1]));
+}
+
 /// Splits 32 pairs into their first and their second elements.
 inline void split_pairs(const Bf16 *pairs, Bf16 *first, Bf16 *second) {
   const __m512i a = _mm512_loadu_si512(pairs);
