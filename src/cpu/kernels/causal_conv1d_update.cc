@@ -42,7 +42,7 @@ void step_in_place(const Taps &taps, const E *x, E *y, const E *window, E *state
     const E *rows[W];
     for (int i = 0; i < W - 1; ++i) rows[i] = window + i * entry_stride;
     rows[W - 1] = x;
-    convolve_vec<E, E, W, 1, kWhole>(taps, rows, &y, c, lanes, use_silu);
+    convolve_vec<E, E, W, 1, kWhole, E>(taps, rows, &y, c, lanes, use_silu);
     const size_t bytes = sizeof(E) * static_cast<size_t>(kWhole ? int64_t{kWidth} : lanes);
     for (int64_t i = 0; i < entries; ++i) {
       std::memmove(state + i * entry_stride + c, rows[W - entries + i] + c, bytes);

@@ -12,6 +12,7 @@ namespace {
 /// Inputs before a token where each channel's slot is four entries.
 template <class E>
 struct FourEntries {
+  static constexpr bool kPushes = false;
   const E *slot;
 
   void load(int64_t c, Vec *x) const {
@@ -19,6 +20,8 @@ struct FourEntries {
     split_four(slot + c * 4, entries);
     for (int i = 0; i < 3; ++i) x[i] = entries[i + 1];
   }
+  /// Moves the slot's kWidth channels from c on by one entry, if that is cheap here.
+  void push(int64_t, const E *) const {}
   /// Fetches what load(c) reads.
   void fetch(int64_t c) const {
     constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(E));
@@ -26,14 +29,24 @@ struct FourEntries {
   }
 };
 
-/// The same where an entry's channels lie side by side.
-template <class E>
+/// The same where an entry's channels lie side by side; with kPush the slot has three entries.
+template <class E, bool kPush>
 struct EntryRows {
-  const E *first;  ///< Of three entries.
+  static constexpr bool kPushes = kPush;
+  E *first;  ///< Of three entries.
   int64_t stride;
 
   void load(int64_t c, Vec *x) const {
     for (int i = 0; i < 3; ++i) x[i] = GDN_ISA::load(first + i * stride + c);
+  }
+  void push(int64_t c, const E *newest) const {
+    if constexpr (kPush) {
+      constexpr size_t kBytes = kWidth * sizeof(E);
+      E *p = first + c;
+      std::memcpy(p, p + stride, kBytes);
+      std::memcpy(p + stride, p + 2 * stride, kBytes);
+      std::memcpy(p + 2 * stride, newest + c, kBytes);
+    }
   }
   void fetch(int64_t c) const {
     for (int i = 0; i < 3; ++i) prefetch(first + i * stride + c);
@@ -74,7 +87,9 @@ class DecodeChannels {
     done_ = one && quick_ && whole_vectors();
     with_element(p_.conv.x.dtype, [&]<class E>(E) {
       if (done_) {
-        for (const Run &run : used()) convolve_one<E>(run, kept.before);
+        bool pushed = true;
+        for (const Run &run : used()) pushed = convolve_one<E>(run, kept.before) && pushed;
+        if (pushed) return;
       }
       with_element(p_.conv.conv_state.dtype, [&]<class S>(S) {
         for (const Run &run : used()) {
@@ -112,7 +127,9 @@ class DecodeChannels {
         }
       }
       float *y = y_;
-      convolve_tile<float, float, W, 1>(taps_, rows, &y, first, end, p_.conv.silu);
+      with_element(p_.conv.x.dtype, [&]<class E>(E) {
+        convolve_tile<float, float, W, 1, E>(taps_, rows, &y, first, end, p_.conv.silu);
+      });
     });
     return y_;
   }
@@ -161,20 +178,20 @@ class DecodeChannels {
   }
 
   /// A decode step in the layouts that models have, from the tensors' own memory: as convolve(),
-  /// four taps.
+  /// four taps. True if the slot has moved on.
   template <class E>
-  void convolve_one(const Run &run, int64_t before) {
+  bool convolve_one(const Run &run, int64_t before) {
     const Lines<E> slot = state<E>(run);
-    if (slot.token_stride == 1 && slot.channel_stride == 4) {
-      convolve_one<E>(run, FourEntries<E>{slot.data});
-    } else {
-      convolve_one<E>(
-          run, EntryRows<E>{slot.data + (before - 3) * slot.token_stride, slot.token_stride});
+    const int64_t stride = slot.token_stride;
+    if (stride == 1 && slot.channel_stride == 4) {
+      return convolve_one<E>(run, FourEntries<E>{slot.data});
     }
+    if (before == 3) return convolve_one<E>(run, EntryRows<E, true>{slot.data, stride});
+    return convolve_one<E>(run, EntryRows<E, false>{slot.data + (before - 3) * stride, stride});
   }
 
   template <class E, class History>
-  void convolve_one(const Run &run, History history) {
+  bool convolve_one(const Run &run, History history) {
     const E *weight = p_.conv.weight.at<const E>(run.channel);
     const E *newest = inputs<E>(run).data;
     const Tensor &bias = p_.conv.bias;
@@ -186,13 +203,15 @@ class DecodeChannels {
       // The next key head's.
       history.fetch(c + run.count);
       x[3] = load(newest + c);
+      history.push(c, newest);
       Vec sum = zero();
       if (bias.present()) {
         sum = load_strided(bias, bias.offset(run.channel + c), bias.stride[0], kWidth);
       }
       for (int i = 0; i < 4; ++i) sum = fma(taps[i], x[i], sum);
-      store(y_ + run.column + c, silu_to<float>(sum));
+      store(y_ + run.column + c, silu_to<E>(sum));
     }
+    return History::kPushes;
   }
 
   /// Inputs of token t, whole runs that meet the columns [first, end); rounded to the state's type
