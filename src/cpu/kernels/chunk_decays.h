@@ -30,10 +30,10 @@ struct ChunkDecays {
     write = arena.take<float>(kStep);
   }
 
-  /// A low part is 2^-9 of its token at most and is itself rounded to 9 bits. Of a token that the rest
-  /// of the step decays to 2^-9 or less it is no more than that rounding of the last one's.
+  /// A low part is 2^-9 of its token at most and is itself rounded to 2^-9 of that. Of a token that
+  /// the rest of the step decays to 2^-11 or less it is smaller than that rounding of the last one's.
   static int64_t first_with_low(const float *to_end) {
-    constexpr float kForgotten = 0x1p-9F;
+    constexpr float kForgotten = 0x1p-11F;
     int64_t i = 0;
     while (i < kStep - 1 && to_end[i] <= kForgotten) ++i;
     return i / 2 * 2;
