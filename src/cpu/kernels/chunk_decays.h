@@ -31,7 +31,8 @@ struct ChunkDecays {
   }
 
   /// A low part is 2^-9 of its token at most and is itself rounded to 2^-9 of that. Of a token that
-  /// the rest of the step decays to 2^-11 or less it is smaller than that rounding of the last one's.
+  /// the rest of the step decays to 2^-11 or less it is smaller than that rounding of the last
+  /// one's.
   static int64_t first_with_low(const float *to_end) {
     constexpr float kForgotten = 0x1p-11F;
     int64_t i = 0;

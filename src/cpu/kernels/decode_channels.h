@@ -2,56 +2,12 @@
 #define GDN_CPU_KERNELS_DECODE_CHANNELS_H_
 
 // The convolution of fused_gdn_decode: some channels of one sequence, which stays in f32. Include
-// GDN_TILE, conv1d.h, recurrent_steps.h and strided.h first.
+// GDN_TILE, conv_step.h and recurrent_steps.h first.
 
 #include "core/fused_gdn_decode.h"
 
 namespace gdn::cpu::GDN_ISA {
 namespace {
-
-/// Inputs before a token where each channel's slot is four entries.
-template <class E>
-struct FourEntries {
-  static constexpr bool kPushes = false;
-  const E *slot;
-
-  void load(int64_t c, Vec *x) const {
-    Vec entries[4];
-    split_four(slot + c * 4, entries);
-    for (int i = 0; i < 3; ++i) x[i] = entries[i + 1];
-  }
-  /// Moves the slot's kWidth channels from c on by one entry, if that is cheap here.
-  void push(int64_t, const E *) const {}
-  /// Fetches what load(c) reads.
-  void fetch(int64_t c) const {
-    constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(E));
-    for (int64_t i = 0; i < kWidth * 4; i += kLine) prefetch(slot + c * 4 + i);
-  }
-};
-
-/// The same where an entry's channels lie side by side; with kPush the slot has three entries.
-template <class E, bool kPush>
-struct EntryRows {
-  static constexpr bool kPushes = kPush;
-  E *first;  ///< Of three entries.
-  int64_t stride;
-
-  void load(int64_t c, Vec *x) const {
-    for (int i = 0; i < 3; ++i) x[i] = GDN_ISA::load(first + i * stride + c);
-  }
-  void push(int64_t c, const E *newest) const {
-    if constexpr (kPush) {
-      constexpr size_t kBytes = kWidth * sizeof(E);
-      E *p = first + c;
-      std::memcpy(p, p + stride, kBytes);
-      std::memcpy(p + stride, p + 2 * stride, kBytes);
-      std::memcpy(p + 2 * stride, newest + c, kBytes);
-    }
-  }
-  void fetch(int64_t c) const {
-    for (int i = 0; i < 3; ++i) prefetch(first + i * stride + c);
-  }
-};
 
 /// Runs of channels (heads' q, k or v) as the columns of one block.
 class DecodeChannels {
@@ -62,9 +18,8 @@ class DecodeChannels {
     const CausalConv1dUpdate &conv = p.conv;
     const Tensor &state = conv.conv_state;
     const bool four = state.shape[2] == 4 && state.stride[1] == 4 && state.stride[2] == 1;
-    quick_ = conv.weight.shape[1] == 4 && conv.weight.stride[0] == 4 &&
-             conv.weight.stride[1] == 1 && conv.weight.dtype == conv.x.dtype &&
-             state.dtype == conv.x.dtype && (four || state.stride[1] == 1);
+    quick_ = has_four_taps(conv.weight, conv.x.dtype) && state.dtype == conv.x.dtype &&
+             (four || state.stride[1] == 1);
   }
 
   void clear() {
@@ -192,25 +147,8 @@ class DecodeChannels {
 
   template <class E, class History>
   bool convolve_one(const Run &run, History history) {
-    const E *weight = p_.conv.weight.at<const E>(run.channel);
-    const E *newest = inputs<E>(run).data;
-    const Tensor &bias = p_.conv.bias;
-    for (int64_t c = 0; c < run.count; c += kWidth) {
-      Vec taps[4];
-      Vec x[4];
-      split_four(weight + c * 4, taps);
-      history.load(c, x);
-      // The next key head's.
-      history.fetch(c + run.count);
-      x[3] = load(newest + c);
-      history.push(c, newest);
-      Vec sum = zero();
-      if (bias.present()) {
-        sum = load_strided(bias, bias.offset(run.channel + c), bias.stride[0], kWidth);
-      }
-      for (int i = 0; i < 4; ++i) sum = fma(taps[i], x[i], sum);
-      store(y_ + run.column + c, silu_to<E>(sum));
-    }
+    convolve_step<E>(p_.conv.weight, p_.conv.bias, run.channel, run.count, history,
+                     inputs<E>(run).data, p_.conv.silu, y_ + run.column);
     return History::kPushes;
   }
 

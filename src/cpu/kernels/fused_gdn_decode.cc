@@ -22,6 +22,8 @@
 #include "cpu/kernels/gated_row.h"
 #include "cpu/kernels/recurrent_steps.h"
 
+#include "cpu/kernels/conv_step.h"
+
 #include "cpu/kernels/decode_channels.h"
 
 namespace gdn::cpu::GDN_ISA {

@@ -27,7 +27,7 @@ inline __m512 dot_pairs(__m512 acc, const Bf16 *a, const Bf16 *b) {
 
 /// Rounds two vectors to bf16 and interleaves them: pair i is (x[i], y[i]).
 inline void store_pairs(Bf16 *p, __m512 x, __m512 y) {
-  const __m512i interleave = _mm512_set_epi16(             //
+  const __m512i interleave = _mm512_set_epi16(                       //
       31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8,  //
       23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
   const __m512i rounded = (__m512i)_mm512_cvtne2ps_pbh(y, x);  // x in the lower half.
