@@ -178,7 +178,7 @@ def _refuse_gradient(layer, hidden_states: torch.Tensor) -> None:
 
 
 def _heads(x: torch.Tensor, dim: int) -> torch.Tensor:
-    """[B, T, H D] as [B, T, H, D]; not by unflatten, which Dynamo cannot trace under a default device."""
+    """[B, T, H D] as [B, T, H, D]; by unflatten Dynamo cannot trace it under a default device."""
     return x.view(x.shape[0], x.shape[1], -1, dim)
 
 
