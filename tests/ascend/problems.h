@@ -214,8 +214,8 @@ constexpr Problem problem(const char *name, Pipe binds, const char *const *slots
 inline constexpr const char *kCumsumSlots[] = {"g", "sums", nullptr};
 inline constexpr const char *kKktSlots[] = {"keys", "rows", "columns", "products",
                                             "A",    "c",    "beta",    nullptr};
-inline constexpr const char *kSolveSlots[] = {"M",     "high", "low",    "product", "left",
-                                              "right", "-B X", "-Y B X", nullptr};
+inline constexpr const char *kSolveSlots[] = {"M",     "high", "low", "P in parts", "left",
+                                              "right", "P",    "Q",   nullptr};
 
 inline constexpr const char *kWUSlots[] = {"operands", "values",   "keys", "rows",
                                            "columns",  "products", "T",    "high",

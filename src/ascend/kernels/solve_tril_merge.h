@@ -20,11 +20,11 @@ class SolveTrilMerge {
       }
     }
     for (Side &side : sides_) {
-      for (L1<E> &part : side.product_parts) part = core.take<L1<E>>("product", kPart);
+      for (L1<E> &part : side.P_parts) part = core.take<L1<E>>("P in parts", kPart);
       side.left = core.take<L0a<E>>("left", kParts * kPart);
       side.right = core.take<L0b<E>>("right", kParts * kPart);
-      side.product = core.take<L0c>("-B X", kPart);
-      side.result = core.take<L0c>("-Y B X", kPart);
+      side.P = core.take<L0c>("P", kPart);
+      side.Q = core.take<L0c>("Q", kPart);
     }
     minus_identity_ = core.take<L1<E>>("-I", kPart);
     for (int level = 0; level < kLevels; ++level) {
@@ -47,7 +47,6 @@ class SolveTrilMerge {
  private:
   static constexpr int kOperands = static_cast<int>(SolveFlag::operands);
   static constexpr int kSlotFree = static_cast<int>(SolveFlag::slot_free);
-  static constexpr int64_t kElements = kFractal * kFractal;
   /// Items that take turns at the pipes.
   static constexpr int kSides = 2;
   /// Merges of blocks of 16, 32 and, for chunks of 128, 64.
@@ -68,10 +67,10 @@ class SolveTrilMerge {
     L1<E> M[kParts];
   };
   struct Side {
-    L1<E> product_parts[kParts];
+    L1<E> P_parts[kParts];
     L0a<E> left;
     L0b<E> right;
-    L0c product, result;
+    L0c P, Q;
   };
 
   GDN_NPU void begin() {
@@ -154,37 +153,45 @@ class SolveTrilMerge {
     return (item.chunk.length + size - 1) / (2 * size);
   }
 
+  // The steps, with P = -B X and Q = Y P, where X and Y are inverses already:
+  //
+  //     step  MTE1 to L0          M                                FIX
+  //     0     -B, X               P = -B X                         P rounded, to L1
+  //     1     Y, P rounded        P -= P rounded, Q = Y P rounded  the rest of P, to L1
+  //     2     the rest of P       Q += Y times it                  Q, to T and rounded to M in L1
+  //     3     Q rounded           Q -= Q rounded                   the rest of Q, to M
+
   GDN_NPU void run_step(int step, int level, int side, const Item &item) {
     const Merge merge{level, size_of_level(level), pairs(item, level), side, item};
     wait_flag(core_, Pipe::fix, Pipe::mte1, side);
     if (step == 0) load_B_and_X(merge);
-    if (step == 1) load_Y_and_product(merge);
-    if (step == 2) load_rest_of_product(merge);
-    if (step == 3) load_result(merge);
+    if (step == 1) load_Y_and_P(merge);
+    if (step == 2) load_rest_of_P(merge);
+    if (step == 3) load_Q(merge);
     set_flag(core_, Pipe::mte1, Pipe::m, side);
 
     wait_flag(core_, Pipe::mte1, Pipe::m, side);
     const Side &s = sides_[side];
     if (step == 0) {
-      multiply(merge, s.product, kHigh, kHigh, Sum::fresh);
-      multiply(merge, s.product, kHigh, kLow, Sum::onto);
-      multiply(merge, s.product, kLow, kHigh, Sum::onto);
+      multiply(merge, s.P, kHigh, kHigh, Sum::fresh);
+      multiply(merge, s.P, kHigh, kLow, Sum::onto);
+      multiply(merge, s.P, kLow, kHigh, Sum::onto);
     }
     if (step == 1) {
-      subtract_rounded(merge, s.product);
-      multiply(merge, s.result, kHigh, kHigh, Sum::fresh);
-      multiply(merge, s.result, kLow, kHigh, Sum::onto);
+      subtract_rounded(merge, s.P);
+      multiply(merge, s.Q, kHigh, kHigh, Sum::fresh);
+      multiply(merge, s.Q, kLow, kHigh, Sum::onto);
     }
-    if (step == 2) multiply(merge, s.result, kHigh, kLow, Sum::onto);
-    if (step == 3) subtract_rounded(merge, s.result);
+    if (step == 2) multiply(merge, s.Q, kHigh, kLow, Sum::onto);
+    if (step == 3) subtract_rounded(merge, s.Q);
     set_flag(core_, Pipe::m, Pipe::fix, side);
 
     wait_flag(core_, Pipe::m, Pipe::fix, side);
-    if (step == 0) store_product(merge, kHigh);
-    if (step == 1) store_product(merge, kLow);
+    if (step == 0) store_P(merge, kHigh);
+    if (step == 1) store_P(merge, kLow);
     if (step == 2) store_T(merge);
-    if (step == 2 && steps(item, level) == kSteps) store_result(merge, kHigh);
-    if (step == 3) store_result(merge, kLow);
+    if (step == 2 && steps(item, level) == kSteps) store_Q(merge, kHigh);
+    if (step == 3) store_Q(merge, kLow);
     set_flag(core_, Pipe::fix, Pipe::mte1, side);
   }
 
@@ -205,7 +212,7 @@ class SolveTrilMerge {
     }
   };
 
-  // MTE1. -B and X^-1; Y^-1 and the rounded product; what was left of it; the rounded result.
+  // MTE1.
 
   GDN_NPU void load_B_and_X(const Merge &merge) {
     for (int64_t pair = 0; pair < merge.pairs; ++pair) {
@@ -218,29 +225,29 @@ class SolveTrilMerge {
     }
   }
 
-  GDN_NPU void load_Y_and_product(const Merge &merge) {
+  GDN_NPU void load_Y_and_P(const Merge &merge) {
     for (int64_t pair = 0; pair < merge.pairs; ++pair) {
       const int64_t y = merge.begin(pair) + merge.size;
       for (int part = 0; part < kParts; ++part) {
         load_left(merge, pair, part, merge.block(part, y, y));
       }
-      load_product(merge, pair, kHigh);
+      load_P(merge, pair, kHigh);
     }
   }
 
-  GDN_NPU void load_rest_of_product(const Merge &merge) {
-    for (int64_t pair = 0; pair < merge.pairs; ++pair) load_product(merge, pair, kLow);
+  GDN_NPU void load_rest_of_P(const Merge &merge) {
+    for (int64_t pair = 0; pair < merge.pairs; ++pair) load_P(merge, pair, kLow);
   }
 
-  GDN_NPU void load_result(const Merge &merge) {
+  GDN_NPU void load_Q(const Merge &merge) {
     for (int64_t pair = 0; pair < merge.pairs; ++pair) {
       const int64_t x = merge.begin(pair);
       load_right(merge, pair, kHigh, merge.block(kHigh, x + merge.size, x), C);
     }
   }
 
-  GDN_NPU void load_product(const Merge &merge, int64_t pair, int part) {
-    load_right(merge, pair, part, sides_[merge.side].product_parts[part] + pair * merge.elements(),
+  GDN_NPU void load_P(const Merge &merge, int64_t pair, int part) {
+    load_right(merge, pair, part, sides_[merge.side].P_parts[part] + pair * merge.elements(),
                merge.size);
   }
 
@@ -284,18 +291,18 @@ class SolveTrilMerge {
 
   // FIX.
 
-  GDN_NPU void store_product(const Merge &merge, int part) {
+  GDN_NPU void store_P(const Merge &merge, int part) {
     const Side &side = sides_[merge.side];
-    store_l1(core_, side.product_parts[part], side.product, merge.size, merge.pairs * merge.size,
+    store_l1(core_, side.P_parts[part], side.P, merge.size, merge.pairs * merge.size,
              {merge.size, merge.size});
   }
 
   /// For the next level, where -B was.
-  GDN_NPU void store_result(const Merge &merge, int part) {
+  GDN_NPU void store_Q(const Merge &merge, int part) {
     for (int64_t pair = 0; pair < merge.pairs; ++pair) {
       const int64_t x = merge.begin(pair);
       store_l1(core_, merge.block(part, x + merge.size, x),
-               sides_[merge.side].result + pair * merge.elements(), merge.size, merge.size,
+               sides_[merge.side].Q + pair * merge.elements(), merge.size, merge.size,
                {C, merge.size});
     }
   }
@@ -306,7 +313,7 @@ class SolveTrilMerge {
       const int64_t x = merge.begin(pair);
       const int64_t y = x + merge.size;
       store_nz2nd(core_, t_.T + (((chunk.begin + y) * t_.heads + merge.item.head) * C + x),
-                  sides_[merge.side].result + pair * merge.elements(),
+                  sides_[merge.side].Q + pair * merge.elements(),
                   {smaller(merge.size, chunk.length - y), merge.size, t_.heads * C}, merge.size);
     }
   }
