@@ -64,7 +64,7 @@ def causal_conv1d_fwd(
         has_initial_state: [N], bool, int8, uint8 or int32: where false the slot is only written,
             as if it had held zeros; None: all true.
         cu_seqlens: [N + 1], int32 or int64: offsets of packed sequences (B == 1).
-        null_slot: an index that names no slot, besides negative ones.
+        null_slot: an index that names no slot, besides negative ones; with state_indices only.
         padded: cu_seqlens may end before T. Tokens after its end are neither read nor written; in a
             fresh result they hold anything.
         out: shape and type of x, any strides: where to write the result.
@@ -164,7 +164,7 @@ def causal_conv1d_update(
             1..L - W + 2, and a slot holds, from its first entry on, W - 2 inputs and the tokens of
             the last call. (1 after a call that filled the first W - 1 entries.)
         cu_seqlens: [N + 1], int32 or int64: offsets of the sequences' tokens, packed in x.
-        null_slot: an index that names no slot, besides negative ones.
+        null_slot: an index that names no slot, besides negative ones; with state_indices only.
         padded: cu_seqlens may end before T. Tokens after its end are neither read nor written; in a
             fresh result they hold anything.
         out: shape and type of x: where to write the result.

@@ -27,7 +27,8 @@ Args begin_conv(Call *call, const Given &a) {
   call->rename(a.names);
   Args args{};
   args.struct_size = sizeof args;
-  args.flags = read_activation(a.activation) | set_null_slot(a.null_slot, &args.null_slot);
+  args.flags = read_activation(a.activation) |
+               set_null_slot(a.null_slot, &args.null_slot, {a.state_indices});
   if (read_switch("padded", a.padded)) args.flags |= GDN_PADDED;
   return args;
 }
