@@ -46,7 +46,7 @@ def calls():
             gdn.causal_conv1d_update,
             dict(x=x, conv_state=torch.zeros(2, 6, 3), weight=weight), "x",
         ),
-        "decode": (gdn.fused_gdn_decode, decode, "z"),
+        "fused_gdn_decode": (gdn.fused_gdn_decode, decode, "z"),
         "l2norm": (gdn.l2norm, dict(x=rule["v"]), "x"),
         "rms_norm_gated": (gdn.rms_norm_gated, dict(x=rule["v"], weight=None), "x"),
         "cumsum": (stages.chunk_local_cumsum, dict(g=rule["g"]), "g"),
@@ -125,7 +125,7 @@ def without_indices():
         ),
         "conv_fwd": (gdn.causal_conv1d_fwd, dict(x=x, weight=weight, conv_state=state)),
         "conv_update": (gdn.causal_conv1d_update, dict(x=x, weight=weight, conv_state=state)),
-        "decode": CALLS["decode"][:2],
+        "fused_gdn_decode": CALLS["fused_gdn_decode"][:2],
     }  # fmt: skip
 
 
