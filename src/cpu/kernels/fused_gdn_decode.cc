@@ -75,7 +75,7 @@ class DecodeItems {
       with_element(rule_.initial_state.dtype, [&](auto element) {
         using S = decltype(element);
         const S *ahead = nullptr;
-        if (!Layout::template worth_fetching<S>()) {
+        if (!Layout::template worth_fetching<S>(rule_)) {
           ahead = nullptr;
         } else if (i + 1 < group_) {
           ahead = Layout::template rows<S>(rule_.initial_state, rule_.initial_slot(n_),

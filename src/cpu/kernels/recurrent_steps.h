@@ -122,11 +122,15 @@ inline void round_rows(Rows<float> x, Extent extent) {
 struct KeyFirst {
   static constexpr int64_t kBlockColumns = kTileColumns;
 
-  /// Whether the state that comes next is worth fetching by instructions. An AMD processor's own
-  /// prefetchers keep up with whole rows of f32, and the instructions cost more than they bring.
+  /// Whether the state that comes next is worth fetching by instructions. Where all states of the
+  /// call fit a cache, an AMD processor's own prefetchers keep up with whole rows of f32, and the
+  /// instructions cost more than they bring.
   template <class S>
-  static bool worth_fetching() {
-    return sizeof(S) < sizeof(float) || kWidth < 16 || !processor().amd;
+  static bool worth_fetching(const DeltaRule &p) {
+    constexpr int64_t kCached = int64_t{32} << 20;
+    if (sizeof(S) < sizeof(float) || kWidth < 16 || !processor().amd) return true;
+    const int64_t elements = p.sequences.count * p.heads.value_heads * p.key_dim * p.value_dim;
+    return elements * static_cast<int64_t>(sizeof(S)) > kCached;
   }
 
   template <class S>
@@ -150,7 +154,8 @@ struct KeyFirst {
     alignas(64) float w[kMaxColumns];
     for (int64_t j = 0; j < columns; j += kWidth) store(w + j, zero());
     for_each_slice(key_dim, columns, [&](auto width, int64_t d, int64_t c) {
-      read(token, width, rows_at(source, d, c), d, key_dim, w + c);
+      const S *next = ahead != nullptr ? ahead + d * source.stride + c : nullptr;
+      read(token, width, rows_at(source, d, c), next, d, key_dim, w + c);
     });
     const Vec decay = set1(token.decay.whole);
     const Vec beta = set1(token.beta);
@@ -219,7 +224,8 @@ struct KeyFirst {
   /// were measured 3 % slower.
   template <int kVectors, class Lanes, class S>
   [[gnu::noinline]] static void read(const RecurrentToken &token, Width<kVectors, Lanes> width,
-                                     Rows<S> source, int64_t first, int64_t key_dim, float *sums) {
+                                     Rows<S> source, const S *next, int64_t first, int64_t key_dim,
+                                     float *sums) {
     const int64_t end = key_dim - first < kBand ? key_dim : first + kBand;
     if constexpr (in_pairs<kVectors, S>()) {
       if (width.last == (kVectors - 1) * kWidth) {
@@ -232,6 +238,7 @@ struct KeyFirst {
     const S *row = source.data;
     for (int64_t d = first; d < end; ++d, row += source.stride) {
       const Vec k = set1(token.k[d]);
+      if (next != nullptr) fetch_row<0, kRead<kVectors, S>>(next + (d - first) * source.stride);
 #pragma GCC unroll 8
       for (int j = 0; j + 1 < kVectors; ++j) sum[j] = fma(k, load(row + j * kWidth), sum[j]);
       sum[kVectors - 1] = fma(k, width.lanes.load(row + width.last), sum[kVectors - 1]);
@@ -265,7 +272,9 @@ struct KeyFirst {
     for (int64_t d = first; d < end; ++d, row += source.stride, to += target.stride) {
       const Vec k = set1(token.k[d]);
       const Vec q = set1(token.q[d]);
-      if (next != nullptr) fetch_row<kVectors>(next + (d - first) * source.stride);
+      if (next != nullptr) {
+        fetch_row<kRead<kVectors, S>, kVectors>(next + (d - first) * source.stride);
+      }
       // Before its columns are stored by the vector before.
       const Vec last = width.lanes.load(row + width.last);
 #pragma GCC unroll 8
@@ -284,11 +293,18 @@ struct KeyFirst {
     for (int j = 0; j < kVectors; ++j) store(sums + width.column(j), sum[j]);
   }
 
+  /// Vectors of a row of f32 that the first pass fetches: memory is then busy in both. 16-bit rows
+  /// have fewer lines, and a first pass that is already bound by instructions, as sets of 128 bits
+  /// have.
   template <int kVectors, class S>
+  static constexpr int kRead = sizeof(S) == sizeof(float) && kWidth > 4 ? kVectors / 2 : 0;
+
+  /// Fetches vectors [kFirst, kEnd) of a row.
+  template <int kFirst, int kEnd, class S>
   static void fetch_row(const S *row) {
     constexpr int kLine = 64 / static_cast<int>(sizeof(S));
 #pragma GCC unroll 8
-    for (int i = 0; i < kVectors * kWidth; i += kLine) prefetch(row + i);
+    for (int i = kFirst * kWidth; i < kEnd * kWidth; i += kLine) prefetch(row + i);
   }
 
   /// Whether a register of bf16 pairs is widened and narrowed at once, so that a sum holds every
@@ -336,7 +352,7 @@ struct KeyFirst {
     for (int64_t d = first; d < end; ++d, row += source.stride, to += target.stride) {
       const Vec k = set1(token.k[d]);
       const Vec q = set1(token.q[d]);
-      if (next != nullptr) fetch_row<2 * kPairs>(next + (d - first) * source.stride);
+      if (next != nullptr) fetch_row<0, 2 * kPairs>(next + (d - first) * source.stride);
 #pragma GCC unroll 8
       for (int j = 0; j < kPairs; ++j) {
         const auto pairs = load_pairs(row + j * 2 * kWidth);
@@ -359,7 +375,7 @@ struct ValueFirst {
   static constexpr int64_t kBlockColumns = kWidth;
 
   template <class S>
-  static bool worth_fetching() {
+  static bool worth_fetching(const DeltaRule &) {
     return true;
   }
 
