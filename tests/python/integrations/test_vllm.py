@@ -300,7 +300,7 @@ def test_when_it_is_on(monkeypatch):
     [
         ("vllm", dict(__version__="0.31.2"), ImportError, r"0\.31\.2"),
         ("vllm.platforms", dict(current_platform=SimpleNamespace(
-            is_cpu=lambda: False, device_name="cuda")), RuntimeError, "cuda"),
+            is_cpu=lambda: False, is_cuda=lambda: False, device_name="xpu")), RuntimeError, "xpu"),
         (CORE, dict(_CPU_GDN_ATTENTION_OPS_REGISTERED=True), RuntimeError, "exists already"),
     ],
 )  # fmt: skip
