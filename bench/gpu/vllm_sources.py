@@ -24,11 +24,25 @@ def _to_device(data, device=None, dtype=None):
     return data.to(device=device, dtype=dtype)
 
 
-def load(folder: Path) -> SimpleNamespace:
+def _keep_one_configuration(module: ModuleType) -> None:
+    """Have its kernels compiled once each, instead of in every form that is tried for speed."""
+    from triton.runtime import Autotuner, Heuristics
+
+    for kernel in vars(module).values():
+        while isinstance(kernel, (Autotuner, Heuristics)):
+            if isinstance(kernel, Autotuner):
+                kernel.configs = kernel.configs[:1]
+            kernel = kernel.fn
+
+
+def load(folder: Path, tuned: bool = True) -> SimpleNamespace:
     """The functions, by vLLM's names.
 
-    The files are imported under a name of their own, and what they import of the rest of vLLM are
-    stand-ins while they are.
+    What the files import of the rest of vLLM are stand-ins, for as long as they are imported.
+
+    Args:
+        folder: vllm/.
+        tuned: as fast as they are; else they compile in a fraction of the time.
     """
     import triton
     import triton.language as tl
@@ -74,6 +88,9 @@ def load(folder: Path) -> SimpleNamespace:
         }.items():  # fmt: skip
             module = importlib.import_module(file)
             found |= {name: getattr(module, name) for name in names}
+        if not tuned:
+            for name in set(sys.modules) - known:
+                _keep_one_configuration(sys.modules[name])
         return SimpleNamespace(**found)
     finally:
         for name in set(sys.modules) - known:

@@ -1,6 +1,6 @@
 """vLLM's functions of GDN layers, libgdn's beside its own Triton kernels, in one process.
 
-    VLLM_PATH=FOLDER python bench/gpu/vllm_vs_triton.py [--repeat N]
+    VLLM_PATH=FOLDER python bench/gpu/vllm_vs_triton.py [--repeat N] [--only decode|verify|prefill]
 
 FOLDER has vllm/, the sources of vLLM (those in its CPU package will do). The same arguments for
 both: 16 key and 32 value heads of width 128, bf16, pools of float32 states, V first, whose slots
@@ -158,7 +158,9 @@ def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeat", type=int, default=20)
-    repeat = parser.parse_args().repeat
+    parser.add_argument("--only", choices=["decode", "verify", "prefill"])
+    options = parser.parse_args()
+    repeat = options.repeat
     folder = sources()
     if folder is None:
         raise SystemExit("VLLM_PATH: expected a folder that has the sources of vLLM in vllm/")
@@ -170,6 +172,8 @@ def main() -> None:
             *((verify_calls, (n,)) for n in (1, 16, 64)),
             *((prefill_calls, shape) for shape in ((1, 2048), (8, 2048), (1, 16384)))]  # fmt: skip
     for make, shape in rows:
+        if options.only and not make.__name__.startswith(options.only):
+            continue
         for name, call in make(*shape):
             time = timer.device if make is prefill_calls else partial(timer.graph, calls=1)
             found = {"vllm": [], "gdn": []}

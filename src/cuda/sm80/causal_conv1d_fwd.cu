@@ -77,6 +77,16 @@ struct Group {
     result.bits.w = __shfl_sync(kFullWarp, bits.w, from);
     return result;
   }
+  /// load() and store() of what the L2 cache is to let go first: of lines that pass but once it
+  /// then writes results back in the order in which they come.
+  __device__ __forceinline__ void load_once(const E *p) {
+    static_assert(kWhole);
+    bits = __ldcs(reinterpret_cast<const uint4 *>(p));
+  }
+  __device__ __forceinline__ static void store_once(E *p, const float (&x)[kCount]) {
+    static_assert(kWhole);
+    __stcs(reinterpret_cast<uint4 *>(p), pack16<E>(x));
+  }
   __device__ __forceinline__ static void store(E *p, const float (&x)[kCount]) {
     if constexpr (kWhole) {
       *reinterpret_cast<uint4 *>(p) = pack16<E>(x);
@@ -226,7 +236,7 @@ __device__ __forceinline__ void run_lines(const CausalConv1dFwd &p, const ConvPl
 #pragma unroll
   for (int j = 0; j < kLines; ++j) {
     in[j] = {};
-    if (plan.aligned && own + j * kStep + kCount <= tokens) in[j].load(x + own + j * kStep);
+    if (plan.aligned && own + j * kStep + kCount <= tokens) in[j].load_once(x + own + j * kStep);
   }
   if (plan.aligned && lane == 0 && first > 0) edge.load(x + first - kCount);
 
@@ -258,7 +268,7 @@ __device__ __forceinline__ void run_lines(const CausalConv1dFwd &p, const ConvPl
       push(window, values[i]);
       out[i] = taps[0].apply(window, p.silu);
     }
-    Group<true, E>::store(y + t, out);
+    Group<true, E>::store_once(y + t, out);
   }
 #pragma unroll 1
   for (; left != 0; left &= left - 1) {

@@ -131,7 +131,7 @@ def theirs():
     folder = sources()
     if folder is None:
         pytest.skip("no sources of vLLM: make vllm, or VLLM_PATH, a folder that has vllm/")
-    return load(folder)
+    return load(folder, tuned=False)
 
 
 @pytest.mark.parametrize("state_dtype", ["f32", "bf16"])
