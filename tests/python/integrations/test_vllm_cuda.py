@@ -138,6 +138,7 @@ def test_verify_with_the_norm():
         y, _ = layer.rule(step.mixed_qkv[span], step.a[span], step.b[span], before[row[count - 1]])
         normed = recurrence.rms_norm_gated(y, weight, eps=1e-5)
         assert_close(out[span], normed * recurrence.sigmoid(values(gate[span])), "f32")
+    assert not out[sum(step.lengths) :].any()
 
 
 def test_decodes_in_front_of_prefills():
