@@ -26,6 +26,7 @@ struct ChainPlan {
   int piece_k, piece_w, piece_u, piece_v;  ///< Bytes that rows move in.
   int piece_h;                             ///< The same of h.
   int key_shift, value_shift;              ///< half_row_shift of w and k, of u, V' and h.
+  int loaders;                             ///< Warps that load and do nothing else; of halves.
   bool staged_h;                           ///< h is of E, with DV contiguous.
   bool packed_h;  ///< Of halves: the rows of h follow each other in whole pieces of 16 bytes.
 };
@@ -232,16 +233,20 @@ __device__ __forceinline__ int length_of(const ChainItem &item, int chunk) {
 /// Starts the copy of a tile of kTokens rows.
 template <Rows kRows, class E>
 __device__ __forceinline__ void read_rows(E *tile, int ld, const E *from, int64_t row_stride,
-                                          int valid, int columns, int piece, int shift,
+                                          int valid, int columns, int piece, int shift, int thread,
                                           int threads) {
   if constexpr (kRows == Rows::halves) {
-    // The thread read anew: fewest registers.
     load_half_rows(tile, ld, from, row_stride, kTokens, valid, columns,
-                   HalfWalk(shift, fresh_thread(), threads));
+                   HalfWalk(shift, thread, threads));
   } else {
     load_tile<kRows == Rows::whole>(tile, ld, from, row_stride, kTokens, valid, columns, piece,
-                                    threadIdx.x, threads);
+                                    thread, threads);
   }
+}
+
+/// The first thread that loads.
+__device__ __forceinline__ int first_loader(const ChainPlan &plan) {
+  return plan.loaders > 0 ? plan.warps * 32 : 0;
 }
 
 /// Starts the copies of tile i of the sequence, which goes to a slot of the ring: tile 2 n is w of
@@ -254,18 +259,20 @@ __device__ __forceinline__ void load_tile_of(const ChainShared<E> &s, const Chun
   const SequenceSpan &span = item.span;
   const int64_t t = span.begin + static_cast<int64_t>(chunk) * kTokens;
   const int valid = length_of(item, chunk);
+  // Fewest registers.
+  const int thread = kRows == Rows::halves ? fresh_thread() - first_loader(plan) : threadIdx.x;
   E *const tile = s.ring + slot * kTokens * kLd;
   if ((i & 1) != 0) {
     read_rows<kRows>(tile, kLd, p.k.at<const E>(span.batch, t, item.hk), p.k.stride[1], valid,
-                     key_dim, plan.piece_k, plan.key_shift, threads);
+                     key_dim, plan.piece_k, plan.key_shift, thread, threads);
   } else {
     read_rows<kRows>(tile, kLd, p.w.at<const E>(span.batch, t, item.h), p.w.stride[1], valid,
-                     key_dim, plan.piece_w, plan.key_shift, threads);
+                     key_dim, plan.piece_w, plan.key_shift, thread, threads);
     read_rows<kRows>(s.values + (chunk & 1) * kTokens * kLdV, kLdV,
                      p.u.at<const E>(span.batch, t, item.h, item.column), p.u.stride[1], valid,
-                     item.columns, plan.piece_u, plan.value_shift, threads);
+                     item.columns, plan.piece_u, plan.value_shift, thread, threads);
     if (p.g_cumsum.present()) {
-      for (int j = threadIdx.x; j < kTokens; j += threads) {
+      for (int j = thread; j < kTokens; j += threads) {
         copy_async<4>(s.decays + (chunk & 1) * kTokens + j,
                       p.g_cumsum.at<const float>(span.batch, t + (j < valid ? j : 0), item.h),
                       j < valid ? 4 : 0);
@@ -373,7 +380,8 @@ __global__ void __launch_bounds__(kStageThreads, kBlocks)
     chain_kernel(const __grid_constant__ ChunkFwdH p, const __grid_constant__ ChainPlan plan) {
   extern __shared__ __align__(16) unsigned char memory[];
   constexpr bool kWhole = kRows == Rows::whole;
-  const int own_lane = threadIdx.x & 31, warp = threadIdx.x >> 5, threads = plan.warps * 32;
+  const int own_lane = threadIdx.x & 31, warp = threadIdx.x >> 5,
+            threads = (plan.warps + plan.loaders) * 32;
   const int key_dim = static_cast<int>(p.key_dim);
   ChainItem item = chain_item(p, plan.warps, plan.column_blocks, kTokens, own_lane);
 
@@ -403,7 +411,11 @@ __global__ void __launch_bounds__(kStageThreads, kBlocks)
 
   const int tiles = static_cast<int>((item.span.length + kTokens - 1) / kTokens) * 2;
   const auto fill = [&](int i, int slot) {
-    if (i < tiles) load_tile_of<kRows>(s, p, plan, item, i, slot, key_dim, threads);
+    if (kRows != Rows::halves) {
+      if (i < tiles) load_tile_of<kRows>(s, p, plan, item, i, slot, key_dim, threads);
+    } else if (i < tiles && fresh_thread() >= first_loader(plan)) {
+      load_tile_of<kRows>(s, p, plan, item, i, slot, key_dim, threads - first_loader(plan));
+    }
     copy_commit();
   };
   for (int i = 0; i + 1 < kRing; ++i) fill(i, i);
@@ -461,6 +473,7 @@ Status launch_chain(const ChunkFwdH &p, const Launch &l) {
   plan.piece_w = row_piece(p.w);
   plan.piece_u = row_piece(p.u);
   plan.piece_v = row_piece(p.v_new);
+  plan.loaders = 0;
   plan.staged_h = p.h.dtype == p.k.dtype && p.h.stride[3] == 1;
   plan.piece_h = row_piece(p.h);
   plan.packed_h = plan.staged_h && plan.column_blocks == 1 && p.h.stride[2] == p.value_dim &&
@@ -471,7 +484,7 @@ Status launch_chain(const ChunkFwdH &p, const Launch &l) {
   const auto launch_as = [&](auto rows) {
     return launch<chain_kernel<E, rows>>(
         "chunk_fwd_h", l, p.sequences.count * p.heads.value_heads * plan.column_blocks,
-        plan.warps * 32, kSharedBytes, p, plan);
+        (plan.warps + plan.loaders) * 32, kSharedBytes, p, plan);
   };
   const bool aligned = plan.piece_k + plan.piece_w + plan.piece_u + plan.piece_v == 4 * 16 &&
                        (!plan.staged_h || plan.piece_h == 16);
@@ -480,6 +493,7 @@ Status launch_chain(const ChunkFwdH &p, const Launch &l) {
   }
   if (plan.staged_h && fit_half_pieces<E>(p.key_dim, p.value_dim, plan.piece_k, plan.piece_w,
                                           plan.piece_u, plan.piece_v, plan.piece_h)) {
+    plan.loaders = plan.warps < kStageWarps ? 1 : 0;
     return launch_as(std::integral_constant<Rows, Rows::halves>());
   }
   return launch_as(std::integral_constant<Rows, Rows::any>());
