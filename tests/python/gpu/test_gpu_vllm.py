@@ -126,6 +126,30 @@ def test_graphs():
             assert torch.equal(layer.states, plain.states)
 
 
+@pytest.mark.parametrize("name", ["f32", "bf16", "f16"])
+def test_update_in_groups_of_channels(name):
+    """Where channels are contiguous several go together: the bits of one by one, bias and all."""
+    layer = Layer(name, drafts=3, **SHAPE)
+    bias = layer.draw(layer.channels)
+    step = layer.step([4, 2, 3, 1], padding=2)
+    plain = layer.conv_pool.contiguous()  # the entries contiguous, channels apart
+    calls = [
+        (step.mixed_qkv[:6], dict(conv_state_indices=layer.indices([3, 0, 7, 5, 0, 9]))),
+        (step.mixed_qkv, dict(conv_state_indices=layer.indices([5, 0, 9, 2]),
+                              query_start_loc=step.offsets,
+                              num_accepted_tokens=layer.integers([2, 1, 4, 1]))),
+    ]  # fmt: skip
+    for x, arguments in calls:
+        for activation in ("silu", None):
+            found, expected = (
+                ours.causal_conv1d_update(x, pool, layer.weight, bias, activation, **arguments)
+                for pool in (layer.conv_pool, plain)
+            )
+            end = sum(step.lengths)
+            assert torch.equal(found[:end], expected[:end])
+            assert torch.equal(layer.conv_pool, plain)
+
+
 @pytest.fixture(scope="module")
 def theirs():
     folder = sources()

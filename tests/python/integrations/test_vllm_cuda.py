@@ -217,8 +217,9 @@ def test_convolution_of_prefills():
     assert counted("causal_conv1d_fwd", sum(lengths))
 
 
-def test_convolution_of_decodes():
-    layer = Layer(drafts=1)
+@pytest.mark.parametrize("dtype", ["f32", "bf16", "f16"])
+def test_convolution_of_decodes(dtype):
+    layer = Layer(dtype, drafts=1)
     slots = [7, 0, 2, 0]
     step = layer.step([1] * 4)
     before, x = layer.conv_pool.clone(), step.mixed_qkv.clone()
@@ -232,16 +233,17 @@ def test_convolution_of_decodes():
             assert not y[n].any()
             continue
         old = values(before[slot, :, : WIDTH - 1])
-        assert_close(y[n : n + 1], layer.convolution(x[n : n + 1], old), "bf16")
+        assert_close(y[n : n + 1], layer.convolution(x[n : n + 1], old), dtype)
         line = np.concatenate([old, values(x[n])[:, None]], axis=1)
         assert relative_error(layer.conv_pool[slot, :, : WIDTH - 1], line[:, 1:]) == 0
     assert torch.equal(layer.conv_pool[[0, 1, 3]], before[[0, 1, 3]])
     assert counted("causal_conv1d_update", 4)
 
 
-def test_convolution_of_verify_steps():
+@pytest.mark.parametrize("dtype", ["f32", "bf16", "f16"])
+def test_convolution_of_verify_steps(dtype):
     """Two steps: the second continues after the drafts of the first that were accepted."""
-    layer = Layer(drafts=3)
+    layer = Layer(dtype, drafts=3)
     slots, lengths, accepted = [5, 0, 9], ([4, 2, 2], [2, 2, 4]), [1, 1, 1]
     taken = [3, 1, 2]  # of the first step
     history = {n: values(layer.conv_pool[s, :, : WIDTH - 1]) for n, s in enumerate(slots)}
@@ -260,7 +262,7 @@ def test_convolution_of_verify_steps():
                 assert not y[span].any()
                 continue
             old = history[n][:, 1 - WIDTH :]
-            assert_close(y[span], layer.convolution(step.mixed_qkv[span], old), "bf16")
+            assert_close(y[span], layer.convolution(step.mixed_qkv[span], old), dtype)
             kept = values(step.mixed_qkv[span]).T[:, : taken[n]]
             history[n] = np.concatenate([history[n], kept], axis=1)
     rest = [n for n in range(before.shape[0]) if n not in (5, 9)]
