@@ -1,6 +1,6 @@
 """vLLM's functions of GDN layers, libgdn's beside its own Triton kernels, in one process.
 
-    VLLM_PATH=FOLDER python bench/gpu/vllm_vs_triton.py [--repeat N] [--only decode|verify|prefill]
+    VLLM_PATH=FOLDER python bench/gpu/vllm_vs_triton.py [--repeat N] [--only decode verify prefill]
 
 FOLDER has vllm/, the sources of vLLM (those in its CPU package will do). The same arguments for
 both: 16 key and 32 value heads of width 128, bf16, pools of float32 states, V first, whose slots
@@ -158,7 +158,8 @@ def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeat", type=int, default=20)
-    parser.add_argument("--only", choices=["decode", "verify", "prefill"])
+    parts = ["decode", "verify", "prefill"]
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     options = parser.parse_args()
     repeat = options.repeat
     folder = sources()
@@ -172,7 +173,7 @@ def main() -> None:
             *((verify_calls, (n,)) for n in (1, 16, 64)),
             *((prefill_calls, shape) for shape in ((1, 2048), (8, 2048), (1, 16384)))]  # fmt: skip
     for make, shape in rows:
-        if options.only and not make.__name__.startswith(options.only):
+        if make.__name__.removesuffix("_calls") not in options.only:
             continue
         for name, call in make(*shape):
             time = timer.device if make is prefill_calls else partial(timer.graph, calls=1)
