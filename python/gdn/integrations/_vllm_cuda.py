@@ -207,9 +207,11 @@ def fused_gdn_decode_post_conv_mtp(
         q, k, v, a[None], b[None], scale, state, cu_seqlens, state_indices, num_accepted_tokens,
         True, o, _gates(A_log, dt_bias),
     )  # fmt: skip
-    return gdn.rms_norm_gated(
+    y = gdn.rms_norm_gated(
         o[0], norm_weight, output_gate, norm_eps, out=out, gate_activation=output_gate_activation
     )
+    count("rms_norm_gated", o.shape[1])
+    return y
 
 
 def causal_conv1d_fn(

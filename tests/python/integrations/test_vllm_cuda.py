@@ -139,6 +139,8 @@ def test_verify_with_the_norm():
         normed = recurrence.rms_norm_gated(y, weight, eps=1e-5)
         assert_close(out[span], normed * recurrence.sigmoid(values(gate[span])), "f32")
     assert not out[sum(step.lengths) :].any()
+    assert plugin.calls["fused_recurrent_gated_delta_rule tokens"] == tokens
+    assert plugin.calls["rms_norm_gated tokens"] == tokens
 
 
 def test_decodes_in_front_of_prefills():

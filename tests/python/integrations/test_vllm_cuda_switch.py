@@ -80,7 +80,7 @@ def vllm(monkeypatch):
     made = set()
     make("vllm", __version__="0.32.0")
     make("vllm.platforms", current_platform=Platform())
-    for name, value in dict(_on=False, _original=None, _file=None).items():
+    for name, value in dict(_on=False, _original=None, _prepared=False, _file=None).items():
         monkeypatch.setattr(plugin, name, value)
     info = gdn.info()
     with_cuda = {**info, "backends": [*info["backends"], {"name": "cuda", "isas": []}]}
@@ -220,7 +220,14 @@ def test_counts_on_disk(vllm, monkeypatch, tmp_path):
     vllm(QWEN)
     monkeypatch.setenv("GDN_VLLM_COUNTS", str(tmp_path))
     plugin.enable()
-    plugin.count("chunk_gated_delta_rule", 70)
-    plugin.count("chunk_gated_delta_rule", 2)
+    assert set(plugin.read_counts(tmp_path).values()) == {0}
+    operations = (
+        "causal_conv1d_fwd", "causal_conv1d_update", "chunk_gated_delta_rule",
+        "fused_recurrent_gated_delta_rule", "rms_norm_gated",
+    )  # fmt: skip
+    for n, operation in enumerate(operations):
+        plugin.count(operation, 70)
+        plugin.count(operation, n)
     counts = plugin.read_counts(tmp_path)
-    assert counts["chunk_gated_delta_rule"] == 2 and counts["chunk_gated_delta_rule tokens"] == 72
+    for n, operation in enumerate(operations):
+        assert counts[operation] == 2 and counts[f"{operation} tokens"] == 70 + n
