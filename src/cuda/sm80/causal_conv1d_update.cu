@@ -76,7 +76,7 @@ __device__ __forceinline__ const uint4 *group_at(const E *first, int64_t i, int6
 /// The same for groups of channels: x, y and the states are of E, with the channels contiguous and
 /// whole groups, and the width is kMaxWidth. The same bits.
 template <class E>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 3)
     conv1d_update_groups_kernel(const __grid_constant__ CausalConv1dUpdate p, bool aligned_weight) {
   constexpr int kCount = 16 / static_cast<int>(sizeof(E)), kHistory = kMaxWidth - 1;
   const int64_t item = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
