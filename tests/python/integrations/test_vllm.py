@@ -410,7 +410,7 @@ def test_when_it_is_on(monkeypatch):
     [
         ("vllm", dict(__version__="0.31.2"), ImportError, r"0\.31\.2"),
         ("vllm.platforms", dict(current_platform=SimpleNamespace(
-            is_cpu=lambda: False, device_name="cuda")), RuntimeError, "cuda"),
+            is_cpu=lambda: False, is_cuda=lambda: False, device_name="xpu")), RuntimeError, "xpu"),
         (CORE, dict(_CPU_GDN_ATTENTION_OPS_REGISTERED=True), RuntimeError, "exists already"),
     ],
 )  # fmt: skip
@@ -432,7 +432,7 @@ def test_counts_on_disk(monkeypatch, tmp_path):
     assert set(plugin.read_counts(path.parent).values()) == {0}
     engine.step([3, 5], [(2, 9, False)])
     counts = plugin.read_counts(path.parent)
-    assert counts == dict(plugin.calls)
+    assert {name: n for name, n in counts.items() if n} == dict(plugin.calls)
     assert counts["fused_gdn_decode tokens"] == 2
     assert counts["chunk_gated_delta_rule tokens"] == 9
     path.with_name("1.counts").write_bytes(path.read_bytes())
