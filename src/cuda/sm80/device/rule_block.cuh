@@ -30,13 +30,14 @@ struct alignas(16) TokenBatch {
 };
 
 /// In which order the columns of a part lie in shared memory: one in which a warp meets no bank
-/// conflict, be it that its lanes have a column or four each.
+/// conflict, be it that its lanes have a column or four each. It is that of a split part's columns.
 template <class Part>
 struct Columns {
   static constexpr int kQuads = Part::kVector / 4;
 
   /// The column, counted from the part's first, that lies at position i.
   __device__ __forceinline__ static int column(unsigned i) {
+    if (Part::kSplit) return static_cast<int>(i);
     const unsigned quad = i / (4 * Part::kPlaces), place = i / 4 % Part::kPlaces;
     return static_cast<int>(place * Part::kVector + quad * 4 + i % 4);
   }
@@ -132,11 +133,11 @@ struct RuleStep {
     float part[kTokens > 1 ? 2 : 1][kRowsFirst ? 1 : kWarps][kRowsFirst ? 4 : 2 * kColumns];
   };
 
-  /// A token of the batch. update becomes v' of this thread's columns. put(e, o) is called by one
+  /// A token of the batch; the state is a Part or its Raw. update becomes v' of this thread's columns. put(e, o) is called by one
   /// thread for column e of a place. K-first: with one barrier, which all threads meet;
   /// after it what was in shared memory before is there for all.
-  template <class Put>
-  __device__ __forceinline__ static void run(float (&update)[kVector], Part &state, Shared &shared,
+  template <class State, class Put>
+  __device__ __forceinline__ static void run(float (&update)[kVector], State &state, Shared &shared,
                                              const Batch &batch, int t, Put put) {
     float sums[2 * kVector];  // S^T k before S^T q.
     {

@@ -74,6 +74,9 @@ struct RulePlan {
   States in;
   Rows q, k, v, g, beta, o;
   States out;
+  // Once its own state is on its way a block asks for another's (ask_for_head).
+  unsigned ahead = 0;       ///< Whose: so many blocks from its own; 0: it does not.
+  unsigned head_bytes = 0;  ///< Of a head's state if that lies in one piece.
 };
 
 /// How a state is reached in pieces of `vector` elements along its unit stride: 16 bytes of the
@@ -94,7 +97,15 @@ inline Access access_of(const Tensor &t, DType read, bool rows_first) {
   return Access::elements;
 }
 
-/// All but column_tiles, which follows from the kernel.
+/// Bytes of a head's state if they lie in one piece, else 0.
+inline unsigned head_bytes_of(const Tensor &t) {
+  if (!t.present()) return 0;
+  const int unit = t.stride[3] != 1 ? 2 : 3;
+  if (t.stride[unit] != 1 || t.stride[5 - unit] != t.shape[unit]) return 0;
+  return static_cast<unsigned>(t.shape[2] * t.shape[3] * static_cast<int64_t>(dtype_size(t.dtype)));
+}
+
+/// All but column_tiles and ahead, which follow from the kernel.
 inline RulePlan plan_rule(const DeltaRule &p, DType read, bool rows_first) {
   RulePlan plan;
   plan.value_heads = Divisor(static_cast<unsigned>(p.heads.value_heads));
@@ -116,9 +127,21 @@ inline RulePlan plan_rule(const DeltaRule &p, DType read, bool rows_first) {
   plan.state_indices = p.state_indices, plan.slots = p.slots;
   plan.in = States(p.initial_state, access_of(p.initial_state, read, rows_first));
   plan.out = States(p.final_state, access_of(p.final_state, read, rows_first));
+  plan.head_bytes = head_bytes_of(p.initial_state);
   plan.q = Rows(p.q), plan.k = Rows(p.k), plan.v = Rows(p.v), plan.o = Rows(p.o);
   plan.g = Rows(p.g), plan.beta = Rows(p.beta);
   return plan;
+}
+
+#ifndef AHEAD
+#define AHEAD 2
+#endif
+/// RulePlan::ahead where a device runs so many blocks at a time, units of which have heads of their
+/// own.
+inline unsigned blocks_ahead(const RulePlan &plan, int blocks, unsigned unit) {
+  if (plan.head_bytes == 0 || plan.head_bytes % 16 != 0) return 0;
+  if (AHEAD == 0) return 0;
+  return static_cast<unsigned>(blocks) / (AHEAD ? AHEAD : 1) / unit * unit;
 }
 
 /// Calls f with an element of the type that states are written in, where those read are S. Kernels
@@ -180,6 +203,23 @@ struct SequenceBits {
     return plan.slots.named(slots.value(lane));
   }
 };
+
+/// Has the state from which head h of sequence n starts come to the second-level cache, before the
+/// blocks run that read it: blocks that wait for what they have just found out to need leave memory
+/// idle. For a warp.
+template <class S>
+__device__ __forceinline__ void ask_for_head(const RulePlan &plan, const DeltaRule &p, unsigned n,
+                                             unsigned h) {
+#if __CUDA_ARCH__ >= 900
+  SequenceBits<true> sequence;
+  sequence.load(plan, p, n);
+  const int64_t slot = sequence.initial_slot(plan, p, n);
+  if (slot < 0 || fresh_lane() != 0) return;
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(plan.in.at<S>(slot, h, 0)),
+               "r"(plan.head_bytes)
+               : "memory");
+#endif
+}
 
 /// The gates of a token of a value head as they lie in memory; log decay and beta are two threads'
 /// work.

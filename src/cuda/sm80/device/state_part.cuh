@@ -44,8 +44,10 @@ struct Decay {
 enum class Access : int { exact, whole, halves, elements };
 
 /// Which of them code is made for: `exact` alone, `bounded` for whole and halves, `any` for all but
-/// exact. The more there are the more registers it takes.
-enum class Pieces { exact, bounded, any };
+/// exact. The more there are the more registers it takes. `split`: halves of a K-first state, the
+/// columns of which threads share out by halves, since two accesses that each leave out every other
+/// 8 bytes cost twice what two of neighbouring bytes do.
+enum class Pieces { exact, bounded, any, split };
 
 /// Rows of a state, and its columns from a thread's first on.
 struct Extent {
@@ -81,6 +83,12 @@ class StatePart {
   static constexpr int kColumns = kPlaces * kVector;
   static constexpr int kKeyDim = kChunks * kPartGroups * kVector;  ///< Most rows.
   static constexpr int kPieces = kChunks * kVector;
+  static constexpr bool kSplit = kKind == Pieces::split;
+  static_assert(!kSplit || (!kRowsFirst && sizeof(S) == 2));
+  /// The same part with its elements as they lie in memory, which may be other registers. What has
+  /// to be unpacked waits for loads, so a kernel reads into this and unpacks when it has to.
+  using Raw = StatePart<S, kRowsFirst, kChunks, kThreads, true, kKind>;
+  static constexpr bool kUnpacks = sizeof(S) == 2 && !kPacked;
 
   /// Which rows and columns this thread owns: neighbouring threads have neighbouring pieces.
   __device__ __forceinline__ static int group() {
@@ -89,9 +97,18 @@ class StatePart {
   __device__ __forceinline__ static int place() {
     return kRowsFirst ? threadIdx.x / kPartGroups : threadIdx.x & (kPlaces - 1);
   }
+  /// Column e of this thread, counted from the part's first.
+  __device__ __forceinline__ static int column(int e) {
+    return kSplit ? offset(e) + place() * 4 : place() * kVector + e;
+  }
   /// First row of this thread's part of a chunk.
   __device__ __forceinline__ static int row(int chunk) {
     return (chunk * kPartGroups + group()) * kVector;
+  }
+
+  /// How far column e of a thread is from its first.
+  __device__ __forceinline__ static constexpr int offset(int e) {
+    return kSplit ? e / 4 * 4 * kPlaces + e % 4 : e;
   }
 
   __device__ __forceinline__ void clear() {
@@ -107,7 +124,12 @@ class StatePart {
     });
   }
 
-  /// The inverse, rounding to T.
+  __device__ __forceinline__ void take(const Raw &raw) {
+#pragma unroll
+    for (int i = 0; i < kPieces; ++i) keep(i, raw.bits_[i]);
+  }
+
+  /// The inverse of read, rounding to T.
   template <class T>
   __device__ __forceinline__ void write(T *to, int64_t row_stride, int64_t column_stride,
                                         const Extent &extent, Access access) const {
@@ -177,6 +199,13 @@ class StatePart {
     });
   }
 
+  /// As update, of what `raw` holds.
+  __device__ __forceinline__ void update_from(const Raw &raw, const Decay &decay, const float *k,
+                                              const float (&v)[kVector]) {
+    take(raw);
+    update(decay, k, v);
+  }
+
   /// Rounds to T.
   template <class T>
   __device__ __forceinline__ void round_to() {
@@ -209,6 +238,8 @@ class StatePart {
   }
 
  private:
+  template <class, bool, int, int, bool, Pieces>
+  friend class StatePart;
   template <Access kHow>
   using HowConstant = std::integral_constant<Access, kHow>;
 
@@ -218,6 +249,8 @@ class StatePart {
     constexpr bool kHalves = sizeof(T) == 2;
     if constexpr (kKind == Pieces::exact) {
       f(HowConstant<Access::exact>());
+    } else if constexpr (kSplit) {
+      f(HowConstant<Access::halves>());
     } else if constexpr (!std::is_same_v<S, T>) {
       f(HowConstant<Access::elements>());
     } else if (access <= Access::whole) {
@@ -242,7 +275,7 @@ class StatePart {
   template <Access kHow>
   __device__ __forceinline__ void read_as(const S *from, int64_t row_stride, int64_t column_stride,
                                           const Extent &extent) {
-    from += row(0) * row_stride + place() * kVector * column_stride;
+    from += row(0) * row_stride + column(0) * column_stride;
     const int64_t step = kRowsFirst ? column_stride : row_stride;
 #pragma unroll
     for (int j = 0; j < kChunks; ++j, from += kPartGroups * kVector * row_stride) {
@@ -287,7 +320,7 @@ class StatePart {
                                                         int64_t column_stride, const Extent &extent,
                                                         F f) {
     // Opaque: in a loop over tokens addresses would take registers from the state.
-    to += opaque(row(0)) * row_stride + opaque(place()) * kVector * column_stride;
+    to += opaque(row(0)) * row_stride + opaque(column(0)) * column_stride;
     const int64_t step = kRowsFirst ? column_stride : row_stride;
 #pragma unroll
     for (int j = 0; j < kChunks; ++j, to += kPartGroups * kVector * row_stride) {
@@ -309,7 +342,9 @@ class StatePart {
       return load16_with_neighbours(p);
     } else if constexpr (kHow == Access::halves) {
       const uint2 a = *reinterpret_cast<const uint2 *>(p);
-      const uint2 b = along > 4 ? *reinterpret_cast<const uint2 *>(p + 4) : make_uint2(0, 0);
+      const int second = offset(4);
+      const uint2 b =
+          along > second ? *reinterpret_cast<const uint2 *>(p + second) : make_uint2(0, 0);
       return make_uint4(a.x, a.y, b.x, b.y);
     } else {
       uint32_t x[kVector];
@@ -337,7 +372,7 @@ class StatePart {
 #pragma unroll
       for (int e = 0; e < kVector; e += 4) {
         const float part[4] = {y[e], y[e + 1], y[e + 2], y[e + 3]};
-        if (kHow == Access::exact || e < along) store4(p + e, part, true);
+        if (kHow == Access::exact || offset(e) < along) store4(p + offset(e), part, true);
       }
     }
   }
