@@ -46,7 +46,7 @@ struct Norm {
 template <class S, int kChunks, bool kOne>
 constexpr int resident_blocks() {
   if (kChunks * 16 / sizeof(S) > 8) return 2;
-  return kOne ? 5 : sizeof(S) == 2 ? 2 : 3;
+  return kOne ? 5 : 3;
 }
 
 /// What a block has found out about its sequence: kept where it costs no registers.
@@ -87,7 +87,7 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
   {
     const unsigned index = plan.blocks.quotient(blockIdx.x);
     all.rank = static_cast<int>(plan.blocks.remainder(blockIdx.x));
-    all.n = plan.key_heads.quotient(index);
+    all.n = static_cast<int>(plan.key_heads.quotient(index));
     all.key_head = static_cast<int>(plan.key_heads.remainder(index));
     all.head = plan.at_once > 0 ? static_cast<int>(plan.tiles.quotient(all.rank)) : 0;
     all.tile = plan.at_once > 0 ? static_cast<int>(plan.tiles.remainder(all.rank)) : 0;
@@ -111,7 +111,7 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
     own_job.line = {all.n, 0, 1, all.n, entries};
     own_job.after = entries;
     bits.load(plan, p, all, PartPlace(plan, all, 0), own_job.line, 0, 1, true);
-    own_job.slot = sequence.initial_slot(rule, p.rule, all.n);
+    own_job.slot = sequence.initial_slot(rule, all.n);
     if (plan.conv.indexed) own_job.line.slot = p.conv.slots.named(conv_index.value());
     if (own_job.line.slot < 0) own_job.slot = -1;
   } else if (warp == 0) {
@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
     if (plan.conv.indexed) conv_index.load(p.conv.state_indices, all.n);
     const SequenceSpan span = sequence.span(rule, p.rule, all.n);
     const CausalConv1dUpdate::Kept kept = p.conv.kept(all.n, span.length);
-    const int64_t slot = sequence.initial_slot(rule, p.rule, all.n);
+    const int64_t slot = sequence.initial_slot(rule, all.n);
     const int64_t conv_slot = plan.conv.indexed ? p.conv.slots.named(conv_index.value()) : all.n;
     if (lane == 0) {
       shared_job.line = {span.batch, span.begin, span.length, conv_slot, kept.before};
@@ -133,7 +133,7 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
   }
   if (!kOne) __syncthreads();
   const Job &job = [&]() -> const Job & { return kOne ? own_job : shared_job; }();
-  int turn = 0;     // How often shared memory was filled.
+  int turn = 0;  // How often shared memory was filled.
 
   /// A part of a value head. Tokens from `from` on, up to kWindow of them if the pass is
   /// not the whole, count.
@@ -152,14 +152,6 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
       return kOne ? 1 : static_cast<int>(min(end - first, int64_t{kTokens}));
     };
     Part state;
-    typename Part::Raw raw;  // What is read, if state unpacks.
-    auto &loaded = [&]() -> auto & {
-      if constexpr (Part::kUnpacks) {
-        return raw;
-      } else {
-        return state;
-      }
-    }();
     Extent extent = {rule.key_dim, rule.value_dim - first_column - Part::place() * Part::kVector};
     const bool inside = extent.columns > 0;
     const auto write_state = [&](int64_t entry) {
@@ -174,40 +166,44 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
       if (count > 0) bits.load_slot(plan, job.line, first);
       if (first == 0) {
         if (inside) {
-          loaded.read(rule.in.at<S>(job.slot, head, first_column), rule.in.row, rule.in.column, extent,
-                   rule.in.access);
+          state.read(rule.in.at<S>(job.slot, head, first_column), rule.in.row, rule.in.column,
+                     extent, rule.in.access);
         } else {
-          loaded.clear();
+          state.clear();
         }
       }
+      if (turn > 0) {
+        __syncthreads();  // All are done with what shared memory holds.
+        if (!kOne && count > 0 && pass == Pass::whole) cluster_wait();  // Those of others too.
+      }
+      bits.give_gates(batch, plan, p, count);
       if (turn == 0) {
-        if (kKind == Pieces::exact && rule.ahead > 0 && warp == 1 && tile == 0) {
+        if (kKind == Pieces::exact && rule.ahead > 0 && fresh_thread() >> 5 == 1 && tile == 0) {
           const unsigned block = blockIdx.x + rule.ahead, index = plan.blocks.quotient(block);
           if (block < gridDim.x) {
             Unit later = unit;
             later.key_head = static_cast<int>(plan.key_heads.remainder(index));
-            ask_for_head<S>(rule, p.rule, plan.key_heads.quotient(index),
-                            static_cast<unsigned>(value_head(plan, later, unit.head)));
+            HeadAhead ahead;
+            ahead.load(rule, p.rule, plan.key_heads.quotient(index),
+                       static_cast<unsigned>(value_head(plan, later, unit.head)));
+            ahead.ask<S>(rule);
           }
         }
-        if (kOne && thread == 0) {
+        if (kOne && fresh_thread() == 0) {
           // Looked up while the state is on its way, and kept where it costs no register.
           const bool named = rule.output_named || rule.slot_per_token;
           shared_job.last_slot = named ? p.rule.final_slot(all.n) : job.slot;
-          shared_job.line = job.line;
+          shared_job.line.slot = job.line.slot;
         }
         cluster_wait();  // All have begun.
-      } else {
-        __syncthreads();  // All are done with what shared memory holds.
-        if (!kOne && count > 0 && pass == Pass::whole) cluster_wait();  // Those of others too.
       }
       if (!kOne && count == 0) {
-        if constexpr (Part::kUnpacks) state.take(raw);
+        state.unpack();
         ++turn;
         break;
       }
-      if (keys && thread == 0) keys_mail.expect(count * 2 * rule.key_dim * sizeof(float));
-      if (pass == Pass::whole && thread == 0) {
+      if (keys && fresh_thread() == 0) keys_mail.expect(count * 2 * rule.key_dim * sizeof(float));
+      if (pass == Pass::whole && fresh_thread() == 0) {
         squares_mail[turn & 1].expect(count * plan.tiles.divisor * sizeof(double));
       }
       bits.give(batch, keys_mail, plan, p, unit, place, job.line, first, count, keys);
@@ -227,9 +223,7 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
       } else {
         __syncthreads();
       }
-      if constexpr (Part::kUnpacks) {
-        if (first == 0) state.take(raw);
-      }
+      if (first == 0) state.unpack();
       float update[Part::kVector];
       for (int t = 0; t < count; ++t) {
         Step::run(update, state, sums, batch, t,
@@ -293,8 +287,8 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
       ++turn;
       if constexpr (kOne) {
         if (bits.own.index >= 0 && (bits.own.element >= 0 || pass != Pass::sums)) {
-          ConvLine line = shared_job.line;
-          line.batch = all.n, line.begin = 0, line.length = 1;
+          ConvLine line = job.line;
+          line.slot = shared_job.line.slot;
           bits.channel.keep(plan.conv, bits.own.index, line, job.after);
         }
         break;
@@ -370,11 +364,11 @@ Status launch_decode(const FusedGdnDecode &p, const Launch &l, DecodePlan &plan)
   plan.key_channels =
       (2 * plan.rule.key_dim + static_cast<int>(blocks) - 1) / static_cast<int>(blocks);
   plan.parts = plan.at_once > 0 ? plan.group / plan.at_once : plan.group * static_cast<int>(tiles);
+  const int64_t all = p.rule.sequences.count * p.rule.heads.key_heads * int64_t{blocks};
   if (kKind == Pieces::exact && plan.at_once > 0) {
     plan.rule.ahead = blocks_ahead(
-        plan.rule, l.device->multiprocessors * resident_blocks<S, kChunks, kOne>(), blocks);
+        plan.rule, all, l.device->multiprocessors * resident_blocks<S, kChunks, kOne>(), blocks);
   }
-  const int64_t all = p.rule.sequences.count * p.rule.heads.key_heads * int64_t{blocks};
   return launch_clusters<kKernel>("fused_gdn_decode", l, all, blocks, kThreads, 0, plan, p);
 }
 

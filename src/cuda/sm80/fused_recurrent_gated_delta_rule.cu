@@ -167,11 +167,11 @@ constexpr int resident_threads() {
 #endif
 }
 
-/// Whether blocks ask for states of later ones. Where a call is f32 and of one token, memory is busy
-/// without.
+/// Whether blocks ask for states of later ones. Where a call is f32 and of one token, memory is
+/// busy without.
 template <class S, Run kRun, Pieces kKind>
-constexpr bool kAsksAhead =
-    (kKind == Pieces::exact || kKind == Pieces::split) && (kRun != Run::one || sizeof(S) == 2);
+constexpr bool kAsksAhead = (kKind == Pieces::exact || kKind == Pieces::split) &&
+                            (kRun != Run::one || sizeof(S) == 2);
 
 /// Zeros to the o of a skipped sequence.
 template <class Part>
@@ -188,7 +188,7 @@ template <class S, bool kRowsFirst, int kChunks, int kThreads, Run kRun, Pieces 
 __global__ void __launch_bounds__(kThreads, (resident_threads<S, kChunks, kThreads, kRun, kKind>() /
                                              kThreads))
     recurrent_kernel(const __grid_constant__ RulePlan plan, const __grid_constant__ DeltaRule p) {
-  constexpr bool kOne = kRun == Run::one;
+  constexpr bool kOne = kRun == Run::one, kAsks = kAsksAhead<S, kRun, kKind>;
   constexpr int kTokens = kOne ? 1 : 512 / (kChunks * 16 / static_cast<int>(sizeof(S)) * 16);
   using Part =
       StatePart<S, kRowsFirst, kChunks, kThreads, kRun != Run::many && sizeof(S) == 2, kKind>;
@@ -198,11 +198,17 @@ __global__ void __launch_bounds__(kThreads, (resident_threads<S, kChunks, kThrea
   __shared__ Targets<kTokens> targets;
   __shared__ int64_t final_slot;  // Entry that takes the last state, or the only one; -1: none.
   __shared__ SequenceSpan later;  // The sequence, for its tokens after the first few.
-  const auto thread = static_cast<int>(threadIdx.x);
   const Place at = find_place<Part>(plan, blockIdx.x);
   // The first tokens are on their way while the slot, and then the state, is fetched.
   SequenceBits<kOne> sequence;
   sequence.load(plan, p, at.n);
+  HeadAhead ahead;
+  if (kAsks && plan.ahead > 0 && fresh_thread() >> 5 == 1) {
+    const unsigned block = blockIdx.x + plan.ahead, item = plan.column_tiles.quotient(block);
+    if (block < gridDim.x && plan.column_tiles.remainder(block) == 0) {
+      ahead.load(plan, p, plan.value_heads.quotient(item), plan.value_heads.remainder(item));
+    }
+  }
   const SequenceSpan span = sequence.span(plan, p, at.n);
   using Bits = TokenBits<Part, kTokens, kThreads>;
   const auto count_from = [&](const SequenceSpan &span, int64_t first) {
@@ -216,8 +222,8 @@ __global__ void __launch_bounds__(kThreads, (resident_threads<S, kChunks, kThrea
   const auto give_tokens = [&](const Bits &bits, const Place &at, const SequenceSpan &span,
                                int64_t first) {
     const int count = count_from(span, first);
-    const bool far = bits.give(batch, targets, plan, p, at, span.batch, span.begin + first, first,
-                               count);
+    const bool far =
+        bits.give(batch, targets, plan, p, at, span.batch, span.begin + first, first, count);
     if (!plan.l2norm) {
       __syncthreads();
     } else if (__syncthreads_or(static_cast<int>(far)) != 0) {
@@ -229,36 +235,23 @@ __global__ void __launch_bounds__(kThreads, (resident_threads<S, kChunks, kThrea
   Bits first_bits;
   const bool empty = !kOne && span.length == 0;
   if (!empty) load_tokens(first_bits, at, span, 0);
-  const int64_t slot = sequence.initial_slot(plan, p, at.n);
+  const int64_t slot = sequence.initial_slot(plan, at.n);
   if (slot < 0) {
-    clear_output<Part>(plan, p, at, span, thread);
+    clear_output<Part>(plan, p, at, span, fresh_thread());
     return;
   }
   const Extent extent = {plan.key_dim, plan.value_dim - at.first_column - Part::column(0)};
   const bool inside = extent.columns > 0;
   Part state;
-  typename Part::Raw raw;  // What is read, if state unpacks.
-  auto &loaded = [&]() -> auto & {
-    if constexpr (Part::kUnpacks) {
-      return raw;
-    } else {
-      return state;
-    }
-  }();
   const States &in = plan.in, &out = plan.out;
   if (inside && plan.reads && (!plan.flagged || p.has_initial_state.at(at.n))) {
-    loaded.read(in.at<S>(slot, at.h, at.first_column), in.row, in.column, extent, in.access);
+    state.read(in.at<S>(slot, at.h, at.first_column), in.row, in.column, extent, in.access);
   } else {
-    loaded.clear();
+    state.clear();
   }
-  if (kAsksAhead<S, kRun, kKind> && plan.ahead > 0 && thread >> 5 == 1) {
-    const unsigned block = blockIdx.x + plan.ahead, item = plan.column_tiles.quotient(block);
-    if (block < gridDim.x && plan.column_tiles.remainder(block) == 0) {
-      ask_for_head<S>(plan, p, plan.value_heads.quotient(item), plan.value_heads.remainder(item));
-    }
-  }
+  if constexpr (kAsks) ahead.ask<S>(plan);
   // Looked up while the state is on its way, and kept where it costs no register.
-  if (thread == 0) {
+  if (fresh_thread() == 0) {
     const bool named = plan.output_named || plan.slot_per_token;
     final_slot = named ? p.final_slot(at.n) : plan.writes ? slot : int64_t{-1};
     if (!kOne) later = span;
@@ -277,43 +270,33 @@ __global__ void __launch_bounds__(kThreads, (resident_threads<S, kChunks, kThrea
   };
   if (empty) {
     __syncthreads();
-    if constexpr (Part::kUnpacks) state.take(raw);
+    state.unpack();
     if (!plan.slot_per_token) write_state(final_slot);
     return;
   }
   give_tokens(first_bits, at, span, 0);
+  state.unpack();
 
-  float update[Part::kVector];
-  const auto project = [&](auto &of, int t) {
-    Step::run(update, of, sums, batch, t, [&](int e, float o) {
-      if (Part::offset(e) < extent.columns) store_any(p.o, targets.o[t] + Part::column(e), o);
-    });
-  };
-  const auto finish = [&](int t) {
-    if constexpr (kRun == Run::many) {
-      if (plan.round == DType::bf16) state.template round_to<bf16>();
-      if (plan.round == DType::f16) state.template round_to<f16>();
-    }
-    if (plan.slot_per_token) write_state(targets.slot[t]);
-  };
-  if constexpr (Part::kUnpacks) {
-    project(raw, 0);
-    state.update_from(raw, batch.decay_of(0), batch.k[0], update);
-    finish(0);
-  }
   for (unsigned turn = 0;;) {
     const int count = kOne ? 1 : count_from(later, int64_t{turn} * kTokens);
-    for (int t = Part::kUnpacks && turn == 0 ? 1 : 0; t < count; ++t) {
-      project(state, t);
+    for (int t = 0; t < count; ++t) {
+      float update[Part::kVector];
+      Step::run(update, state, sums, batch, t, [&](int e, float o) {
+        if (Part::offset(e) < extent.columns) store_any(p.o, targets.o[t] + Part::column(e), o);
+      });
+      const Decay decay = batch.decay_of(t);
       if constexpr (kOne) {
         const int64_t to = final_slot;
         if (to < 0 || !inside) return;
-        state.update_and_write(batch.decay_of(t), batch.k[t], update,
-                               out.at<S>(to, at.h, at.first_column), out.row, out.column, extent,
-                               out.access);
+        state.update_and_write(decay, batch.k[t], update, out.at<S>(to, at.h, at.first_column),
+                               out.row, out.column, extent, out.access);
       } else {
-        state.update(batch.decay_of(t), batch.k[t], update);
-        finish(t);
+        state.update(decay, batch.k[t], update);
+        if constexpr (kRun == Run::many) {
+          if (plan.round == DType::bf16) state.template round_to<bf16>();
+          if (plan.round == DType::f16) state.template round_to<f16>();
+        }
+        if (plan.slot_per_token) write_state(targets.slot[t]);
       }
     }
     if (kOne) return;
@@ -338,8 +321,7 @@ Status launch_recurrent(const DeltaRule &p, const Launch &l, RulePlan &plan, boo
   const int64_t blocks = p.sequences.count * p.heads.value_heads * tiles;
   if (kAsksAhead<S, kRun, kKind>) {
     constexpr int kResident = resident_threads<S, kChunks, kThreads, kRun, kKind>() / kThreads;
-    plan.ahead = blocks_ahead(plan, l.device->multiprocessors * kResident,
-                              static_cast<unsigned>(tiles));
+    plan.ahead = blocks_ahead(plan, blocks, l.device->multiprocessors * kResident, tiles);
   }
   const char *name = "fused_recurrent_gated_delta_rule";
   if constexpr (!kKeyFirstAlone) {

@@ -39,9 +39,10 @@ struct ClusterMail {
   /// By one thread: so many bytes are to come before the next wait() ends.
   __device__ __forceinline__ void expect(unsigned bytes) {
 #if __CUDA_ARCH__ >= 900
-    asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(shared_address(&barrier)),
-                 "r"(bytes)
-                 : "memory");
+    asm volatile(
+        "mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(shared_address(&barrier)),
+        "r"(bytes)
+        : "memory");
 #endif
   }
   /// x goes to where `to` lies in the shared memory of block `rank`.

@@ -29,21 +29,19 @@ struct Elements {
   __device__ __forceinline__ char *at(int64_t i, int64_t j = 0, int64_t k = 0) const {
     return data + i * stride[0] + j * stride[1] + k * stride[2];
   }
-  /// The bits of an element, without a branch: there are dozens of them.
+  /// The bits of an element, without a branch and without an instruction that waits for them: there
+  /// are dozens of them.
   __device__ __forceinline__ uint32_t bits(const char *from) const {
     uint32_t x;
     asm volatile(
         "{\n"
         ".reg .pred wide;\n"
-        ".reg .u16 half;\n"
-        "mov.u16 half, 0;\n"
         "setp.ne.u32 wide, %2, 0;\n"
         "mov.u32 %0, 0;\n"  // Else ptxas takes it for one that keeps its value in a loop.
         "@wide ld.global.u32 %0, [%1];\n"
-        "@!wide ld.global.u16 half, [%1];\n"
-        "@!wide cvt.u32.u16 %0, half;\n"
+        "@!wide ld.global.u16 %0, [%1];\n"
         "}\n"
-        : "=r"(x)
+        : "=&r"(x)
         : "l"(from), "r"(static_cast<uint32_t>(dtype == DType::f32))
         : "memory");
     return x;
@@ -60,16 +58,18 @@ struct ConvPlan {
   Elements x;       ///< By row, token and channel.
   Elements state;   ///< By slot, channel and entry.
   Elements weight;  ///< By channel and tap.
-  Elements bias;    ///< By channel.
-  int missing;      ///< Taps that the weight lacks, the oldest.
-  bool indexed;     ///< There is state_indices.
-  bool rounded;     ///< Inputs before a token of the call are rounded to the state's type.
+  Elements bias;    ///< By channel; some weight if there is none.
+  bool biased;
+  int missing;   ///< Taps that the weight lacks, the oldest.
+  bool indexed;  ///< There is state_indices.
+  bool rounded;  ///< Inputs before a token of the call are rounded to the state's type.
 
   ConvPlan(const CausalConv1dUpdate &p, bool round)
       : x(p.x, 0, 2, 1),
         state(p.conv_state, 0, 1, 2),
         weight(p.weight, 0, 1, -1),
-        bias(p.bias, 0, -1, -1),
+        bias(p.bias.present() ? p.bias : p.weight, 0, -1, -1),
+        biased(p.bias.present()),
         missing(kConvWidth - static_cast<int>(p.weight.shape[1])),
         indexed(p.state_indices.present),
         rounded(round && p.conv_state.dtype != DType::f32 && p.conv_state.dtype != p.x.dtype) {}
@@ -113,28 +113,29 @@ struct ConvBits {
   static constexpr int kHistory = kConvWidth - 1;
   uint32_t weight[kConvWidth], bias, history[kHistory], x[kTokens];
 
-  /// All but what the slot holds. first: of the sequence's tokens.
+  /// All but what the slot holds. first: of the sequence's tokens. What is not there is loaded from
+  /// where something else is, and not looked at: a branch would be an end to loads on their way.
   __device__ __forceinline__ void load(const ConvPlan &p, int64_t c, const ConvLine &line,
                                        int64_t first, int count) {
+    if (kTokens > 1 && count <= 0) return;
     const char *w = p.weight.at(c);
 #pragma unroll
     for (int i = 0; i < kConvWidth; ++i) {
-      weight[i] = 0;
-      if (i < p.missing) continue;
       weight[i] = p.weight.bits(w);
-      w += p.weight.stride[1];
+      w += i < p.missing ? 0 : p.weight.stride[1];
     }
-    bias = p.bias.dtype != DType::none ? p.bias.bits(p.bias.at(c)) : 0;
+    bias = p.bias.bits(p.bias.at(c));
     const char *from = p.x.at(line.batch, line.begin + first, c);
+    if (kTokens > 1) {
 #pragma unroll
-    for (int i = 0; i < kHistory; ++i) {
-      history[i] = 0;
-      if (kTokens == 1 || i < p.missing || first - kHistory + i < 0) continue;
-      history[i] = p.x.bits(from + (i - kHistory) * p.x.stride[1]);
+      for (int i = 0; i < kHistory; ++i) {
+        if (first - kHistory + i >= 0) history[i] = p.x.bits(from + (i - kHistory) * p.x.stride[1]);
+      }
     }
 #pragma unroll
-    for (int t = 0; t < kTokens; ++t, from += p.x.stride[1]) {
-      x[t] = t < count ? p.x.bits(from) : 0;
+    for (int t = 0; t < kTokens; ++t) {
+      x[t] = p.x.bits(from);
+      from += t + 1 < count ? p.x.stride[1] : 0;
     }
   }
 
@@ -142,11 +143,11 @@ struct ConvBits {
                                             int64_t first) {
     if (kTokens > 1 && first >= kHistory) return;
     const int64_t oldest = line.before + first - kHistory;
-    const char *from = p.state.at(line.slot, c, oldest);
+    const char *from = p.state.at(line.slot, c, max(oldest, int64_t{0}));
 #pragma unroll
-    for (int i = 0; i < kHistory; ++i, from += p.state.stride[2]) {
-      if (first - kHistory + i >= 0 || oldest + i < 0) continue;
-      history[i] = p.state.bits(from);
+    for (int i = 0; i < kHistory; ++i) {
+      if (kTokens == 1 || first - kHistory + i < 0) history[i] = p.state.bits(from);
+      from += oldest + i < 0 ? 0 : p.state.stride[2];
     }
   }
 
@@ -179,7 +180,7 @@ struct ConvBits {
       const bool of_call = kTokens > 1 && first - kHistory + i >= 0;
       window[i] = of_call ? kept(p, p.x.value(history[i])) : p.state.value(history[i]);
     }
-    const float start = p.bias.value(bias);
+    const float start = p.biased ? p.bias.value(bias) : 0.0F;
 #pragma unroll
     for (int t = 0; t < kTokens; ++t) {
       if (t >= count) break;
@@ -205,8 +206,8 @@ struct ConvBits {
   }
 };
 
-/// Writes a channel's slot after a call: its entries are the end of the line of its old ones and the
-/// tokens.
+/// Writes a channel's slot after a call: its entries are the end of the line of its old ones and
+/// the tokens.
 __device__ __forceinline__ void keep_tokens(const ConvPlan &p, int64_t c, const ConvLine &line,
                                             int64_t after) {
   const ConvSlot slot(p, c, line.slot);

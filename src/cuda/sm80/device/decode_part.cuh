@@ -48,7 +48,7 @@ struct DecodePlan {
 /// Where a block is in the work of a call: a sequence, a key head and, of what its cluster has of
 /// that, which part of which value head (0 if it has all).
 struct Unit {
-  int64_t n;
+  int n;
   int key_head;
   int rank;  ///< Of the block in its cluster.
   int head, tile;
@@ -72,8 +72,8 @@ struct PartPlace {
   }
 };
 
-/// A channel of the convolution that a block has, which convolves it and keeps its slot: of a part of
-/// a value head the one of v at position i (Columns), or one of the block's share of k and q.
+/// A channel of the convolution that a block has, which convolves it and keeps its slot: of a part
+/// of a value head the one of v at position i (Columns), or one of the block's share of k and q.
 template <class Part>
 struct OwnChannel {
   int index = -1;    ///< -1: outside.
@@ -85,7 +85,8 @@ struct OwnChannel {
     const int key_dim = plan.rule.key_dim;
     if (i < Part::kColumns) {
       const int column = place.tile * Part::kColumns + Columns<Part>::column(i);
-      if (column < plan.rule.value_dim) index = plan.first_v + place.head * plan.rule.value_dim + column;
+      if (column < plan.rule.value_dim)
+        index = plan.first_v + place.head * plan.rule.value_dim + column;
     } else {
       element = unit.rank * plan.key_channels + i - Part::kColumns;
       if (element >= 2 * key_dim) return;
@@ -98,8 +99,8 @@ struct OwnChannel {
   }
 };
 
-/// Tokens of a part of a value head as they lie in memory: channel `thread` of the block's; gates as
-/// in the recurrent kernel; z and the norm's weight of the results that the thread has.
+/// Tokens of a part of a value head as they lie in memory: channel `thread` of the block's; gates
+/// as in the recurrent kernel; z and the norm's weight of the results that the thread has.
 template <class Part, int kTokens>
 struct DecodeBits {
   static constexpr int kKeyDim = Part::kKeyDim, kColumns = Part::kColumns;
@@ -143,6 +144,17 @@ struct DecodeBits {
     if (own.index >= 0) channel.load_slot(plan.conv, own.index, line, first);
   }
 
+  __device__ __forceinline__ void give_gates(TokenBatch<Part, kTokens> &batch,
+                                             const DecodePlan &plan, const FusedGdnDecode &p,
+                                             int count) const {
+    const int thread = fresh_thread(), i = decay_token(thread), j = beta_token(thread);
+    if (i >= 0 && i < count) {
+      const Decay decay = gate.decay(plan.rule, p.rule);
+      batch.decay[i] = make_float2(decay.factor, decay.keep);
+    }
+    if (j >= 0 && j < count) batch.beta[j] = gate.beta(plan.rule, p.rule);
+  }
+
   /// What the thread needs again once the results are there, in shared memory until then.
   static constexpr int kStashed = kTokens == 1 ? ConvBits<1>::kHistory + 1 + 2 * kResults : 1;
   using Stash = uint32_t[kStashed][kDecodeThreads];
@@ -168,7 +180,7 @@ struct DecodeBits {
     for_each_stashed([&](uint32_t &x, int i) { x = from[i][thread]; });
   }
 
-  /// Convolved tokens, k and q for all blocks of the cluster, and their gates.
+  /// Convolved tokens, k and q for all blocks of the cluster.
   __device__ __forceinline__ void give(TokenBatch<Part, kTokens> &batch, ClusterMail &mail,
                                        const DecodePlan &plan, const FusedGdnDecode &p,
                                        const Unit &unit, const PartPlace &place,
@@ -185,12 +197,6 @@ struct DecodeBits {
       }
       give_channel(batch, mail, plan, other, i, channels, first, count, bits);
     }
-    const int thread = fresh_thread(), i = decay_token(thread), j = beta_token(thread);
-    if (i >= 0 && i < count) {
-      const Decay decay = gate.decay(plan.rule, p.rule);
-      batch.decay[i] = make_float2(decay.factor, decay.keep);
-    }
-    if (j >= 0 && j < count) batch.beta[j] = gate.beta(plan.rule, p.rule);
   }
 
  private:
@@ -210,8 +216,8 @@ struct DecodeBits {
       }
     } else if (own.index >= 0) {
       const bool is_k = own.element < plan.rule.key_dim;
-      float *const row = is_k ? batch.k[0] + own.element
-                              : batch.q[0] + (own.element - plan.rule.key_dim);
+      float *const row =
+          is_k ? batch.k[0] + own.element : batch.q[0] + (own.element - plan.rule.key_dim);
       bits.apply(plan.conv, first, count, [&](int t, float y) {
         for (unsigned rank = 0; rank < plan.blocks.divisor; ++rank) {
           mail.send(row + t * kKeyDim, rank, y);

@@ -133,11 +133,11 @@ struct RuleStep {
     float part[kTokens > 1 ? 2 : 1][kRowsFirst ? 1 : kWarps][kRowsFirst ? 4 : 2 * kColumns];
   };
 
-  /// A token of the batch; the state is a Part or its Raw. update becomes v' of this thread's columns. put(e, o) is called by one
+  /// A token of the batch. update becomes v' of this thread's columns. put(e, o) is called by one
   /// thread for column e of a place. K-first: with one barrier, which all threads meet;
   /// after it what was in shared memory before is there for all.
-  template <class State, class Put>
-  __device__ __forceinline__ static void run(float (&update)[kVector], State &state, Shared &shared,
+  template <class Put>
+  __device__ __forceinline__ static void run(float (&update)[kVector], Part &state, Shared &shared,
                                              const Batch &batch, int t, Put put) {
     float sums[2 * kVector];  // S^T k before S^T q.
     {

@@ -56,7 +56,10 @@ struct States {
 struct RulePlan {
   Divisor column_tiles;  ///< Blocks that share a value head.
   Divisor value_heads;
-  Divisor head_map;  ///< By the key heads if interleaved, else by a key head's value heads.
+  Divisor head_map;         ///< By the key heads if interleaved, else by a key head's value heads.
+  unsigned ahead = 0;       ///< How far from a block is the one whose state it asks for; 0: it
+                            ///< does not (HeadAhead).
+  unsigned head_bytes = 0;  ///< Of a head's state if that lies in one piece.
   bool interleaved;
   bool packed;          ///< There is cu_seqlens,
   bool pool;            ///< state_indices,
@@ -74,9 +77,6 @@ struct RulePlan {
   States in;
   Rows q, k, v, g, beta, o;
   States out;
-  // Once its own state is on its way a block asks for another's (ask_for_head).
-  unsigned ahead = 0;       ///< Whose: so many blocks from its own; 0: it does not.
-  unsigned head_bytes = 0;  ///< Of a head's state if that lies in one piece.
 };
 
 /// How a state is reached in pieces of `vector` elements along its unit stride: 16 bytes of the
@@ -133,15 +133,12 @@ inline RulePlan plan_rule(const DeltaRule &p, DType read, bool rows_first) {
   return plan;
 }
 
-#ifndef AHEAD
-#define AHEAD 2
-#endif
-/// RulePlan::ahead where a device runs so many blocks at a time, units of which have heads of their
-/// own.
-inline unsigned blocks_ahead(const RulePlan &plan, int blocks, unsigned unit) {
-  if (plan.head_bytes == 0 || plan.head_bytes % 16 != 0) return 0;
-  if (AHEAD == 0) return 0;
-  return static_cast<unsigned>(blocks) / (AHEAD ? AHEAD : 1) / unit * unit;
+/// RulePlan::ahead of a call of so many blocks, `running` of which a device runs at a time: half of
+/// them, which is soon enough, and what has been asked for does not push out what others are about
+/// to read. A head is `tiles` blocks'.
+inline unsigned blocks_ahead(const RulePlan &plan, int64_t blocks, int running, int64_t tiles) {
+  if (plan.head_bytes == 0 || plan.head_bytes % 16 != 0 || blocks <= running) return 0;
+  return static_cast<unsigned>(running / 2 / tiles * tiles);
 }
 
 /// Calls f with an element of the type that states are written in, where those read are S. Kernels
@@ -193,33 +190,46 @@ struct SequenceBits {
     return {0, first, clamp64(end.value(), first, tokens) - first};
   }
   /// DeltaRule::initial_slot.
-  __device__ __forceinline__ int64_t initial_slot(const RulePlan &plan, const DeltaRule &p,
-                                                  int64_t n) const {
+  __device__ __forceinline__ int64_t initial_slot(const RulePlan &plan, int64_t n) const {
     if (!plan.pool) return n;
     int lane = 0;
     if (plan.accepted && plan.state_indices.columns <= 32) {
-      lane = static_cast<int>(p.start_column(accepted.value(), plan.state_indices.columns));
+      lane =
+          static_cast<int>(DeltaRule::start_column(accepted.value(), plan.state_indices.columns));
     }
     return plan.slots.named(slots.value(lane));
   }
 };
 
-/// Has the state from which head h of sequence n starts come to the second-level cache, before the
-/// blocks run that read it: blocks that wait for what they have just found out to need leave memory
-/// idle. For a warp.
-template <class S>
-__device__ __forceinline__ void ask_for_head(const RulePlan &plan, const DeltaRule &p, unsigned n,
-                                             unsigned h) {
+/// A state that blocks to come are going to read. Blocks that wait for what they have just found
+/// out to need leave memory idle, so each has another's state brought to the second-level cache.
+/// For a warp.
+class HeadAhead {
+ public:
+  /// Head h of sequence n.
+  __device__ __forceinline__ void load(const RulePlan &plan, const DeltaRule &p, unsigned n,
+                                       unsigned h) {
+    sequence_.load(plan, p, n);
+    n_ = n, h_ = h, wanted_ = true;
+  }
+  /// Once the block's own state is on its way.
+  template <class S>
+  __device__ __forceinline__ void ask(const RulePlan &plan) const {
 #if __CUDA_ARCH__ >= 900
-  SequenceBits<true> sequence;
-  sequence.load(plan, p, n);
-  const int64_t slot = sequence.initial_slot(plan, p, n);
-  if (slot < 0 || fresh_lane() != 0) return;
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(plan.in.at<S>(slot, h, 0)),
-               "r"(plan.head_bytes)
-               : "memory");
+    if (!wanted_) return;
+    const int64_t slot = sequence_.initial_slot(plan, n_);
+    if (slot < 0 || fresh_lane() != 0) return;
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(plan.in.at<S>(slot, h_, 0)),
+                 "r"(plan.head_bytes)
+                 : "memory");
 #endif
-}
+  }
+
+ private:
+  SequenceBits<true> sequence_;
+  unsigned n_, h_;
+  bool wanted_ = false;
+};
 
 /// The gates of a token of a value head as they lie in memory; log decay and beta are two threads'
 /// work.

@@ -85,9 +85,8 @@ class StatePart {
   static constexpr int kPieces = kChunks * kVector;
   static constexpr bool kSplit = kKind == Pieces::split;
   static_assert(!kSplit || (!kRowsFirst && sizeof(S) == 2));
-  /// The same part with its elements as they lie in memory, which may be other registers. What has
-  /// to be unpacked waits for loads, so a kernel reads into this and unpacks when it has to.
-  using Raw = StatePart<S, kRowsFirst, kChunks, kThreads, true, kKind>;
+  /// Whether elements are kept in another form than they are read in: unpacking waits for loads, so
+  /// read() leaves it to unpack(), which has to come before anything else.
   static constexpr bool kUnpacks = sizeof(S) == 2 && !kPacked;
 
   /// Which rows and columns this thread owns: neighbouring threads have neighbouring pieces.
@@ -124,9 +123,17 @@ class StatePart {
     });
   }
 
-  __device__ __forceinline__ void take(const Raw &raw) {
+  __device__ __forceinline__ void unpack() {
+    if constexpr (kUnpacks) {
 #pragma unroll
-    for (int i = 0; i < kPieces; ++i) keep(i, raw.bits_[i]);
+      for (int i = 0; i < kPieces; ++i) {
+        uint4 bits = make_uint4(__float_as_uint(x_[i][0]), __float_as_uint(x_[i][1]),
+                                __float_as_uint(x_[i][2]), __float_as_uint(x_[i][3]));
+        // Here, not where the loads were asked for.
+        asm volatile("" : "+r"(bits.x), "+r"(bits.y), "+r"(bits.z), "+r"(bits.w));
+        unpack16<S>(x_[i], bits);
+      }
+    }
   }
 
   /// The inverse of read, rounding to T.
@@ -199,13 +206,6 @@ class StatePart {
     });
   }
 
-  /// As update, of what `raw` holds.
-  __device__ __forceinline__ void update_from(const Raw &raw, const Decay &decay, const float *k,
-                                              const float (&v)[kVector]) {
-    take(raw);
-    update(decay, k, v);
-  }
-
   /// Rounds to T.
   template <class T>
   __device__ __forceinline__ void round_to() {
@@ -238,8 +238,6 @@ class StatePart {
   }
 
  private:
-  template <class, bool, int, int, bool, Pieces>
-  friend class StatePart;
   template <Access kHow>
   using HowConstant = std::integral_constant<Access, kHow>;
 
@@ -393,7 +391,8 @@ class StatePart {
     if constexpr (kPacked) {
       bits_[piece] = bits;
     } else {
-      unpack16<S>(x_[piece], bits);
+      x_[piece][0] = __uint_as_float(bits.x), x_[piece][1] = __uint_as_float(bits.y);
+      x_[piece][2] = __uint_as_float(bits.z), x_[piece][3] = __uint_as_float(bits.w);
     }
   }
   __device__ __forceinline__ void values(float (&y)[kVector], int piece) const {
