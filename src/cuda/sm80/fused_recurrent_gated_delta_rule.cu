@@ -167,11 +167,10 @@ constexpr int resident_threads() {
 #endif
 }
 
-/// Whether blocks ask for states of later ones. Where a call is f32 and of one token, memory is
-/// busy without.
-template <class S, Run kRun, Pieces kKind>
-constexpr bool kAsksAhead = (kKind == Pieces::exact || kKind == Pieces::split) &&
-                            (kRun != Run::one || sizeof(S) == 2);
+/// Whether blocks ask for states of later ones. Calls of one token lose by it where they are small,
+/// and so does the rounded form.
+template <Run kRun, Pieces kKind>
+constexpr bool kAsksAhead = kRun == Run::many &&kKind == Pieces::exact;
 
 /// Zeros to the o of a skipped sequence.
 template <class Part>
@@ -188,7 +187,7 @@ template <class S, bool kRowsFirst, int kChunks, int kThreads, Run kRun, Pieces 
 __global__ void __launch_bounds__(kThreads, (resident_threads<S, kChunks, kThreads, kRun, kKind>() /
                                              kThreads))
     recurrent_kernel(const __grid_constant__ RulePlan plan, const __grid_constant__ DeltaRule p) {
-  constexpr bool kOne = kRun == Run::one, kAsks = kAsksAhead<S, kRun, kKind>;
+  constexpr bool kOne = kRun == Run::one, kAsks = kAsksAhead<kRun, kKind>;
   constexpr int kTokens = kOne ? 1 : 512 / (kChunks * 16 / static_cast<int>(sizeof(S)) * 16);
   using Part =
       StatePart<S, kRowsFirst, kChunks, kThreads, kRun != Run::many && sizeof(S) == 2, kKind>;
@@ -319,7 +318,7 @@ Status launch_recurrent(const DeltaRule &p, const Launch &l, RulePlan &plan, boo
   const int64_t tiles = (p.value_dim + kColumns - 1) / kColumns;
   plan.column_tiles = Divisor(static_cast<unsigned>(tiles));
   const int64_t blocks = p.sequences.count * p.heads.value_heads * tiles;
-  if (kAsksAhead<S, kRun, kKind>) {
+  if (kAsksAhead<kRun, kKind>) {
     constexpr int kResident = resident_threads<S, kChunks, kThreads, kRun, kKind>() / kThreads;
     plan.ahead = blocks_ahead(plan, blocks, l.device->multiprocessors * kResident, tiles);
   }
