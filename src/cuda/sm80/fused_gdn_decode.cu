@@ -49,8 +49,10 @@ constexpr int resident_blocks() {
   if (!kOne) return 3;
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 900
   return 5;
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+  return 3;  // More spill.
 #else
-  return 4;  // Five spill.
+  return 4;
 #endif
 }
 
