@@ -92,9 +92,7 @@ def gated_delta_net_forward(
     recurrent = None if states is None else states.recurrent
     norm = gated_norm_of(layer.norm)
     own_modules = norm is not None and is_plain_conv(layer.conv1d)
-    # On a GPU the operations one by one, until the fused step has been measured there.
-    fused = own_modules and mixed_qkv.device.type == "cpu"
-    if decode and recurrent is not None and not states.recording and fused:
+    if decode and recurrent is not None and not states.recording and own_modules:
         return _finish(layer, this_pass, _decode(layer, mixed_qkv, z, b, a, states, *norm))
     mixed_qkv = _convolve(layer, mixed_qkv, states, packed, decode)
     g, beta = gdn.fused_gdn_gating(layer.A_log, a, b, layer.dt_bias, beta_dtype=torch.float32)

@@ -6,12 +6,12 @@
 #include "cuda/sm80/kernels.h"
 
 // A decode step of a whole layer between its projections. Blocks hold parts of states as those of
-// fused_recurrent_gated_delta_rule do; each convolves for itself the channels of q, k and v that
-// its tokens need, out of the cache. What blocks share they share in a cluster, which has a key
+// fused_recurrent_gated_delta_rule do. What blocks share they share in a cluster, which has a key
 // head and as many of its value heads at a time as fit:
 //
-// - q and k channels serve all blocks of a key head, and the convolution's slot is updated in
-//   place: a block writes its part of them after all have read.
+// - q and k serve all blocks of a key head. Each block convolves some of their channels and writes
+//   the results to all; with a value head's part it convolves that part's channels of v. So a
+//   channel is one thread's, its slot too.
 // - The gated norm sums over the columns of a value head: blocks give each other the sums of their
 //   columns, in double precision, in which no square of an f32 leaves the range.
 //
@@ -46,7 +46,14 @@ struct Norm {
 template <class S, int kChunks, bool kOne>
 constexpr int resident_blocks() {
   if (kChunks * 16 / sizeof(S) > 8) return 2;
-  return kOne ? 4 : 3;
+  if (!kOne) return 3;
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 900
+  return 5;
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+  return 3;  // More spill.
+#else
+  return 4;
+#endif
 }
 
 /// What a block has found out about its sequence: kept where it costs no registers.
@@ -66,6 +73,7 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
   using Part = StatePart<S, kRowsFirst, kChunks, kThreads, kOne && sizeof(S) == 2, kKind>;
   using Step = RuleStep<Part, kRowsFirst, kTokens>;
   using Bits = DecodeBits<Part, kTokens>;
+  using Channel = OwnChannel<Part>;
   constexpr int kColumns = Part::kColumns, kKeyDim = Part::kKeyDim;
   __shared__ TokenBatch<Part, kTokens> batch;
   __shared__ typename Step::Shared sums;
@@ -73,8 +81,12 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
   __shared__ double squares[2][kMostBlocks][kTokens];  // Of the parts of this block's value head.
   __shared__ double window[kWindow];                   // Of the tokens of a pass.
   __shared__ int64_t token_slot[kTokens];
-  __shared__ Job job;
+  __shared__ Job shared_job;
+  __shared__ typename Bits::Stash stash;
+  __shared__ ClusterMail keys_mail, squares_mail[2];  // Squares by turns, as their places.
 
+  if (threadIdx.x == 0) keys_mail.init(), squares_mail[0].init(), squares_mail[1].init();
+  cluster_begin();
   const RulePlan &rule = plan.rule;
   const auto thread = static_cast<int>(threadIdx.x);
   const int lane = thread & 31, warp = thread >> 5;
@@ -82,43 +94,62 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
   {
     const unsigned index = plan.blocks.quotient(blockIdx.x);
     all.rank = static_cast<int>(plan.blocks.remainder(blockIdx.x));
-    all.n = plan.key_heads.quotient(index);
+    all.n = static_cast<int>(plan.key_heads.quotient(index));
     all.key_head = static_cast<int>(plan.key_heads.remainder(index));
     all.head = plan.at_once > 0 ? static_cast<int>(plan.tiles.quotient(all.rank)) : 0;
     all.tile = plan.at_once > 0 ? static_cast<int>(plan.tiles.remainder(all.rank)) : 0;
   }
-  if (warp == 0) {
-    SequenceBits<kOne> sequence;
+  if (rule.key_dim < kKeyDim) {  // What lies outside of the state stays zero.
+    const int outside = kKeyDim - rule.key_dim;
+    for (int i = thread; i < kTokens * outside; i += kThreads) {
+      const int t = i / outside, d = rule.key_dim + i % outside;
+      batch.k[t][d] = batch.q[t][d] = 0.0F;
+    }
+  }
+  Bits bits;
+  Job own_job;
+  if constexpr (kOne) {
+    // All that hangs on no slot is on its way while the slots are fetched.
+    SequenceBits<true> sequence;
+    sequence.load(rule, p.rule, all.n);
+    LoadedIndex conv_index;
+    if (plan.conv.indexed) conv_index.load(p.conv.state_indices, all.n);
+    const int64_t entries = p.conv.conv_state.shape[2];
+    own_job.line = {all.n, 0, 1, all.n, entries};
+    own_job.after = entries;
+    bits.load(plan, p, all, PartPlace(plan, all, 0), own_job.line, 0, 1, true);
+    own_job.slot = sequence.initial_slot(rule, all.n);
+    if (plan.conv.indexed) own_job.line.slot = p.conv.slots.named(conv_index.value());
+    if (own_job.line.slot < 0) own_job.slot = -1;
+  } else if (warp == 0) {
+    SequenceBits<false> sequence;
     sequence.load(rule, p.rule, all.n);
     LoadedIndex conv_index;
     if (plan.conv.indexed) conv_index.load(p.conv.state_indices, all.n);
     const SequenceSpan span = sequence.span(rule, p.rule, all.n);
     const CausalConv1dUpdate::Kept kept = p.conv.kept(all.n, span.length);
-    const int64_t slot = sequence.initial_slot(rule, p.rule, all.n);
+    const int64_t slot = sequence.initial_slot(rule, all.n);
     const int64_t conv_slot = plan.conv.indexed ? p.conv.slots.named(conv_index.value()) : all.n;
     if (lane == 0) {
-      job.line = {span.batch, span.begin, span.length, conv_slot, kept.before};
-      job.after = kept.after;
-      job.slot = conv_slot < 0 ? -1 : slot;
+      shared_job.line = {span.batch, span.begin, span.length, conv_slot, kept.before};
+      shared_job.after = kept.after;
+      shared_job.slot = conv_slot < 0 ? -1 : slot;
       const bool named = rule.output_named || rule.slot_per_token;
-      job.last_slot = named ? p.rule.final_slot(all.n) : slot;
+      shared_job.last_slot = named ? p.rule.final_slot(all.n) : slot;
     }
   }
-  if (rule.key_dim < kKeyDim) {  // What lies outside of the state stays zero.
-    for (int i = thread; i < kTokens * kKeyDim; i += kThreads) batch.k[0][i] = batch.q[0][i] = 0.0F;
-  }
-  __syncthreads();
-  const int own_channels = plan.key_channels + plan.parts * kColumns;
-  ConvShift shift;  // Of channel `thread` of the block's.
-  int turn = 0;     // How often shared memory was filled.
+  if (!kOne) __syncthreads();
+  const Job &job = [&]() -> const Job & { return kOne ? own_job : shared_job; }();
+  int turn = 0;  // How often shared memory was filled.
 
   /// A part of a value head. Tokens from `from` on, up to kWindow of them if the pass is
   /// not the whole, count.
-  const auto run_part = [&](const PartPlace &place, Pass pass, int64_t from) {
+  const auto run_part = [&](int part, Pass pass, int64_t from) {
     // Opaque: what follows from them is not worth a register from one part to the next.
     Unit unit = all;
     unit.key_head = opaque(unit.key_head);
-    const int head = opaque(place.head), tile = opaque(place.tile);
+    PartPlace place(plan, all, part);
+    const int head = place.head = opaque(place.head), tile = place.tile = opaque(place.tile);
     const int first_column = tile * kColumns;
     const int64_t end = kOne                  ? 1
                         : pass == Pass::whole ? job.line.length
@@ -137,7 +168,9 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
     };
     for (int64_t first = 0;; first += kTokens) {
       const int count = count_from(first);
-      Bits bits;
+      const bool keys = !kOne || turn == 0;  // Else those of the part before are there.
+      if (!kOne || turn > 0) bits.load(plan, p, unit, place, job.line, first, count, keys);
+      if (count > 0) bits.load_slot(plan, job.line, first);
       if (first == 0) {
         if (inside) {
           state.read(rule.in.at<S>(job.slot, head, first_column), rule.in.row, rule.in.column,
@@ -146,21 +179,58 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
           state.clear();
         }
       }
-      bits.load(plan, p, unit, job.line, first, count, head, first_column);
-      if (count > 0) bits.load_slot(plan, p, unit, job.line, first, head, first_column);
-      if (turn == 0 && count > 0) {
-        const int64_t c = thread < own_channels ? own_channel<Part>(plan, p, unit, thread) : -1;
-        if (c >= 0) shift.load(plan.conv, c, job.line, job.after);
+      if (turn > 0) {
+        __syncthreads();  // All are done with what shared memory holds.
+        if (!kOne && count > 0 && pass == Pass::whole) cluster_wait();  // Those of others too.
       }
-      if (!kOne && count == 0) break;
-      if (turn > 0) __syncthreads();  // All are done with what shared memory holds.
-      const bool far = bits.give(batch, plan, p, first, count, first_column);
+      bits.give_gates(batch, plan, p, count);
+      if (turn == 0) {
+        if (kKind == Pieces::exact && rule.ahead > 0 && fresh_thread() >> 5 == 1 && tile == 0) {
+          const unsigned block = blockIdx.x + rule.ahead, index = plan.blocks.quotient(block);
+          if (block < gridDim.x) {
+            Unit later = unit;
+            later.key_head = static_cast<int>(plan.key_heads.remainder(index));
+            HeadAhead ahead;
+            ahead.load(rule, p.rule, plan.key_heads.quotient(index),
+                       static_cast<unsigned>(value_head(plan, later, unit.head)));
+            ahead.ask<S>(rule);
+          }
+        }
+        if (kOne && fresh_thread() == 0) {
+          // Looked up while the state is on its way, and kept where it costs no register.
+          const bool named = rule.output_named || rule.slot_per_token;
+          shared_job.last_slot = named ? p.rule.final_slot(all.n) : job.slot;
+          shared_job.line.slot = job.line.slot;
+        }
+        cluster_wait();  // All have begun.
+      }
+      if (!kOne && count == 0) {
+        state.unpack();
+        ++turn;
+        break;
+      }
+      if (keys && fresh_thread() == 0) keys_mail.expect(count * 2 * rule.key_dim * sizeof(float));
+      if (pass == Pass::whole && fresh_thread() == 0) {
+        squares_mail[turn & 1].expect(count * plan.tiles.divisor * sizeof(double));
+      }
+      bits.give(batch, keys_mail, plan, p, unit, place, job.line, first, count, keys);
+      if constexpr (kOne) bits.stash(stash);
       if (!kOne && rule.slot_per_token && thread < count) {
         token_slot[thread] = p.rule.token_slot(all.n, first + thread);
       }
-      if (__syncthreads_or(static_cast<int>(far)) != 0) rescale(batch, count, kWarps);
-      take_norms(batch, count, true, rule.scale, kWarps);
-      if (kRowsFirst) __syncthreads();
+      if (keys) {
+        keys_mail.wait(turn);
+        bool far = false;
+        for (int i = thread; i < count * kKeyDim; i += kThreads) {
+          far = far || is_far(batch.k[0][i]) || is_far(batch.q[0][i]);
+        }
+        if (__syncthreads_or(static_cast<int>(far)) != 0) rescale(batch, count, kWarps);
+        take_norms(batch, count, true, rule.scale, kWarps);
+        if (kRowsFirst) __syncthreads();
+      } else {
+        __syncthreads();
+      }
+      if (first == 0) state.unpack();
       float update[Part::kVector];
       for (int t = 0; t < count; ++t) {
         Step::run(update, state, sums, batch, t,
@@ -185,21 +255,23 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
         if (pass == Pass::whole) {
           const auto block = static_cast<unsigned>(unit.rank - tile + lane);
           if (lane < static_cast<int>(plan.tiles.divisor))
-            store_in_cluster(&squares[turn & 1][tile][t], block, sum);
+            squares_mail[turn & 1].send(&squares[turn & 1][tile][t], block, sum);
         } else if (pass == Pass::sums && lane == 0 && first + t >= from) {
           window[first + t - from] += sum;
         }
       }
-      if (pass == Pass::whole) cluster_arrive();
+      // Before others send the tokens that come next.
+      if (!kOne && pass == Pass::whole) cluster_arrive();
       if constexpr (kOne) {
-        const int64_t to = pass != Pass::sums ? job.last_slot : -1;
+        const int64_t to = pass != Pass::sums ? shared_job.last_slot : -1;
         if (to >= 0 && inside) {
           state.update_and_write(batch.decay_of(0), batch.k[0], update,
                                  rule.out.at<S>(to, head, first_column), rule.out.row,
                                  rule.out.column, extent, rule.out.access);
         }
       }
-      if (pass == Pass::whole) cluster_wait();
+      if constexpr (kOne) bits.fetch(stash, plan, p, unit, place, keys);
+      if (pass == Pass::whole) squares_mail[turn & 1].wait(turn >> 1);
 #pragma unroll
       for (int r = 0; r < Bits::kResults; ++r) {
         const unsigned at = thread + r * kThreads;
@@ -220,7 +292,15 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
         store_any(p.rule.o, to + first_column + column, y);
       }
       ++turn;
-      if (kOne || first + kTokens >= end) break;
+      if constexpr (kOne) {
+        if (bits.own.index >= 0 && (bits.own.element >= 0 || pass != Pass::sums)) {
+          ConvLine line = job.line;
+          line.slot = shared_job.line.slot;
+          bits.channel.keep(plan.conv, bits.own.index, line, job.after);
+        }
+        break;
+      }
+      if (first + kTokens >= end) break;
     }
     if (!kOne && last && !rule.slot_per_token) write_state(job.last_slot);
   };
@@ -235,6 +315,7 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
         store_any(p.rule.o, to, 0.0F);
       }
     }
+    cluster_wait();
     return;
   }
   const bool whole = plan.at_once > 0;
@@ -248,7 +329,7 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
       __syncthreads();
     }
     const Pass pass = whole ? Pass::whole : step < tiles ? Pass::sums : Pass::outputs;
-    run_part(PartPlace(plan, all, part + (step < tiles ? step : step - tiles)), pass, from);
+    run_part(part + (step < tiles ? step : step - tiles), pass, from);
     if (whole) {
       ++part;
     } else if (++step == 2 * tiles) {
@@ -257,13 +338,15 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
       if (from >= job.line.length) from = 0, part += tiles;
     }
   }
-  // Every block of the cluster has its convolved tokens by now.
   if (job.line.length == 0) return;
-  for (int k = thread; k < own_channels; k += kThreads) {
-    const int64_t c = own_channel<Part>(plan, p, all, k);
-    if (c < 0) continue;
-    if (k != thread) shift.load(plan.conv, c, job.line, job.after);
-    shift.store(plan.conv, c, job.line, job.after);
+  if (!kOne && whole) cluster_wait();  // As often as they have arrived.
+  // Where there is one token, channel `thread` of each part is kept already.
+  for (int j = 0; j < plan.parts; ++j) {
+    const int channels = Channel::count(plan, j == 0);
+    for (int i = kOne ? thread + kThreads : thread; i < channels; i += kThreads) {
+      const Channel own(plan, p, all, PartPlace(plan, all, j), i);
+      if (own.index >= 0) keep_tokens(plan.conv, own.index, job.line, job.after);
+    }
   }
 }
 
@@ -289,6 +372,10 @@ Status launch_decode(const FusedGdnDecode &p, const Launch &l, DecodePlan &plan)
       (2 * plan.rule.key_dim + static_cast<int>(blocks) - 1) / static_cast<int>(blocks);
   plan.parts = plan.at_once > 0 ? plan.group / plan.at_once : plan.group * static_cast<int>(tiles);
   const int64_t all = p.rule.sequences.count * p.rule.heads.key_heads * int64_t{blocks};
+  if (kKind == Pieces::exact && plan.at_once > 0) {
+    plan.rule.ahead = blocks_ahead(
+        plan.rule, all, l.device->multiprocessors * resident_blocks<S, kChunks, kOne>(), blocks);
+  }
   return launch_clusters<kKernel>("fused_gdn_decode", l, all, blocks, kThreads, 0, plan, p);
 }
 

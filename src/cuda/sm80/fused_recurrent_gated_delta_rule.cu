@@ -25,13 +25,13 @@ struct Place {
 };
 
 template <class Part>
-__device__ __forceinline__ Place find_place(const RulePlan &plan) {
+__device__ __forceinline__ Place find_place(const RulePlan &plan, unsigned block) {
   Place at;
-  const unsigned item = plan.column_tiles.quotient(blockIdx.x);
+  const unsigned item = plan.column_tiles.quotient(block);
   at.n = plan.value_heads.quotient(item);
   at.h = plan.value_heads.remainder(item);
   at.key_head = plan.interleaved ? plan.head_map.remainder(at.h) : plan.head_map.quotient(at.h);
-  at.first_column = static_cast<int>(plan.column_tiles.remainder(blockIdx.x)) * Part::kColumns;
+  at.first_column = static_cast<int>(plan.column_tiles.remainder(block)) * Part::kColumns;
   return at;
 }
 
@@ -157,7 +157,7 @@ constexpr int resident_threads() {
   constexpr bool kWide = kChunks * 16 / sizeof(S) > 8;  // DK over 128.
   if (kKind == Pieces::any) return 128 * (kWide ? 2 : 3);
   if (kWide) return 128 * (sizeof(S) == 4 ? 4 : 2);
-  if (kKind == Pieces::bounded) return 128 * 4;
+  if (kKind == Pieces::bounded || kKind == Pieces::split) return 128 * 4;
   if (kThreads == 256) return 128 * 8;
   if (sizeof(S) == 4) return 128 * (kRun == Run::one ? 6 : 5);
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
@@ -166,6 +166,11 @@ constexpr int resident_threads() {
   return 128 * 4;  // Five spill.
 #endif
 }
+
+/// Whether blocks ask for states of later ones. Calls of one token lose by it where they are small,
+/// and so does the rounded form.
+template <Run kRun, Pieces kKind>
+constexpr bool kAsksAhead = kRun == Run::many &&kKind == Pieces::exact;
 
 /// Zeros to the o of a skipped sequence.
 template <class Part>
@@ -182,7 +187,7 @@ template <class S, bool kRowsFirst, int kChunks, int kThreads, Run kRun, Pieces 
 __global__ void __launch_bounds__(kThreads, (resident_threads<S, kChunks, kThreads, kRun, kKind>() /
                                              kThreads))
     recurrent_kernel(const __grid_constant__ RulePlan plan, const __grid_constant__ DeltaRule p) {
-  constexpr bool kOne = kRun == Run::one;
+  constexpr bool kOne = kRun == Run::one, kAsks = kAsksAhead<kRun, kKind>;
   constexpr int kTokens = kOne ? 1 : 512 / (kChunks * 16 / static_cast<int>(sizeof(S)) * 16);
   using Part =
       StatePart<S, kRowsFirst, kChunks, kThreads, kRun != Run::many && sizeof(S) == 2, kKind>;
@@ -191,24 +196,33 @@ __global__ void __launch_bounds__(kThreads, (resident_threads<S, kChunks, kThrea
   __shared__ typename Step::Shared sums;
   __shared__ Targets<kTokens> targets;
   __shared__ int64_t final_slot;  // Entry that takes the last state, or the only one; -1: none.
-  const auto thread = static_cast<int>(threadIdx.x);
-  const Place at = find_place<Part>(plan);
+  __shared__ SequenceSpan later;  // The sequence, for its tokens after the first few.
+  const Place at = find_place<Part>(plan, blockIdx.x);
   // The first tokens are on their way while the slot, and then the state, is fetched.
   SequenceBits<kOne> sequence;
   sequence.load(plan, p, at.n);
+  HeadAhead ahead;
+  if (kAsks && plan.ahead > 0 && fresh_thread() >> 5 == 1) {
+    const unsigned block = blockIdx.x + plan.ahead, item = plan.column_tiles.quotient(block);
+    if (block < gridDim.x && plan.column_tiles.remainder(block) == 0) {
+      ahead.load(plan, p, plan.value_heads.quotient(item), plan.value_heads.remainder(item));
+    }
+  }
   const SequenceSpan span = sequence.span(plan, p, at.n);
   using Bits = TokenBits<Part, kTokens, kThreads>;
-  const auto count_from = [&](int64_t first) {
+  const auto count_from = [&](const SequenceSpan &span, int64_t first) {
     return kOne ? 1 : static_cast<int>(min(span.length - first, int64_t{kTokens}));
   };
-  const auto load_tokens = [&](Bits &bits, const Place &at, int64_t first) {
-    bits.load(plan, p, at, plan.packed ? 0 : at.n, span.begin + first, first, count_from(first));
+  const auto load_tokens = [&](Bits &bits, const Place &at, const SequenceSpan &span,
+                               int64_t first) {
+    bits.load(plan, p, at, span.batch, span.begin + first, first, count_from(span, first));
   };
   /// Tokens to shared memory, and what follows from each alone.
-  const auto give_tokens = [&](const Bits &bits, const Place &at, int64_t first) {
-    const int count = count_from(first);
-    const bool far = bits.give(batch, targets, plan, p, at, plan.packed ? 0 : at.n,
-                               span.begin + first, first, count);
+  const auto give_tokens = [&](const Bits &bits, const Place &at, const SequenceSpan &span,
+                               int64_t first) {
+    const int count = count_from(span, first);
+    const bool far =
+        bits.give(batch, targets, plan, p, at, span.batch, span.begin + first, first, count);
     if (!plan.l2norm) {
       __syncthreads();
     } else if (__syncthreads_or(static_cast<int>(far)) != 0) {
@@ -219,14 +233,13 @@ __global__ void __launch_bounds__(kThreads, (resident_threads<S, kChunks, kThrea
   };
   Bits first_bits;
   const bool empty = !kOne && span.length == 0;
-  if (!empty) load_tokens(first_bits, at, 0);
-  const int64_t slot = sequence.initial_slot(plan, p, at.n);
+  if (!empty) load_tokens(first_bits, at, span, 0);
+  const int64_t slot = sequence.initial_slot(plan, at.n);
   if (slot < 0) {
-    clear_output<Part>(plan, p, at, span, thread);
+    clear_output<Part>(plan, p, at, span, fresh_thread());
     return;
   }
-  const Extent extent = {plan.key_dim,
-                         plan.value_dim - at.first_column - Part::place() * Part::kVector};
+  const Extent extent = {plan.key_dim, plan.value_dim - at.first_column - Part::column(0)};
   const bool inside = extent.columns > 0;
   Part state;
   const States &in = plan.in, &out = plan.out;
@@ -235,10 +248,12 @@ __global__ void __launch_bounds__(kThreads, (resident_threads<S, kChunks, kThrea
   } else {
     state.clear();
   }
+  if constexpr (kAsks) ahead.ask<S>(plan);
   // Looked up while the state is on its way, and kept where it costs no register.
-  if (thread == 0) {
+  if (fresh_thread() == 0) {
     const bool named = plan.output_named || plan.slot_per_token;
     final_slot = named ? p.final_slot(at.n) : plan.writes ? slot : int64_t{-1};
+    if (!kOne) later = span;
   }
   const auto write_state = [&](int64_t entry) {
     if (entry < 0 || !inside) return;
@@ -254,19 +269,19 @@ __global__ void __launch_bounds__(kThreads, (resident_threads<S, kChunks, kThrea
   };
   if (empty) {
     __syncthreads();
+    state.unpack();
     if (!plan.slot_per_token) write_state(final_slot);
     return;
   }
-  give_tokens(first_bits, at, 0);
+  give_tokens(first_bits, at, span, 0);
+  state.unpack();
 
-  for (int64_t first = 0;;) {
-    const int count = count_from(first);
+  for (unsigned turn = 0;;) {
+    const int count = kOne ? 1 : count_from(later, int64_t{turn} * kTokens);
     for (int t = 0; t < count; ++t) {
       float update[Part::kVector];
       Step::run(update, state, sums, batch, t, [&](int e, float o) {
-        if (e < extent.columns) {
-          store_any(p.o, targets.o[t] + Part::place() * Part::kVector + e, o);
-        }
+        if (Part::offset(e) < extent.columns) store_any(p.o, targets.o[t] + Part::column(e), o);
       });
       const Decay decay = batch.decay_of(t);
       if constexpr (kOne) {
@@ -284,16 +299,15 @@ __global__ void __launch_bounds__(kThreads, (resident_threads<S, kChunks, kThrea
       }
     }
     if (kOne) return;
-    first += kTokens;
-    if (first >= span.length) break;
+    const int64_t first = int64_t{++turn} * kTokens;
+    if (first >= later.length) break;
     Bits bits;
-    Place again = at;  // What follows from it is not worth registers over the tokens.
-    again.n = opaque(static_cast<int>(at.n));  // Fewer than blocks.
-    again.h = static_cast<unsigned>(opaque(static_cast<int>(at.h)));
-    again.key_head = static_cast<unsigned>(opaque(static_cast<int>(at.key_head)));
-    load_tokens(bits, again, first);
+    // Found again: it is not worth registers over the tokens.
+    const Place again =
+        find_place<Part>(plan, static_cast<unsigned>(opaque(static_cast<int>(blockIdx.x))));
+    load_tokens(bits, again, later, first);
     __syncthreads();  // All are done with the tokens before.
-    give_tokens(bits, again, first);
+    give_tokens(bits, again, later, first);
   }
   if (!plan.slot_per_token) write_state(final_slot);
 }
@@ -304,6 +318,10 @@ Status launch_recurrent(const DeltaRule &p, const Launch &l, RulePlan &plan, boo
   const int64_t tiles = (p.value_dim + kColumns - 1) / kColumns;
   plan.column_tiles = Divisor(static_cast<unsigned>(tiles));
   const int64_t blocks = p.sequences.count * p.heads.value_heads * tiles;
+  if (kAsksAhead<kRun, kKind>) {
+    constexpr int kResident = resident_threads<S, kChunks, kThreads, kRun, kKind>() / kThreads;
+    plan.ahead = blocks_ahead(plan, blocks, l.device->multiprocessors * kResident, tiles);
+  }
   const char *name = "fused_recurrent_gated_delta_rule";
   if constexpr (!kKeyFirstAlone) {
     if (rows_first) {
@@ -347,6 +365,11 @@ Status launch_for(const DeltaRule &p, const Launch &l, bool rows_first) {
                                                                                   false);
     }
   } else {
+    const bool halves = in == Access::halves || o == Access::halves;
+    if (bounded && halves && one && !rows_first) {
+      return launch_recurrent<S, kOneHundred, kThreads, Run::one, Pieces::split, true>(p, l, plan,
+                                                                                       false);
+    }
     if (bounded && !exact && one) {
       return launch_recurrent<S, kOneHundred, kThreads, Run::one, Pieces::bounded>(p, l, plan,
                                                                                    rows_first);

@@ -9,7 +9,8 @@
 
 namespace gdn::cuda::sm80 {
 
-/// What a thread wrote before arriving, all threads of the cluster see after waiting.
+/// What a thread read and wrote before arriving comes before what threads of the cluster do after
+/// waiting.
 __device__ __forceinline__ void cluster_arrive() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
@@ -23,14 +24,73 @@ __device__ __forceinline__ void cluster_wait() {
 #endif
 }
 
-/// Writes to where `to` lies in the shared memory of block `rank` of the cluster.
-__device__ __forceinline__ void store_in_cluster(double *to, unsigned rank, double x) {
+/// What the blocks of a cluster send each other, in shared memory. A barrier of the receiver counts
+/// the bytes: unlike a barrier of the whole cluster it holds up no other access to memory.
+struct ClusterMail {
+  uint64_t barrier;
+
+  /// By one thread, before the block's first cluster_begin().
+  __device__ __forceinline__ void init() {
 #if __CUDA_ARCH__ >= 900
-  uint32_t there;
-  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_address(to)), "r"(rank));
-  asm volatile("st.shared::cluster.f64 [%0], %1;" ::"r"(there), "d"(x) : "memory");
+    asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(shared_address(&barrier)) : "memory");
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+#endif
+  }
+  /// By one thread: so many bytes are to come before the next wait() ends.
+  __device__ __forceinline__ void expect(unsigned bytes) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile(
+        "mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(shared_address(&barrier)),
+        "r"(bytes)
+        : "memory");
+#endif
+  }
+  /// x goes to where `to` lies in the shared memory of block `rank`.
+  template <class T>
+  __device__ __forceinline__ void send(T *to, unsigned rank, T x) {
+#if __CUDA_ARCH__ >= 900
+    uint32_t there, counter;
+    asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_address(to)), "r"(rank));
+    asm("mapa.shared::cluster.u32 %0, %1, %2;"
+        : "=r"(counter)
+        : "r"(shared_address(&barrier)), "r"(rank));
+    if constexpr (sizeof(T) == 8) {
+      asm volatile(
+          "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b64 [%0], %1, [%2];" ::"r"(
+              there),
+          "l"(__double_as_longlong(x)), "r"(counter)
+          : "memory");
+    } else {
+      asm volatile(
+          "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];" ::"r"(
+              there),
+          "r"(__float_as_uint(x)), "r"(counter)
+          : "memory");
+    }
 #else
-  *to = x;
+    *to = x;
+#endif
+  }
+  /// For all threads: what was expected is there. turn: how many waits ended before.
+  __device__ __forceinline__ void wait(int turn) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile(
+        "{.reg .pred p;\n"
+        "W%=: mbarrier.try_wait.parity.shared.b64 p, [%0], %1;\n"
+        "@!p bra W%=;}" ::"r"(shared_address(&barrier)),
+        "r"(turn & 1)
+        : "memory");
+#else
+    __syncthreads();
+#endif
+  }
+};
+
+/// The first arrival of a block, with its mailboxes ready. After cluster_wait() all blocks have
+/// shared memory to send to.
+__device__ __forceinline__ void cluster_begin() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 #endif
 }
 

@@ -2,6 +2,7 @@
 #define GDN_CUDA_SM80_DEVICE_DECODE_PART_CUH_
 
 #include "core/fused_gdn_decode.h"
+#include "cuda/sm80/device/cluster.cuh"
 #include "cuda/sm80/device/conv_channel.cuh"
 #include "cuda/sm80/device/rule_block.cuh"
 #include "cuda/sm80/device/rule_plan.cuh"
@@ -17,12 +18,13 @@ struct DecodePlan {
   Divisor blocks;  ///< Of a key head, which are a cluster.
   Divisor key_heads;
   Divisor tiles;         ///< Parts of a value head.
-  int key_channels = 0;  ///< Of q and k of a key head, that a block updates.
+  int key_channels = 0;  ///< Of q and k of a key head, that a block convolves.
   int parts = 0;         ///< Of value heads, that a block has.
   /// Value heads that a cluster has at a time, a power of two; 0: a block takes the parts of a head
   /// in turn.
   int at_once = 0;
-  int group;  ///< Value heads of a key head.
+  int group;             ///< Value heads of a key head.
+  int first_k, first_v;  ///< Channels; q's come first.
   bool sigmoid_gate;
   double eps, inverse_width;  ///< Of the norm.
   ConvPlan conv;
@@ -33,6 +35,8 @@ struct DecodePlan {
   DecodePlan(const FusedGdnDecode &p, DType state, bool rows_first)
       : key_heads(static_cast<unsigned>(p.rule.heads.key_heads)),
         group(static_cast<int>(p.rule.heads.group())),
+        first_k(static_cast<int>(p.k_channel(0))),
+        first_v(static_cast<int>(p.v_channel(0))),
         sigmoid_gate(p.sigmoid_gate),
         eps(p.eps),
         inverse_width(1.0 / static_cast<double>(p.rule.value_dim)),
@@ -44,7 +48,7 @@ struct DecodePlan {
 /// Where a block is in the work of a call: a sequence, a key head and, of what its cluster has of
 /// that, which part of which value head (0 if it has all).
 struct Unit {
-  int64_t n;
+  int n;
   int key_head;
   int rank;  ///< Of the block in its cluster.
   int head, tile;
@@ -68,31 +72,42 @@ struct PartPlace {
   }
 };
 
-/// Channel i of the convolution of those that a block updates: its share of k and q, then those of
-/// its parts of value heads. -1: none.
+/// A channel of the convolution that a block has, which convolves it and keeps its slot: of a part
+/// of a value head the one of v at position i (Columns), or one of the block's share of k and q.
 template <class Part>
-__device__ __forceinline__ int64_t own_channel(const DecodePlan &plan, const FusedGdnDecode &p,
-                                               const Unit &unit, int i) {
-  if (i < plan.key_channels) {
-    const int d = unit.rank * plan.key_channels + i, key_dim = plan.rule.key_dim;
-    if (d >= 2 * key_dim) return -1;
-    return d < key_dim ? p.k_channel(unit.key_head) + d : p.q_channel(unit.key_head) + d - key_dim;
-  }
-  const unsigned at = i - plan.key_channels;
-  const PartPlace place(plan, unit, static_cast<int>(at / Part::kColumns));
-  const int column = place.tile * Part::kColumns + static_cast<int>(at % Part::kColumns);
-  return column < plan.rule.value_dim ? p.v_channel(place.head) + column : -1;
-}
+struct OwnChannel {
+  int index = -1;    ///< -1: outside.
+  int element = -1;  ///< Of k and q, those of k first; -1: one of v.
 
-/// Tokens of a part of a value head as they lie in memory: channels of k and q, thread, thread +
-/// kDecodeThreads, .., those of k first; the channel of v that lies at position `thread` (Columns);
-/// gates as in the recurrent kernel; z and the norm's weight of the results that the thread has.
+  OwnChannel() = default;
+  __device__ __forceinline__ OwnChannel(const DecodePlan &plan, const FusedGdnDecode &p,
+                                        const Unit &unit, const PartPlace &place, int i) {
+    const int key_dim = plan.rule.key_dim;
+    if (i < Part::kColumns) {
+      const int column = place.tile * Part::kColumns + Columns<Part>::column(i);
+      if (column < plan.rule.value_dim)
+        index = plan.first_v + place.head * plan.rule.value_dim + column;
+    } else {
+      element = unit.rank * plan.key_channels + i - Part::kColumns;
+      if (element >= 2 * key_dim) return;
+      index = unit.key_head * key_dim + element + (element < key_dim ? plan.first_k : -key_dim);
+    }
+  }
+  /// How many a block has with a part, or of k and q too.
+  __device__ __forceinline__ static int count(const DecodePlan &plan, bool keys) {
+    return Part::kColumns + (keys ? plan.key_channels : 0);
+  }
+};
+
+/// Tokens of a part of a value head as they lie in memory: channel `thread` of the block's; gates
+/// as in the recurrent kernel; z and the norm's weight of the results that the thread has.
 template <class Part, int kTokens>
 struct DecodeBits {
   static constexpr int kKeyDim = Part::kKeyDim, kColumns = Part::kColumns;
-  static constexpr int kCount = 2 * kKeyDim / kDecodeThreads;
   static constexpr int kResults = (kTokens * kColumns + kDecodeThreads - 1) / kDecodeThreads;
-  ConvBits<kTokens> keys[kCount], values;
+  using Channel = OwnChannel<Part>;
+  Channel own;  ///< Outside if the thread has none.
+  ConvBits<kTokens> channel;
   GateBits gate;
   uint32_t z[kResults], weight[kResults];
 
@@ -102,83 +117,113 @@ struct DecodeBits {
   __device__ __forceinline__ static int beta_token(int thread) {
     return thread - (kDecodeThreads - 64);
   }
-  __device__ __forceinline__ static bool is_q(int i) { return i * kDecodeThreads >= kKeyDim; }
-  __device__ __forceinline__ static int element(int thread, int i) {
-    return thread + i * kDecodeThreads % kKeyDim;
-  }
-
-  /// Calls f(bits, channel) for each channel that the thread has.
-  template <class F>
-  __device__ __forceinline__ void for_each_channel(const DecodePlan &plan, const FusedGdnDecode &p,
-                                                   const Unit &unit, int head, int first_column,
-                                                   F f) {
-    const int thread = fresh_thread();
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      // The last channel for threads that have none: no branch.
-      const int d = min(element(thread, i), plan.rule.key_dim - 1);
-      f(keys[i], (is_q(i) ? p.q_channel(unit.key_head) : p.k_channel(unit.key_head)) + d);
-    }
-    const int column = min(first_column + Columns<Part>::column(thread), plan.rule.value_dim - 1);
-    if (thread < kColumns) f(values, p.v_channel(head) + column);
-  }
 
   /// All but what the convolution's slot holds, from token `first` of the sequence on.
   __device__ __forceinline__ void load(const DecodePlan &plan, const FusedGdnDecode &p,
-                                       const Unit &unit, const ConvLine &line, int64_t first,
-                                       int count, int head, int first_column) {
-    for_each_channel(plan, p, unit, head, first_column,
-                     [&](auto &bits, int64_t c) { bits.load(plan.conv, c, line, first, count); });
+                                       const Unit &unit, const PartPlace &place,
+                                       const ConvLine &line, int64_t first, int count, bool keys) {
     const int thread = fresh_thread(), i = decay_token(thread), j = beta_token(thread);
+    own = Channel();
+    if (thread < Channel::count(plan, keys)) own = Channel(plan, p, unit, place, thread);
+    if (own.index >= 0) channel.load(plan.conv, own.index, line, first, count);
     const int64_t t = line.begin + first;
-    if (i >= 0 && i < count) gate.load_decay(plan.rule, p.rule, line.batch, t + i, head);
-    if (j >= 0 && j < count) gate.load_beta(plan.rule, line.batch, t + j, head);
+    if (i >= 0 && i < count) gate.load_decay(plan.rule, p.rule, line.batch, t + i, place.head);
+    if (j >= 0 && j < count) gate.load_beta(plan.rule, line.batch, t + j, place.head);
 #pragma unroll
     for (int r = 0; r < kResults; ++r) {
       const unsigned at = thread + r * kDecodeThreads, k = at / kColumns;
-      const int column = first_column + static_cast<int>(at % kColumns);
+      const int column = place.tile * kColumns + static_cast<int>(at % kColumns);
       z[r] = weight[r] = 0;
       if (static_cast<int>(k) >= count || column >= plan.rule.value_dim) continue;
-      z[r] = plan.z.bits(plan.z.offset(line.batch, t + k, head) + column);
+      z[r] = plan.z.bits(plan.z.offset(line.batch, t + k, place.head) + column);
       weight[r] = load_bits(p.norm_weight, p.norm_weight.offset(column));
     }
   }
-  __device__ __forceinline__ void load_slot(const DecodePlan &plan, const FusedGdnDecode &p,
-                                            const Unit &unit, const ConvLine &line, int64_t first,
-                                            int head, int first_column) {
-    for_each_channel(plan, p, unit, head, first_column,
-                     [&](auto &bits, int64_t c) { bits.load_slot(plan.conv, c, line, first); });
+  __device__ __forceinline__ void load_slot(const DecodePlan &plan, const ConvLine &line,
+                                            int64_t first) {
+    if (own.index >= 0) channel.load_slot(plan.conv, own.index, line, first);
   }
 
-  /// Convolved tokens and their gates to shared memory, where rows past DK are zeros already.
-  /// True if an element of k or q is far (rule_block.cuh).
-  __device__ __forceinline__ bool give(TokenBatch<Part, kTokens> &batch, const DecodePlan &plan,
-                                       const FusedGdnDecode &p, int64_t first, int count,
-                                       int first_column) const {
+  __device__ __forceinline__ void give_gates(TokenBatch<Part, kTokens> &batch,
+                                             const DecodePlan &plan, const FusedGdnDecode &p,
+                                             int count) const {
     const int thread = fresh_thread(), i = decay_token(thread), j = beta_token(thread);
     if (i >= 0 && i < count) {
       const Decay decay = gate.decay(plan.rule, p.rule);
       batch.decay[i] = make_float2(decay.factor, decay.keep);
     }
     if (j >= 0 && j < count) batch.beta[j] = gate.beta(plan.rule, p.rule);
-    bool far = false;
+  }
+
+  /// What the thread needs again once the results are there, in shared memory until then.
+  static constexpr int kStashed = kTokens == 1 ? ConvBits<1>::kHistory + 1 + 2 * kResults : 1;
+  using Stash = uint32_t[kStashed][kDecodeThreads];
+  template <class F>
+  __device__ __forceinline__ void for_each_stashed(F f) {
+    int i = 0;
 #pragma unroll
-    for (int k = 0; k < kCount; ++k) {
-      const int d = element(thread, k);
-      if (d >= plan.rule.key_dim) continue;
-      float *const row = (is_q(k) ? batch.q[0] : batch.k[0]) + d;
-      keys[k].apply(plan.conv, first, count, [&](int t, float y) {
-        row[t * kKeyDim] = y;
-        far = far || is_far(y);
+    for (uint32_t &h : channel.history) f(h, i++);
+    f(channel.x[0], i++);
+#pragma unroll
+    for (int r = 0; r < kResults; ++r) f(z[r], i++), f(weight[r], i++);
+  }
+  __device__ __forceinline__ void stash(Stash &to) {
+    const int thread = fresh_thread();
+    for_each_stashed([&](uint32_t &x, int i) { to[i][thread] = x; });
+  }
+  __device__ __forceinline__ void fetch(const Stash &from, const DecodePlan &plan,
+                                        const FusedGdnDecode &p, const Unit &unit,
+                                        const PartPlace &place, bool keys) {
+    const int thread = fresh_thread();
+    own = Channel();
+    if (thread < Channel::count(plan, keys)) own = Channel(plan, p, unit, place, thread);
+    for_each_stashed([&](uint32_t &x, int i) { x = from[i][thread]; });
+  }
+
+  /// Convolved tokens, k and q for all blocks of the cluster.
+  __device__ __forceinline__ void give(TokenBatch<Part, kTokens> &batch, ClusterMail &mail,
+                                       const DecodePlan &plan, const FusedGdnDecode &p,
+                                       const Unit &unit, const PartPlace &place,
+                                       const ConvLine &line, int64_t first, int count, bool keys) {
+    const int channels = Channel::count(plan, keys);
+    give_channel(batch, mail, plan, own, fresh_thread(), channels, first, count, channel);
+#pragma unroll 1
+    for (int i = fresh_thread() + kDecodeThreads; i < channels; i += kDecodeThreads) {
+      const Channel other(plan, p, unit, place, i);
+      ConvBits<kTokens> bits;
+      if (other.index >= 0) {
+        bits.load(plan.conv, other.index, line, first, count);
+        bits.load_slot(plan.conv, other.index, line, first);
+      }
+      give_channel(batch, mail, plan, other, i, channels, first, count, bits);
+    }
+  }
+
+ private:
+  /// Channel i of the block's.
+  __device__ __forceinline__ static void give_channel(TokenBatch<Part, kTokens> &batch,
+                                                      ClusterMail &mail, const DecodePlan &plan,
+                                                      const Channel &own, int i, int channels,
+                                                      int64_t first, int count,
+                                                      const ConvBits<kTokens> &bits) {
+    if (own.element < 0) {
+      if (i >= kColumns) return;
+      // Columns outside of the state are zeros: the norm sums over all.
+      if (own.index < 0) {
+        for (int t = 0; t < count; ++t) batch.v[t][i] = 0.0F;
+      } else {
+        bits.apply(plan.conv, first, count, [&](int t, float y) { batch.v[t][i] = y; });
+      }
+    } else if (own.index >= 0) {
+      const bool is_k = own.element < plan.rule.key_dim;
+      float *const row =
+          is_k ? batch.k[0] + own.element : batch.q[0] + (own.element - plan.rule.key_dim);
+      bits.apply(plan.conv, first, count, [&](int t, float y) {
+        for (unsigned rank = 0; rank < plan.blocks.divisor; ++rank) {
+          mail.send(row + t * kKeyDim, rank, y);
+        }
       });
     }
-    // Columns outside of the state are zeros: the norm sums over all.
-    const bool inside = first_column + Columns<Part>::column(thread) < plan.rule.value_dim;
-    if (thread < kColumns) {
-      values.apply(plan.conv, first, count,
-                   [&](int t, float y) { batch.v[t][thread] = inside ? y : 0.0F; });
-    }
-    return far;
   }
 };
 

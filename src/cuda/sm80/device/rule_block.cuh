@@ -30,13 +30,14 @@ struct alignas(16) TokenBatch {
 };
 
 /// In which order the columns of a part lie in shared memory: one in which a warp meets no bank
-/// conflict, be it that its lanes have a column or four each.
+/// conflict, be it that its lanes have a column or four each. It is that of a split part's columns.
 template <class Part>
 struct Columns {
   static constexpr int kQuads = Part::kVector / 4;
 
   /// The column, counted from the part's first, that lies at position i.
   __device__ __forceinline__ static int column(unsigned i) {
+    if (Part::kSplit) return static_cast<int>(i);
     const unsigned quad = i / (4 * Part::kPlaces), place = i / 4 % Part::kPlaces;
     return static_cast<int>(place * Part::kVector + quad * 4 + i % 4);
   }

@@ -56,7 +56,10 @@ struct States {
 struct RulePlan {
   Divisor column_tiles;  ///< Blocks that share a value head.
   Divisor value_heads;
-  Divisor head_map;  ///< By the key heads if interleaved, else by a key head's value heads.
+  Divisor head_map;         ///< By the key heads if interleaved, else by a key head's value heads.
+  unsigned ahead = 0;       ///< How far from a block is the one whose state it asks for; 0: it
+                            ///< does not (HeadAhead).
+  unsigned head_bytes = 0;  ///< Of a head's state if that lies in one piece.
   bool interleaved;
   bool packed;          ///< There is cu_seqlens,
   bool pool;            ///< state_indices,
@@ -94,7 +97,15 @@ inline Access access_of(const Tensor &t, DType read, bool rows_first) {
   return Access::elements;
 }
 
-/// All but column_tiles, which follows from the kernel.
+/// Bytes of a head's state if they lie in one piece, else 0.
+inline unsigned head_bytes_of(const Tensor &t) {
+  if (!t.present()) return 0;
+  const int unit = t.stride[3] != 1 ? 2 : 3;
+  if (t.stride[unit] != 1 || t.stride[5 - unit] != t.shape[unit]) return 0;
+  return static_cast<unsigned>(t.shape[2] * t.shape[3] * static_cast<int64_t>(dtype_size(t.dtype)));
+}
+
+/// All but column_tiles and ahead, which follow from the kernel.
 inline RulePlan plan_rule(const DeltaRule &p, DType read, bool rows_first) {
   RulePlan plan;
   plan.value_heads = Divisor(static_cast<unsigned>(p.heads.value_heads));
@@ -116,9 +127,18 @@ inline RulePlan plan_rule(const DeltaRule &p, DType read, bool rows_first) {
   plan.state_indices = p.state_indices, plan.slots = p.slots;
   plan.in = States(p.initial_state, access_of(p.initial_state, read, rows_first));
   plan.out = States(p.final_state, access_of(p.final_state, read, rows_first));
+  plan.head_bytes = head_bytes_of(p.initial_state);
   plan.q = Rows(p.q), plan.k = Rows(p.k), plan.v = Rows(p.v), plan.o = Rows(p.o);
   plan.g = Rows(p.g), plan.beta = Rows(p.beta);
   return plan;
+}
+
+/// RulePlan::ahead of a call of so many blocks, `running` of which a device runs at a time: half of
+/// them, which is soon enough, and what has been asked for does not push out what others are about
+/// to read. A head is `tiles` blocks'.
+inline unsigned blocks_ahead(const RulePlan &plan, int64_t blocks, int running, int64_t tiles) {
+  if (plan.head_bytes == 0 || plan.head_bytes % 16 != 0 || blocks <= running) return 0;
+  return static_cast<unsigned>(running / 2 / tiles * tiles);
 }
 
 /// Calls f with an element of the type that states are written in, where those read are S. Kernels
@@ -170,15 +190,45 @@ struct SequenceBits {
     return {0, first, clamp64(end.value(), first, tokens) - first};
   }
   /// DeltaRule::initial_slot.
-  __device__ __forceinline__ int64_t initial_slot(const RulePlan &plan, const DeltaRule &p,
-                                                  int64_t n) const {
+  __device__ __forceinline__ int64_t initial_slot(const RulePlan &plan, int64_t n) const {
     if (!plan.pool) return n;
     int lane = 0;
     if (plan.accepted && plan.state_indices.columns <= 32) {
-      lane = static_cast<int>(p.start_column(accepted.value(), plan.state_indices.columns));
+      lane =
+          static_cast<int>(DeltaRule::start_column(accepted.value(), plan.state_indices.columns));
     }
     return plan.slots.named(slots.value(lane));
   }
+};
+
+/// A state that blocks to come are going to read. Blocks that wait for what they have just found
+/// out to need leave memory idle, so each has another's state brought to the second-level cache.
+/// For a warp.
+class HeadAhead {
+ public:
+  /// Head h of sequence n.
+  __device__ __forceinline__ void load(const RulePlan &plan, const DeltaRule &p, unsigned n,
+                                       unsigned h) {
+    sequence_.load(plan, p, n);
+    n_ = n, h_ = h, wanted_ = true;
+  }
+  /// Once the block's own state is on its way.
+  template <class S>
+  __device__ __forceinline__ void ask(const RulePlan &plan) const {
+#if __CUDA_ARCH__ >= 900
+    if (!wanted_) return;
+    const int64_t slot = sequence_.initial_slot(plan, n_);
+    if (slot < 0 || fresh_lane() != 0) return;
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(plan.in.at<S>(slot, h_, 0)),
+                 "r"(plan.head_bytes)
+                 : "memory");
+#endif
+  }
+
+ private:
+  SequenceBits<true> sequence_;
+  unsigned n_, h_;
+  bool wanted_ = false;
 };
 
 /// The gates of a token of a value head as they lie in memory; log decay and beta are two threads'

@@ -44,8 +44,10 @@ struct Decay {
 enum class Access : int { exact, whole, halves, elements };
 
 /// Which of them code is made for: `exact` alone, `bounded` for whole and halves, `any` for all but
-/// exact. The more there are the more registers it takes.
-enum class Pieces { exact, bounded, any };
+/// exact. The more there are the more registers it takes. `split`: halves of a K-first state, the
+/// columns of which threads share out by halves, since two accesses that each leave out every other
+/// 8 bytes cost twice what two of neighbouring bytes do.
+enum class Pieces { exact, bounded, any, split };
 
 /// Rows of a state, and its columns from a thread's first on.
 struct Extent {
@@ -81,6 +83,11 @@ class StatePart {
   static constexpr int kColumns = kPlaces * kVector;
   static constexpr int kKeyDim = kChunks * kPartGroups * kVector;  ///< Most rows.
   static constexpr int kPieces = kChunks * kVector;
+  static constexpr bool kSplit = kKind == Pieces::split;
+  static_assert(!kSplit || (!kRowsFirst && sizeof(S) == 2));
+  /// Whether elements are kept in another form than they are read in: unpacking waits for loads, so
+  /// read() leaves it to unpack(), which has to come before anything else.
+  static constexpr bool kUnpacks = sizeof(S) == 2 && !kPacked;
 
   /// Which rows and columns this thread owns: neighbouring threads have neighbouring pieces.
   __device__ __forceinline__ static int group() {
@@ -89,9 +96,18 @@ class StatePart {
   __device__ __forceinline__ static int place() {
     return kRowsFirst ? threadIdx.x / kPartGroups : threadIdx.x & (kPlaces - 1);
   }
+  /// Column e of this thread, counted from the part's first.
+  __device__ __forceinline__ static int column(int e) {
+    return kSplit ? offset(e) + place() * 4 : place() * kVector + e;
+  }
   /// First row of this thread's part of a chunk.
   __device__ __forceinline__ static int row(int chunk) {
     return (chunk * kPartGroups + group()) * kVector;
+  }
+
+  /// How far column e of a thread is from its first.
+  __device__ __forceinline__ static constexpr int offset(int e) {
+    return kSplit ? e / 4 * 4 * kPlaces + e % 4 : e;
   }
 
   __device__ __forceinline__ void clear() {
@@ -107,7 +123,20 @@ class StatePart {
     });
   }
 
-  /// The inverse, rounding to T.
+  __device__ __forceinline__ void unpack() {
+    if constexpr (kUnpacks) {
+#pragma unroll
+      for (int i = 0; i < kPieces; ++i) {
+        uint4 bits = make_uint4(__float_as_uint(x_[i][0]), __float_as_uint(x_[i][1]),
+                                __float_as_uint(x_[i][2]), __float_as_uint(x_[i][3]));
+        // Here, not where the loads were asked for.
+        asm volatile("" : "+r"(bits.x), "+r"(bits.y), "+r"(bits.z), "+r"(bits.w));
+        unpack16<S>(x_[i], bits);
+      }
+    }
+  }
+
+  /// The inverse of read, rounding to T.
   template <class T>
   __device__ __forceinline__ void write(T *to, int64_t row_stride, int64_t column_stride,
                                         const Extent &extent, Access access) const {
@@ -218,6 +247,8 @@ class StatePart {
     constexpr bool kHalves = sizeof(T) == 2;
     if constexpr (kKind == Pieces::exact) {
       f(HowConstant<Access::exact>());
+    } else if constexpr (kSplit) {
+      f(HowConstant<Access::halves>());
     } else if constexpr (!std::is_same_v<S, T>) {
       f(HowConstant<Access::elements>());
     } else if (access <= Access::whole) {
@@ -242,7 +273,7 @@ class StatePart {
   template <Access kHow>
   __device__ __forceinline__ void read_as(const S *from, int64_t row_stride, int64_t column_stride,
                                           const Extent &extent) {
-    from += row(0) * row_stride + place() * kVector * column_stride;
+    from += row(0) * row_stride + column(0) * column_stride;
     const int64_t step = kRowsFirst ? column_stride : row_stride;
 #pragma unroll
     for (int j = 0; j < kChunks; ++j, from += kPartGroups * kVector * row_stride) {
@@ -287,7 +318,7 @@ class StatePart {
                                                         int64_t column_stride, const Extent &extent,
                                                         F f) {
     // Opaque: in a loop over tokens addresses would take registers from the state.
-    to += opaque(row(0)) * row_stride + opaque(place()) * kVector * column_stride;
+    to += opaque(row(0)) * row_stride + opaque(column(0)) * column_stride;
     const int64_t step = kRowsFirst ? column_stride : row_stride;
 #pragma unroll
     for (int j = 0; j < kChunks; ++j, to += kPartGroups * kVector * row_stride) {
@@ -309,7 +340,9 @@ class StatePart {
       return load16_with_neighbours(p);
     } else if constexpr (kHow == Access::halves) {
       const uint2 a = *reinterpret_cast<const uint2 *>(p);
-      const uint2 b = along > 4 ? *reinterpret_cast<const uint2 *>(p + 4) : make_uint2(0, 0);
+      const int second = offset(4);
+      const uint2 b =
+          along > second ? *reinterpret_cast<const uint2 *>(p + second) : make_uint2(0, 0);
       return make_uint4(a.x, a.y, b.x, b.y);
     } else {
       uint32_t x[kVector];
@@ -337,7 +370,7 @@ class StatePart {
 #pragma unroll
       for (int e = 0; e < kVector; e += 4) {
         const float part[4] = {y[e], y[e + 1], y[e + 2], y[e + 3]};
-        if (kHow == Access::exact || e < along) store4(p + e, part, true);
+        if (kHow == Access::exact || offset(e) < along) store4(p + offset(e), part, true);
       }
     }
   }
@@ -358,7 +391,8 @@ class StatePart {
     if constexpr (kPacked) {
       bits_[piece] = bits;
     } else {
-      unpack16<S>(x_[piece], bits);
+      x_[piece][0] = __uint_as_float(bits.x), x_[piece][1] = __uint_as_float(bits.y);
+      x_[piece][2] = __uint_as_float(bits.z), x_[piece][3] = __uint_as_float(bits.w);
     }
   }
   __device__ __forceinline__ void values(float (&y)[kVector], int piece) const {
