@@ -205,7 +205,7 @@ __device__ __forceinline__ Item segment_item(const DeltaRule &p, const Plan &pla
     return item;
   const int start = transfer ? all.starts[place.row * p.heads.value_heads + item.head] : kRemembers;
   if (item.identity && start != kRemembers) return item;
-  item.skipped = max(start, 0);
+  item.skipped = max(start, 0) / 2 * 2;  // Transfers take two steps at a time.
   const int offset = place.offset + item.skipped * kStep;
   const SequenceSpan span = clamped_span(p.sequences, place.sequence);
   item.batch = static_cast<int>(span.batch);

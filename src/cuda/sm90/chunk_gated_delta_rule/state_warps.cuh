@@ -183,8 +183,10 @@ struct StateWarps {
         return;
       }
       if (F::kOutput) {
-        from = place.first ? &all.transfers : &all.states;
-        entry = place.first ? place.row : place.row - 1;
+        if (!place.first || all.initial_copied) {
+          from = place.first ? &all.transfers : &all.states;
+          entry = place.first ? place.row : place.row - 1;
+        }
         any = (any && place.first) || (!F::kWarm && !place.first);
       } else {
         any = any && place.first && item.skipped == 0;

@@ -115,6 +115,9 @@ __device__ __forceinline__ void wait_for_previous() {
 
 // ---- TMA ----
 
+__device__ __forceinline__ void prefetch_map(const CUtensorMap *map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
 /// Coordinates in a map: element of a row's half, token, half, head, batch row.
 __device__ __forceinline__ void tma_load(void *to, const CUtensorMap *map, int token, int half,
                                          int head, int batch, uint64_t *b) {
