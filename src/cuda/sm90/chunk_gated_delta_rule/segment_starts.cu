@@ -10,12 +10,13 @@
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 namespace {
 
-constexpr int kStartThreads = 1024;  ///< The loads of a segment's decays are all on their way.
-constexpr int kStartWarps = kStartThreads / 32;  ///< Each has a step at a time.
+constexpr int kStartThreads = 512;
+constexpr int kStartWarps = kStartThreads / 32;
+constexpr int kKeyWarps = 8;  ///< Of these read keys, a step at a time: few steps count.
 
+template <bool kAligned>
 __global__ void __launch_bounds__(kStartThreads)
-    starts_kernel(const __grid_constant__ DeltaRule p, const __grid_constant__ Segments all,
-                  bool aligned) {
+    starts_kernel(const __grid_constant__ DeltaRule p, const __grid_constant__ Segments all) {
   __shared__ float sums[kStartWarps];
   let_next_start();
   const int thread = static_cast<int>(threadIdx.x), lane = thread & 31, warp = thread >> 5;
@@ -45,11 +46,15 @@ __global__ void __launch_bounds__(kStartThreads)
     sum = 0.0F;
     while (!found && step > 0) {
       const int own = step - 1 - warp;
-      const float x =
-          own < 0 ? 0.0F : step_growth(p, span.batch, begin + own * kStep, head, aligned, lane);
-      if (lane == 0) sums[warp] = x;
+      if (warp < kKeyWarps) {
+        const int64_t token = begin + own * kStep;
+        const float x = own < 0 ? 0.0F
+                                : step_decay(p, span.batch, token, head, lane) +
+                                      step_growth<kAligned>(p, span.batch, token, head, lane);
+        if (lane == 0) sums[warp] = x;
+      }
       __syncthreads();
-      for (int i = 0; i < kStartWarps && !found && step > 0; ++i) {
+      for (int i = 0; i < kKeyWarps && !found && step > 0; ++i) {
         sum += sums[i];
         --step;
         found = sum <= -kForgotten;
@@ -63,8 +68,11 @@ __global__ void __launch_bounds__(kStartThreads)
 }  // namespace
 
 Status launch_segment_starts(const DeltaRule &p, const Launch &l, const Segments &segments) {
-  return launch<starts_kernel>("chunk_gated_delta_rule", l, segments.count * p.heads.value_heads,
-                               kStartThreads, 0, p, segments, keys_aligned(p));
+  const int64_t blocks = segments.count * p.heads.value_heads;
+  constexpr const char *kName = "chunk_gated_delta_rule";
+  return keys_aligned(p)
+             ? launch<starts_kernel<true>>(kName, l, blocks, kStartThreads, 0, p, segments)
+             : launch<starts_kernel<false>>(kName, l, blocks, kStartThreads, 0, p, segments);
 }
 
 }  // namespace gdn::cuda::sm90::chunk_gated_delta_rule

@@ -160,6 +160,8 @@ __global__ void __launch_bounds__(kStateThreads)
               full);
   };
   for (int j = 0; j < kBuffers; ++j) load(j);
+  float next[2][4];  // N, ahead of its use.
+  if (count > 0) own.load(next, all.states.at<float>(m.remembering[0], head));
   for (int j = 0; j < count; ++j) {
     const int at = m.remembering[j];
     float x[2][4];
@@ -169,7 +171,9 @@ __global__ void __launch_bounds__(kStateThreads)
       __syncthreads();
     }
     float *const state = all.states.at<float>(at, head);
-    own.load(x, state);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) x[i / 4][i % 4] = next[i / 4][i % 4];
+    if (j + 1 < count) own.load(next, all.states.at<float>(m.remembering[j + 1], head));
     wait(&m.full[j % kBuffers], j / kBuffers & 1);
     multiply_rows(x, m.m[j % kBuffers], m.s[j & 1], warp, lane);
     own.split(m.s[(j + 1) & 1], x);

@@ -33,25 +33,16 @@ struct TransferLoadWarp {
 
   __device__ __forceinline__ void load_values(const Place &at) {
     uint64_t *const full = &s.full[stage.i];
-    bf16 *const v = s.v[stage.i];
-    if (at.has_value && plan.tma_v) {
-      if (elect()) {
-        expect(full, 2 * kChunk * 128);
-#pragma unroll
-        for (int i = 0; i < kSteps; ++i) {
-          tma_load(v + i * 2 * kTileHalf, &maps.v, at.token + i * kStep, 0, at.head, at.batch,
-                   full);
-        }
-      }
-    } else if (at.has_value) {
-      for (int i = 0; i < kSteps; ++i) {
-        load_rows<2>(v + i * 2 * kTileHalf, kTileHalf,
-                     p.v.at<const bf16>(at.batch, at.token + i * kStep, at.head), p.v.stride[1],
-                     kStep, lane);
-      }
+    if (at.has_value && !plan.tma_v) {
+      load_rows<2>(s.v[stage.i], kTileOfChunk, p.v.at<const bf16>(at.batch, at.token, at.head),
+                   p.v.stride[1], kChunk, lane);
     }
     __syncwarp();
     if (elect()) {
+      if (at.has_value && plan.tma_v) {
+        expect(full, 2 * kTileOfChunk * 2);
+        tma_load(s.v[stage.i], &maps.v, at.token, 0, at.head, at.batch, full);
+      }
       arrive_expect(full, kInverseBytes);
       bulk_load(s.t[stage.i], at.t, kInverseBytes, full);
     } else if (kEveryLaneArrives) {
@@ -68,14 +59,8 @@ struct TransferLoadWarp {
       g.batch = at.batch;
       if (plan.tma_gates) {
         arrive_expect(full, 2 * kChunk * 16);
-#pragma unroll
-        for (int i = 0; i < kSteps; ++i) {
-          const int token = at.token + i * kStep;
-          tma_load_gates(s.raw[stage.i][0][i * kStep], &maps.g, at.head & ~3, token, at.batch,
-                         full);
-          tma_load_gates(s.raw[stage.i][1][i * kStep], &maps.beta, at.head & ~3, token, at.batch,
-                         full);
-        }
+        tma_load_gates(s.raw[stage.i][0], &maps.g, at.head & ~3, at.token, at.batch, full);
+        tma_load_gates(s.raw[stage.i][1], &maps.beta, at.head & ~3, at.token, at.batch, full);
       } else {
         arrive(full);
       }
@@ -84,23 +69,17 @@ struct TransferLoadWarp {
   }
 
   __device__ __forceinline__ void load_keys(const Place &at) {
-    constexpr int kOfHalf = kChunk * kHalf;
-    bf16 *const k = s.k[stage.i];
     uint64_t *const full = &s.key_full[stage.i];
     if (plan.tma_qk) {
       if (elect()) {
-        arrive_expect(full, 2 * kChunk * 128);
-#pragma unroll
-        for (int i = 0; i < 2 * kSteps; ++i) {
-          tma_load(k + i / kSteps * kOfHalf + i % kSteps * kTileHalf, &maps.k,
-                   at.token + i % kSteps * kStep, i / kSteps, at.key_head, at.batch, full);
-        }
+        arrive_expect(full, 2 * kTileOfChunk * 2);
+        tma_load(s.k[stage.i], &maps.k, at.token, 0, at.key_head, at.batch, full);
       } else if (kEveryLaneArrives) {
         arrive(full);
       }
     } else {
-      load_rows<2>(k, kOfHalf, p.k.at<const bf16>(at.batch, at.token, at.key_head), p.k.stride[1],
-                   kChunk, lane);
+      load_rows<2>(s.k[stage.i], kTileOfChunk, p.k.at<const bf16>(at.batch, at.token, at.key_head),
+                   p.k.stride[1], kChunk, lane);
       proxy_fence();
       __syncwarp();
       if (kEveryLaneArrives || elect()) arrive(full);
@@ -218,9 +197,16 @@ __global__ void __launch_bounds__(kTransferThreads, 1)
 }  // namespace
 
 Status launch_segment_transfers(const DeltaRule &p, const Launch &l, const Segments &segments) {
-  const Prepared made = prepare<SegmentTransfer>(p, l, segments);
-  return launch_beside_previous<transfer_kernel>(l, made.grid, kTransferThreads, kTransferBytes, p,
-                                                 made.plan, made.maps);
+  Plan plan = {};
+  Maps maps = {};
+  plan.segments = segments;
+  plan.items = static_cast<int>(2 * segments.count * p.heads.value_heads);
+  plan.tma_qk = make_row_map(&maps.k, p.k, 2, kChunk);
+  plan.tma_v = make_row_map(&maps.v, p.v, 2, kChunk);
+  plan.tma_gates = make_gate_map(&maps.g, p.g, kChunk) && make_gate_map(&maps.beta, p.beta, kChunk);
+  const int grid = std::min(plan.items, l.device->multiprocessors);
+  return launch_beside_previous<transfer_kernel>(l, grid, kTransferThreads, kTransferBytes, p, plan,
+                                                 maps);
 }
 
 }  // namespace gdn::cuda::sm90::chunk_gated_delta_rule

@@ -10,6 +10,7 @@ namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 constexpr int kChunk = kSolvedTokens;
 constexpr int kSteps = kChunk / kStep;
 constexpr int kStages = 4;
+constexpr int kTileOfChunk = kChunk * kHalf;  ///< Elements of 64 columns of a chunk.
 
 /// Gates and place of one chunk. Decays are in base 2; r is 1 / |k| under l2norm, else 1.
 struct alignas(16) ChunkGates {
@@ -30,23 +31,20 @@ struct TransferShared {
   uint64_t raw_full[kStages];  ///< Place written, raw gates landed.
   uint64_t full[kStages];      ///< All is there.
   uint64_t done[kStages];      ///< The state has used it.
-
-  /// V of a step and half of the value columns.
-  __device__ __forceinline__ const bf16 *values(int stage, int step, int half) const {
-    return &v[stage][(step * 2 + half) * kTileHalf];
-  }
 };
 
 constexpr size_t kTransferBytes = sizeof(TransferShared) + 1024;  ///< With room to align.
 static_assert(kTransferBytes <= 227 * 1024);
 
-/// Item `index` of the call, and how many chunks it has.
+/// Item `index` of the call: N of a segment for all heads and then M, so that both, which read the
+/// same, are at work together.
 __device__ __forceinline__ Item transfer_item(const DeltaRule &p, const Plan &plan, int index) {
   const int heads = static_cast<int>(p.heads.value_heads), rank = index / heads;
   Item item;
   item.head = index - rank * heads;
   item.half = 0;
-  return segment_item(p, plan, item, rank, true);
+  item.identity = rank % 2 != 0;
+  return segment_item(p, plan, item, rank / 2, true);
 }
 __device__ __forceinline__ int chunks_of(const Item &item) {
   return item.slot < 0 ? 0 : item.length / kChunk;

@@ -71,7 +71,7 @@ struct TransferStateWarps {
 
   /// V of a step, as accumulators lie.
   __device__ __forceinline__ void read_v(uint32_t (&vv)[8], uint32_t mask, int step) const {
-    const bf16 *const v = s.values(stage.i, step, half);
+    const bf16 *const v = &s.v[stage.i][half * kTileOfChunk + step * kTileHalf];
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
       const int r = j * 16 + (lane & 7) + ((lane >> 4) & 1) * 8;
@@ -107,7 +107,7 @@ struct TransferStateWarps {
   /// state += x times K of a step of a stage.
   __device__ __forceinline__ void update(float (&state)[64], const uint32_t (&x)[8], int at,
                                          int step) const {
-    const uint32_t k_tile = descriptor_base(s.k[at], kChunk * kHalf * 2);
+    const uint32_t k_tile = descriptor_base(s.k[at], kTileOfChunk * 2);
 #pragma unroll
     for (int k = 0; k < 2; ++k) {
       mma_rs_n128(state, x + 4 * k, descriptor128(k_tile, (step * 2 + k) * 2048));
@@ -141,10 +141,10 @@ struct TransferStateWarps {
     }
   }
 
-  /// U of the chunk at the ring's place, from which X1 in x and X2; S <- 2^{c_last} S unless this is
-  /// past the last chunk. All in one, so that S is multiplied while the products are in flight.
-  __device__ __forceinline__ void begin_chunk(float (&state)[64], uint32_t (&x)[8],
-                                              float (&x2)[16], uint32_t mask, bool past) const {
+  /// U of the chunk at the ring's place, from which X1 in x and X2; S <- 2^{c_last} S unless this
+  /// is past the last chunk. All in one, so that S is multiplied while the products are in flight.
+  __device__ __forceinline__ void begin_chunk(float (&state)[64], uint32_t (&x)[8], float (&x2)[16],
+                                              uint32_t mask, bool past) const {
     const ChunkGates &g = s.gates[stage.i];
     uint32_t left[32], vv[8];
     float u[32], x1[16];
@@ -155,8 +155,8 @@ struct TransferStateWarps {
     mma_fence();
 #pragma unroll
     for (int k = 0; k < 8; ++k) {
-      mma_rs_n64(u, left + 4 * k,
-                 descriptor128(k_tile, (k >> 2) * kChunk * kHalf * 2 + (k & 3) * 32), k > 0);
+      mma_rs_n64(u, left + 4 * k, descriptor128(k_tile, (k >> 2) * kTileOfChunk * 2 + (k & 3) * 32),
+                 k > 0);
     }
     mma_commit();
     read_v(vv, mask, 0);

@@ -115,9 +115,6 @@ __device__ __forceinline__ void wait_for_previous() {
 
 // ---- TMA ----
 
-__device__ __forceinline__ void prefetch_map(const CUtensorMap *map) {
-  asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");
-}
 /// Coordinates in a map: element of a row's half, token, half, head, batch row.
 __device__ __forceinline__ void tma_load(void *to, const CUtensorMap *map, int token, int half,
                                          int head, int batch, uint64_t *b) {
@@ -142,6 +139,11 @@ __device__ __forceinline__ void bulk_load(void *to, const void *from, int bytes,
           "r"(shared_address(to)),
       "l"(from), "r"(bytes), "r"(shared_address(b))
       : "memory");
+}
+__device__ __forceinline__ void bulk_store(void *to, const void *from, int bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to),
+               "r"(shared_address(from)), "r"(bytes)
+               : "memory");
 }
 __device__ __forceinline__ void tma_store(const CUtensorMap *map, int token, int half, int head,
                                           int batch, const void *from) {
