@@ -66,8 +66,6 @@ __device__ __forceinline__ void run_block(const DeltaRule &p, const Plan &plan, 
     if (warp == 3) {
       if constexpr (kWhole) {
         load.run();
-        // Who waits for this kernel waits for the heads that are not cut.
-        if constexpr (F::kWarm) wait_for_previous();
       } else {
         load.run_tiles();
       }
@@ -82,7 +80,7 @@ __device__ __forceinline__ void run_block(const DeltaRule &p, const Plan &plan, 
     }
   } else if (kWhole || group == 2) {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(R::kState));
-    if constexpr (F::kSegments && !F::kWarm) wait_for_previous();  // For the states.
+    if constexpr (F::kSegments) wait_for_previous();  // For the states.
     StateWarps<F>{p, plan, s, kWhole ? group - 2 : 0, 0, warp, lane}.run();
   } else if constexpr (!kWhole) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(R::kSolvers));

@@ -344,14 +344,14 @@ __device__ __forceinline__ ChunkPlace place_of(const DeltaRule &p, const Segment
 }
 
 /// Chunks of all segments in turn, so that those of the last one, of which nobody asks any, come to
-/// all warps. Where a chunk lies is found anew for each of its parts: there are no registers for
-/// it.
+/// all warps. Where a chunk lies is kept in shared memory: there are no registers for it.
 template <bool kAligned>
 __global__ void __launch_bounds__(32, kResident<kAligned>)
     inverses_kernel(const __grid_constant__ DeltaRule p, const __grid_constant__ Segments all) {
   __shared__ float memory[kStep][kInverseLd];
   __shared__ Token tokens[2][kStep];
   __shared__ alignas(16) Tile tile;
+  __shared__ ChunkPlace at;
   let_next_start();
   const int lane = static_cast<int>(threadIdx.x);
   const int count =
@@ -359,16 +359,17 @@ __global__ void __launch_bounds__(32, kResident<kAligned>)
   wait_for_previous();
 #pragma unroll 1
   for (int i = static_cast<int>(blockIdx.x); i < count; i += static_cast<int>(gridDim.x)) {
-    if (!place_of(p, all, opaque(i)).wanted) continue;
+    __syncwarp();
+    if (lane == 0) at = place_of(p, all, i);
+    __syncwarp();
+    if (!at.wanted) continue;
     bool far = false;
 #pragma unroll 1
     for (int step = 0; step < 2; ++step) {
-      const ChunkPlace at = place_of(p, all, opaque(i));
       far |= invert_step<kAligned>(p, at.batch, at.token + step * kStep, at.head, memory, tile,
                                    tokens[step], opaque(lane));
       store_tile(all, i, step, tile);
     }
-    const ChunkPlace at = place_of(p, all, opaque(i));
     tie_steps<kAligned>(p, at.batch, at.token, at.head, tokens, far, tile, opaque(lane));
     store_tile(all, i, 2, tile);
   }

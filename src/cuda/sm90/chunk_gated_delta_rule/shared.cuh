@@ -179,13 +179,14 @@ __device__ __forceinline__ int item_index(int round) {
   return round * grid + ((round & 1) != 0 ? grid - 1 - block : block);
 }
 
-/// An item that is a segment: the rank-th of the call. Of a transfer, how it acts on nothing or on
-/// the identity: those that nobody asks for are skipped, and so are steps whose effect is
-/// forgotten.
+/// An item that is a segment: the rank-th of the call, or, of a transfer, twice as many: how the
+/// segments act on nothing first, then on the identity. Those that nobody asks for are skipped, and
+/// so are steps whose effect is forgotten.
 __device__ __forceinline__ Item segment_item(const DeltaRule &p, const Plan &plan, Item item,
                                              int rank, bool transfer) {
   const Segments &all = plan.segments;
-  item.segment = find_segment(p.sequences, all, rank);
+  item.identity = rank >= all.count;
+  item.segment = find_segment(p.sequences, all, item.identity ? rank - all.count : rank);
   const SegmentPlace &place = item.segment;
   item.key_head = static_cast<int>(p.heads.key_head(item.head));
   item.sequence = place.sequence;

@@ -183,9 +183,9 @@ struct StateWarps {
         return;
       }
       if (F::kOutput) {
-        if (!F::kWarm || all.initial_copied) {
-          from = F::kWarm || place.first ? &all.transfers : &all.states;
-          entry = F::kWarm || place.first ? place.row : place.row - 1;
+        if (!place.first || all.initial_copied) {
+          from = place.first ? &all.transfers : &all.states;
+          entry = place.first ? place.row : place.row - 1;
         }
         any = (any && place.first) || (!F::kWarm && !place.first);
       } else {

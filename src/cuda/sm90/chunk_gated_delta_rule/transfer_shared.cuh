@@ -43,8 +43,7 @@ __device__ __forceinline__ Item transfer_item(const DeltaRule &p, const Plan &pl
   Item item;
   item.head = index - rank * heads;
   item.half = 0;
-  item.identity = rank % 2 != 0;
-  return segment_item(p, plan, item, rank / 2, true);
+  return segment_item(p, plan, item, rank / 2 + rank % 2 * plan.segments.count, true);
 }
 __device__ __forceinline__ int chunks_of(const Item &item) {
   return item.slot < 0 ? 0 : item.length / kChunk;
