@@ -16,9 +16,10 @@
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 namespace {
 
-/// Blocks of a multiprocessor, each of one warp: as many as have the registers.
+constexpr int kWarps = 4;
+/// Blocks of a multiprocessor.
 template <bool kAligned>
-constexpr int kResident = kAligned ? 20 : 12;
+constexpr int kResident = kAligned ? 5 : 3;
 
 /// Sixteen bytes of a row.
 template <bool kAligned>
@@ -208,34 +209,12 @@ __device__ __forceinline__ Keys keys_of(const DeltaRule &p, int batch, int token
   return {p.k.at<const bf16>(batch, token, p.heads.key_head(head)), p.k.stride[1], lane};
 }
 
-/// A 32 x 32 matrix in two parts of bf16, columns side by side, as wgmma wants it.
-using Tile = bf16[2][kStep * kStep];
-
-/// Waits until a tile that was stored may be written again.
-__device__ __forceinline__ void reclaim_tile() {
-  if (elect()) tma_store_wait_read();
-  __syncwarp();
-}
-
-/// Stores a tile that the warp has written as one of chunk `chunk`, counted as they lie in memory:
-/// in whole lines, where lanes would write pieces.
-__device__ __forceinline__ void store_tile(const Segments &all, int chunk, int part,
-                                           const Tile &tile) {
-  proxy_fence();
-  __syncwarp();
-  if (elect()) {
-    bulk_store(all.inverses + int64_t{chunk} * kInverseBytes + part * sizeof(Tile), tile,
-               sizeof(Tile));
-    tma_store_commit();
-  }
-}
-
 /// T diag(beta) of the step of 32 tokens that starts with `token`, by way of `a`. Returns whether
 /// some row is far from 1.
 template <bool kAligned>
 __device__ __forceinline__ bool invert_step(const DeltaRule &p, int batch, int token, int head,
-                                            float (*a)[kInverseLd], Tile &t, Token (&tokens)[kStep],
-                                            int lane) {
+                                            float (*a)[kInverseLd], bf16 (&t)[2][kStep * kStep],
+                                            Token (&tokens)[kStep], int lane) {
   const float decay = token_decay(p, batch, token + lane, head);
   const float beta = token_beta(p, batch, token + lane, head);
   float d[6][4], norm = 1.0F;
@@ -276,7 +255,6 @@ __device__ __forceinline__ bool invert_step(const DeltaRule &p, int batch, int t
   invert_diagonal(a, lane, y);
   __syncwarp();
   keep_diagonal(a, lane, y);
-  reclaim_tile();
   put_column(t, lane, lane & 16, y, beta);
   put_column(t, lane, (lane & 16) + 8, y + 8, beta);
   __syncwarp();
@@ -292,8 +270,8 @@ __device__ __forceinline__ bool invert_step(const DeltaRule &p, int batch, int t
 /// -A21 of the chunk that starts with `token`. far: some row is far from 1.
 template <bool kAligned>
 __device__ __forceinline__ void tie_steps(const DeltaRule &p, int batch, int token, int head,
-                                          const Token (&tokens)[2][kStep], bool far, Tile &t,
-                                          int lane) {
+                                          const Token (&tokens)[2][kStep], bool far,
+                                          bf16 (&t)[2][kStep * kStep], int lane) {
   float d[2][4][4];
   const Keys keys1 = keys_of(p, batch, token, head, lane);
   const Keys keys2 = keys_of(p, batch, token + kStep, head, lane);
@@ -303,7 +281,6 @@ __device__ __forceinline__ void tie_steps(const DeltaRule &p, int batch, int tok
     cross_products<kAligned, false>(d, keys1, keys2, tokens);
   }
   const float last = tokens[0][kStep - 1].c;
-  reclaim_tile();
 #pragma unroll
   for (int j = 0; j < 4; ++j) {
     const int row = 8 * j + lane % 4 * 2;
@@ -325,55 +302,40 @@ __device__ __forceinline__ void tie_steps(const DeltaRule &p, int batch, int tok
   }
 }
 
-/// Chunk i of the call, counted as they lie in memory.
-struct ChunkPlace {
-  int batch, token, head;
-  bool wanted;
-};
-
-__device__ __forceinline__ ChunkPlace place_of(const DeltaRule &p, const Segments &all, int i) {
-  const int heads = static_cast<int>(p.heads.value_heads), chunks = all.length / kSolvedTokens;
-  const int of_all = i / heads, row = of_all / chunks, chunk = of_all - row * chunks;
-  const int head = i - of_all * heads;
-  const SegmentPlace place = find_segment(p.sequences, all, row);
-  if (place.sequence < 0 || place.last) return {0, 0, head, false};
-  const SequenceSpan span = clamped_span(p.sequences, place.sequence);
-  return {static_cast<int>(span.batch),
-          static_cast<int>(span.begin) + place.offset + chunk * kSolvedTokens, head,
-          chunk >= all.starts[row * heads + head] / 2};
-}
-
 /// Chunks of all segments in turn, so that those of the last one, of which nobody asks any, come to
-/// all warps. Where a chunk lies is kept in shared memory: there are no registers for it.
+/// all warps.
 template <bool kAligned>
-__global__ void __launch_bounds__(32, kResident<kAligned>)
+__global__ void __launch_bounds__(kWarps * 32, kResident<kAligned>)
     inverses_kernel(const __grid_constant__ DeltaRule p, const __grid_constant__ Segments all) {
-  __shared__ float memory[kStep][kInverseLd];
-  __shared__ Token tokens[2][kStep];
-  __shared__ alignas(16) Tile tile;
-  __shared__ ChunkPlace at;
+  using Tile = bf16[2][kStep * kStep];
+  __shared__ float memory[kWarps][kStep][kInverseLd];
+  __shared__ Token tokens[kWarps][2][kStep];
   let_next_start();
-  const int lane = static_cast<int>(threadIdx.x);
-  const int count =
-      all.count * (all.length / kSolvedTokens) * static_cast<int>(p.heads.value_heads);
+  const int lane = static_cast<int>(threadIdx.x) & 31, warp = static_cast<int>(threadIdx.x) >> 5;
+  const int heads = static_cast<int>(p.heads.value_heads), chunks = all.length / kSolvedTokens;
+  const int count = all.count * chunks * heads, stride = static_cast<int>(gridDim.x) * kWarps;
   wait_for_previous();
 #pragma unroll 1
-  for (int i = static_cast<int>(blockIdx.x); i < count; i += static_cast<int>(gridDim.x)) {
-    __syncwarp();
-    if (lane == 0) at = place_of(p, all, i);
-    __syncwarp();
-    if (!at.wanted) continue;
+  for (int i = static_cast<int>(blockIdx.x) * kWarps + warp; i < count; i += stride) {
+    const int of_all = i / heads, row = of_all / chunks, chunk = of_all - row * chunks;
+    const int head = i - of_all * heads;
+    const SegmentPlace place = find_segment(p.sequences, all, row);
+    if (place.sequence < 0 || place.last) continue;
+    if (chunk < all.starts[row * heads + head] / 2) continue;
+    const SequenceSpan span = clamped_span(p.sequences, place.sequence);
+    const int token = static_cast<int>(span.begin) + place.offset + chunk * kSolvedTokens;
+    const int batch = static_cast<int>(span.batch);
+    // Chunks are numbered as they lie in memory.
+    auto *const t = reinterpret_cast<Tile *>(all.inverses + int64_t{i} * kInverseBytes);
     bool far = false;
 #pragma unroll 1
     for (int step = 0; step < 2; ++step) {
-      far |= invert_step<kAligned>(p, at.batch, at.token + step * kStep, at.head, memory, tile,
-                                   tokens[step], opaque(lane));
-      store_tile(all, i, step, tile);
+      far |= invert_step<kAligned>(p, batch, token + step * kStep, head, memory[warp], t[step],
+                                   tokens[warp][step], lane);
     }
-    tie_steps<kAligned>(p, at.batch, at.token, at.head, tokens, far, tile, opaque(lane));
-    store_tile(all, i, 2, tile);
+    tie_steps<kAligned>(p, batch, token, head, tokens[warp], far, t[2], lane);
+    __syncwarp();
   }
-  if (elect()) tma_store_wait();
 }
 
 }  // namespace
@@ -382,10 +344,13 @@ Status launch_segment_inverses(const DeltaRule &p, const Launch &l, const Segmen
   const int64_t count = segments.count * p.heads.value_heads * (segments.length / kSolvedTokens);
   const bool aligned = keys_aligned(p);
   // As many blocks as run at once, if there are chunks for them.
-  const int64_t blocks = std::min<int64_t>(
-      (aligned ? kResident<true> : kResident<false>)*l.device->multiprocessors, count);
-  return aligned ? launch_beside_previous<inverses_kernel<true>>(l, blocks, 32, 0, p, segments)
-                 : launch_beside_previous<inverses_kernel<false>>(l, blocks, 32, 0, p, segments);
+  const int64_t blocks =
+      std::min<int64_t>((aligned ? kResident<true> : kResident<false>)*l.device->multiprocessors,
+                        (count + kWarps - 1) / kWarps);
+  return aligned
+             ? launch_beside_previous<inverses_kernel<true>>(l, blocks, kWarps * 32, 0, p, segments)
+             : launch_beside_previous<inverses_kernel<false>>(l, blocks, kWarps * 32, 0, p,
+                                                              segments);
 }
 
 }  // namespace gdn::cuda::sm90::chunk_gated_delta_rule

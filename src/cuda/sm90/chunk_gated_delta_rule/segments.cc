@@ -16,7 +16,7 @@ constexpr int64_t kMostHeads = 64;  ///< Sequences times value heads.
 // turn out not to.
 constexpr int64_t kTransfer = 1100, kWhole = 2530, kHalf = 1840, kInverses = 1400;
 constexpr int64_t kCombine = 700, kFixed = 52000, kFixedForgetting = 18000, kFixedUncut = 10000,
-                  kFixedAsked = 1300;
+                  kFixedAsked = 6500;
 /// Chunks that a segment starts early where gates forget as fast as g = log sigmoid(a normal
 /// number). Segments are at least twice as long.
 constexpr int64_t kWarm = 2;
@@ -88,7 +88,8 @@ struct Lengths {
 };
 
 /// The cheapest of three: segments of all heads, of those that forget, or none. Gates are taken to
-/// forget in half of all calls, and those that do not are to lose nothing.
+/// forget in half of all calls. Those that do not are to lose nothing, but for a tenth at most that
+/// asking them costs.
 Lengths choose(const DeltaRule &p, int64_t multiprocessors) {
   const Call call = call_of(p, multiprocessors);
   if (call.sequences == 0 || call.sequences * call.heads > kMostHeads) return {};
@@ -97,7 +98,7 @@ Lengths choose(const DeltaRule &p, int64_t multiprocessors) {
   const int64_t m = call.forgetting_count();
   const int64_t none = uncut.sum();
   const int64_t all = n > 0 ? call.segments(n).sum() : none;
-  const bool some_may = m > call.sequences && 50 * kFixedAsked <= uncut.remembering;
+  const bool some_may = m > call.sequences && 10 * kFixedAsked <= uncut.remembering;
   const int64_t some = some_may ? call.forgetting(m).sum() : none;
   if (std::min(all, some) >= none) return {};
   // The second has the bits of uncut heads where it does not cut.

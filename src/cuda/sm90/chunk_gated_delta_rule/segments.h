@@ -25,8 +25,7 @@ constexpr int64_t kMostSegments = 64;  ///< Of a sequence.
 
 /// Tokens of a segment, a multiple of 64; 0: the call is not cut. Follows from the number of
 /// sequences, value heads and tokens and from how many multiprocessors the device has, and so does
-/// the rest. A call is cut where the mean of heads that forget and heads that do not gains and the
-/// latter lose nothing.
+/// the rest. A call is cut where the mean of heads that forget and heads that do not gains.
 int64_t segment_length(const DeltaRule &p, int64_t multiprocessors);
 
 /// The same for a call that is cut whatever it costs.

@@ -36,14 +36,13 @@ struct TransferShared {
 constexpr size_t kTransferBytes = sizeof(TransferShared) + 1024;  ///< With room to align.
 static_assert(kTransferBytes <= 227 * 1024);
 
-/// Item `index` of the call: N of a segment for all heads and then M, so that both, which read the
-/// same, are at work together.
+/// Item `index` of the call, and how many chunks it has.
 __device__ __forceinline__ Item transfer_item(const DeltaRule &p, const Plan &plan, int index) {
   const int heads = static_cast<int>(p.heads.value_heads), rank = index / heads;
   Item item;
   item.head = index - rank * heads;
   item.half = 0;
-  return segment_item(p, plan, item, rank / 2 + rank % 2 * plan.segments.count, true);
+  return segment_item(p, plan, item, rank, true);
 }
 __device__ __forceinline__ int chunks_of(const Item &item) {
   return item.slot < 0 ? 0 : item.length / kChunk;

@@ -18,8 +18,6 @@
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
-constexpr unsigned kLag = 400;  ///< Nanoseconds, half of a chunk's.
-
 struct TransferStateWarps {
   const DeltaRule &p;
   const Plan &plan;
@@ -186,9 +184,6 @@ struct TransferStateWarps {
     bool is_ready = false;  // Asked while products are in flight, so that the answer costs nothing.
     if (chunks > 0) {
       wait(&s.full[stage.i], stage.phase);
-      // Out of step with the other warpgroup, so that each has the tensor cores while the other
-      // has none of them to wait for.
-      if (half != 0) __nanosleep(kLag);
       begin_chunk(state, x, x2, mask, false);
     }
     for (; chunks > 0; --chunks) {

@@ -140,11 +140,6 @@ __device__ __forceinline__ void bulk_load(void *to, const void *from, int bytes,
       "l"(from), "r"(bytes), "r"(shared_address(b))
       : "memory");
 }
-__device__ __forceinline__ void bulk_store(void *to, const void *from, int bytes) {
-  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(to),
-               "r"(shared_address(from)), "r"(bytes)
-               : "memory");
-}
 __device__ __forceinline__ void tma_store(const CUtensorMap *map, int token, int half, int head,
                                           int batch, const void *from) {
   asm volatile(
