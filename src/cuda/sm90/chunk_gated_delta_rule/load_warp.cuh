@@ -64,6 +64,7 @@ struct LoadWarp {
   /// Stores O of a step.
   __device__ __forceinline__ void store_o(const StepPlace &at) {
     if (at.warm) {
+      __syncwarp();  // Before the place of the step is written over.
       o_buffer ^= 1;
       return;
     }
