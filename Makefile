@@ -9,7 +9,7 @@ WHEEL := $(PYTHON) -m pip install -q --disable-pip-version-check --no-build-isol
          --force-reinstall -c constraints.txt --config-settings=build-dir=build/release
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all cuda wheel vllm bench lint format docs clean setup-% package package-test
+.PHONY: help demo test test-all cuda wheel vllm fla bench lint format docs clean setup-% package package-test
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,6 +87,10 @@ vllm: setup-vllm  ## vLLM's server on the CPU with libgdn, beside the same witho
 	  --config-settings=build-dir=build/vllm/build --config-settings=cmake.define.GDN_CUDA=OFF -w build/vllm/wheel .
 	@$(VLLM) -m pip install -q --disable-pip-version-check --no-deps --force-reinstall build/vllm/wheel/*.whl
 	@$(VLLM) bench/vllm_serve.py
+
+fla: export OMP_WAIT_POLICY := passive
+fla: setup-fla package-test  ## flash-linear-attention's functions and layer on libgdn: its adapter's tests (0.8 GB)
+	@.venv/fla/bin/python -m pytest -q tests/python/integrations/test_fla.py
 
 bench: setup-bench package  ## ratios to packaged peers and to the machine's own peak
 	@$(PYTHON) bench/run.py

@@ -103,7 +103,7 @@ def print_setting(question: str, peer: str) -> None:
     print(f"{processor()}; {ours}; peers: {peer}, torch {torch.__version__}\n")
 
 
-def use_threads(threads: int) -> dict[str, float]:
+def use_threads(threads: int) -> dict:
     """Set everybody's number of threads; returns the machine's peaks from `gdn bench --peak`."""
     torch.set_num_threads(threads)
     gdn.set_num_threads(threads)

@@ -90,7 +90,8 @@ def main() -> None:
     rows = []
     for threads in args.threads:
         peaks = use_threads(threads)
-        print(f"{threads} thread(s); peaks: " + ", ".join(f"{k} {v:.0f}" for k, v in peaks.items()))
+        products = [f"{p['isa']} {p['type']} {p['gflops']:.0f}" for p in peaks["products"]]
+        print(f"{threads} thread(s); peaks: {', '.join(products)} GFLOP/s")
         for heads in args.heads:
             key_heads, value_heads = map(int, heads.split("/"))
             for tokens in args.tokens:

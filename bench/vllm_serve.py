@@ -184,8 +184,7 @@ def check_counts(check: Checks, theirs: Server, ours: Server) -> None:
     """Which kernels ran, by the plugin's counts."""
     counts = ours.counts()
     operations = (
-        "causal_conv1d_fwd", "chunk_gated_delta_rule", "causal_conv1d_update",
-        "fused_recurrent_gated_delta_rule",
+        "causal_conv1d_fwd", "chunk_gated_delta_rule", "rms_norm_gated", "fused_gdn_decode",
     )  # fmt: skip
     text = ", ".join(
         f"{name} {counts.get(name, 0)} calls on {counts.get(f'{name} tokens', 0)} tokens"

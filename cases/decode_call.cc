@@ -5,9 +5,10 @@
 namespace gdn::testing {
 namespace {
 
-Array drawn(Element type, const Shape &shape, const std::string &stream, float factor = 1.0F) {
+Array drawn(uint64_t seed, Element type, const Shape &shape, const std::string &stream,
+            float factor = 1.0F) {
   Array array(type, shape);
-  Random random(7, stream);
+  Random random(7 + seed, stream);
   std::vector<float> values(static_cast<size_t>(array.size()));
   for (float &e : values) e = factor * random.normal();
   array.assign(values);
@@ -73,21 +74,21 @@ void reset(DecodeCall &call) {
   call.conv_state->assign(call.conv_values);
 }
 
-DecodeCall decode_call(const DecodeShape &s) {
+DecodeCall decode_call(const DecodeShape &s, uint64_t seed) {
   DecodeCall c;
   const Shape heads = {s.batch, s.tokens, s.hv};
   const Shape rows = {s.batch, s.tokens, s.hv, s.dv};
-  c.mixed_qkv = drawn(s.type, {s.batch, s.tokens, s.channels()}, "mixed_qkv");
-  c.conv_weight = drawn(s.type, {s.channels(), s.width}, "conv_weight", 0.7F);
-  c.a = drawn(s.type, heads, "a");
-  c.b = drawn(s.type, heads, "b");
-  c.A_log = drawn(Element::f32, {s.hv}, "A_log");
-  c.dt_bias = drawn(Element::f32, {s.hv}, "dt_bias");
-  c.z = drawn(s.type, rows, "z");
-  c.norm_weight = drawn(s.type, {s.dv}, "norm_weight");
+  c.mixed_qkv = drawn(seed, s.type, {s.batch, s.tokens, s.channels()}, "mixed_qkv");
+  c.conv_weight = drawn(seed, s.type, {s.channels(), s.width}, "conv_weight", 0.7F);
+  c.a = drawn(seed, s.type, heads, "a");
+  c.b = drawn(seed, s.type, heads, "b");
+  c.A_log = drawn(seed, Element::f32, {s.hv}, "A_log");
+  c.dt_bias = drawn(seed, Element::f32, {s.hv}, "dt_bias");
+  c.z = drawn(seed, s.type, rows, "z");
+  c.norm_weight = drawn(seed, s.type, {s.dv}, "norm_weight");
   c.o = Array(s.type, rows);
-  c.state = drawn(s.state, {s.slots, s.hv, s.dk, s.dv}, "state");
-  c.conv_state = drawn(s.conv_state, {s.slots, s.channels(), s.entries}, "conv_state");
+  c.state = drawn(seed, s.state, {s.slots, s.hv, s.dk, s.dv}, "state");
+  c.conv_state = drawn(seed, s.conv_state, {s.slots, s.channels(), s.entries}, "conv_state");
   c.state_values = c.state->values();
   c.conv_values = c.conv_state->values();
   return c;

@@ -55,7 +55,7 @@ struct DecodeShape {
 };
 
 /// A call with drawn operands; sequence n has slot n.
-DecodeCall decode_call(const DecodeShape &shape);
+DecodeCall decode_call(const DecodeShape &shape, uint64_t seed = 0);
 
 }  // namespace gdn::testing
 

@@ -40,6 +40,8 @@ size_t o_in_sequences(const DeltaRuleCall &call) {
   return static_cast<size_t>(tokens * shape[2] * shape[3]);
 }
 
+}  // namespace
+
 std::string complaint(const char *what, const Error &error, const Tolerance &tolerance) {
   // Written so that NaN fails.
   if (error.finite && error.total <= tolerance.total && error.worst_block <= tolerance.block) {
@@ -52,8 +54,6 @@ std::string complaint(const char *what, const Error &error, const Tolerance &tol
                 error.worst_block, tolerance.block, error.finite ? "" : ", not all finite");
   return text;
 }
-
-}  // namespace
 
 Expected expect(const DeltaRuleCall &call) {
   DeltaRuleCall wide = call.widened();

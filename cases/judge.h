@@ -34,6 +34,9 @@ struct Verdict {
   bool served = true;   ///< False: the backend says that it does not serve such a call.
 };
 
+/// Empty if an error is within its bounds, else a sentence about `what`.
+std::string complaint(const char *what, const Error &error, const Tolerance &tolerance);
+
 /// Judges the outputs that a run of `call` has left.
 Verdict judge(const Case &c, const DeltaRuleCall &call, const Expected &expected);
 

@@ -2,12 +2,12 @@
 # Installs what a target needs: Debian packages (apt-get, with sudo unless root) and a virtual
 # environment in .venv with PyPI packages. Does nothing where all is there already.
 #
-#   scripts/setup.sh demo|test|test-all|cuda|wheel|lint|docs|bench|vllm
+#   scripts/setup.sh demo|test|test-all|cuda|wheel|lint|docs|bench|vllm|fla
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 usage() {
-  echo "usage: scripts/setup.sh demo|test|test-all|cuda|wheel|lint|docs|bench|vllm" >&2
+  echo "usage: scripts/setup.sh demo|test|test-all|cuda|wheel|lint|docs|bench|vllm|fla" >&2
   exit 2
 }
 [ $# -eq 1 ] || usage
@@ -16,7 +16,7 @@ build="cmake ninja-build libdlpack-dev libcli11-dev libfmt-dev nlohmann-json3-de
 test="$build libgtest-dev pkgconf"
 case "$1" in
   demo) debian=$build pypi=demo ;;
-  test) debian=$test pypi=test ;;
+  test | fla) debian=$test pypi=test ;;
   test-all) debian="$test clang libclang-rt-14-dev" pypi=test ;;
   cuda) debian=$test pypi=$(command -v nvcc >/dev/null && echo test || echo cuda) ;;
   wheel) debian=$test pypi=wheel ;;
@@ -119,7 +119,26 @@ install_vllm() {
   echo "$sum" >.venv/vllm/.setup
 }
 
+# flash-linear-attention in an environment of its own, .venv/fla, which finds everything else in
+# .venv: where transformers finds FLA it calls it, and FLA's kernels do not run on a CPU.
+install_fla() {
+  local python=.venv/fla/bin/python sum
+  sum=$(cat requirements/fla.txt constraints.txt "$0" | cksum | tr ' ' -)
+  [ "$(cat .venv/fla/.setup 2>/dev/null)" = "$sum" ] && return 0
+  say "installing flash-linear-attention into .venv/fla (a minute, 0.8 GB)"
+  [ -x $python ] || .venv/bin/python -m venv .venv/fla
+  (cd .venv/lib/python3*/site-packages && pwd) >"$(echo .venv/fla/lib/python3*/site-packages)/gdn_tests.pth"
+  if ! $python -m pip install -q --disable-pip-version-check -c constraints.txt \
+    -r requirements/fla.txt 2>.venv/pip.log; then
+    tail -n 20 .venv/pip.log >&2
+    echo "pip failed (log: .venv/pip.log) on requirements/fla.txt." >&2
+    exit 1
+  fi
+  echo "$sum" >.venv/fla/.setup
+}
+
 install_debian
 install_pypi
 [ "$1" != vllm ] || install_vllm
+[ "$1" != fla ] || install_fla
 [ "$pypi" != cuda ] || arrange_toolkit

@@ -129,6 +129,17 @@ TEST_P(DecayTest, OneByOneThroughThousandsOfTokens) {
   }
 }
 
+TEST_P(DecayTest, InTheMiddleOfAChunk) {
+  // What comes after the state is forgotten is kept as exactly as if nothing had been.
+  for (const Element type : kTypes) {
+    SCOPED_TRACE(name_of(type));
+    const OwnCase c({96, 60}, 2, 32, 48, kInitialState);
+    DeltaRuleCall call = c.draw(type);
+    set_g(&call, [](int64_t t, int64_t head) { return (t + head) % 32 == 20 ? -20.0F : -1e-3F; });
+    expect_states(&call, 3e-5);
+  }
+}
+
 TEST_P(DecayTest, OfOneToken) {
   // exp(g) by itself, over all of its range.
   const std::vector<int64_t> lengths(350, 1);

@@ -111,6 +111,45 @@ TEST_P(LayerTest, ConvOfManyTokensAndChannels) {
   }
 }
 
+// One token of one sequence, by both operations, in the layout that engines keep and beside it; the
+// layout changes no bit.
+TEST_P(LayerTest, ConvOfOneToken) {
+  for (const Element type : kTypes) {
+    for (const int64_t channels : {48, 1088, 50}) {
+      for (const int64_t length : {3, 4}) {
+        for (const bool update : {false, true}) {
+          ConvCall call = conv(type, {1, channels, 1}, 4, true);
+          call.update = update;
+          call.flags = GDN_SILU;
+          give_state(&call, 3, length, true);
+          call.state_indices = integers(Element::i32, {1}, {1});
+          check(call);
+          ConvCall compact = call;
+          compact.x = Array(type, {1, channels, 1});
+          compact.y = Array(type, {1, channels, 1});
+          compact.conv_state = Array(type, {3, channels, length});
+          compact.x->assign(call.x->values());
+          reset(call);
+          reset(compact);
+          ASSERT_EQ(call.run(GetParam()), "");
+          ASSERT_EQ(compact.run(GetParam()), "");
+          EXPECT_EQ(call.y->values(), compact.y->values());
+          EXPECT_EQ(call.conv_state->values(), compact.conv_state->values());
+          call.flags = 0;
+          call.bias = drawn(type, {channels}, "bias");
+          check(call);
+          call.state_indices = integers(Element::i32, {1}, {-1});
+          check(call);
+          if (update) continue;
+          call.state_indices = integers(Element::i32, {1}, {2});
+          call.has_initial_state = integers(Element::boolean, {1}, {0});
+          check(call);
+        }
+      }
+    }
+  }
+}
+
 // A sequence given at once, and in pieces through the state, is bitwise the same.
 TEST_P(LayerTest, ConvInPieces) {
   for (const Element type : kTypes) {

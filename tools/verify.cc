@@ -15,6 +15,7 @@
 
 #include "cases/case_run.h"
 #include "cases/cases.h"
+#include "cases/decode_run.h"
 #include "cases/stage_run.h"
 #include "tools/arguments.h"
 #include "tools/commands.h"
@@ -61,6 +62,13 @@ constexpr std::pair<std::string_view, testing::Tag> kGroups[] = {
     {"recurrent", testing::kRecurrent},
 };
 
+/// Whether an operation knows what the case asks for.
+bool served_by(std::string_view operation, const Case &c) {
+  if (operation == "fused_gdn_decode") return testing::for_decode(c);
+  if (operation == "recurrent") return c.checkpoint_every == 0 && c.chunk_size == 0;
+  return !c.recurrent_only() && (operation != "stages" || testing::for_stages(c));
+}
+
 bool wanted(const Case &c, const VerifyOptions &options) {
   bool named = false;
   if (!options.filter.empty()) {
@@ -70,10 +78,7 @@ bool wanted(const Case &c, const VerifyOptions &options) {
     });
     if (!named && !grouped) return false;
   }
-  if (options.operation == "stages" && !testing::for_stages(c)) return false;
-  const bool recurrent_only = c.recurrent_only();
-  const bool chunk_only = c.checkpoint_every != 0 || c.chunk_size != 0;
-  if (options.operation == "recurrent" ? chunk_only : recurrent_only) return false;
+  if (!served_by(options.operation, c)) return false;
   return options.full || named || c.tagged(testing::kQuick);
 }
 
@@ -227,13 +232,16 @@ int verify(const VerifyOptions &options) {
     if (!target.supported) report.skip(target);
   }
   std::erase_if(targets, [](const Target &t) { return !t.supported; });
+  const bool decode = options.operation == "fused_gdn_decode";
   const Operation operation =
       options.operation == "recurrent" ? Operation::recurrent : Operation::chunk;
   // Targets innermost: the reference result of a case is computed once and serves all.
   for (const auto &[c, type] : cases) {
     for (const Target &target : targets) {
       if (!stages) {
-        report.add(*c, type, target, testing::run_case(operation, *c, type, target, options.seed));
+        report.add(*c, type, target,
+                   decode ? testing::run_decode(*c, type, target, options.seed)
+                          : testing::run_case(operation, *c, type, target, options.seed));
         continue;
       }
       for (const StageVerdict &verdict : testing::run_stages(*c, type, target, options.seed)) {
@@ -262,8 +270,9 @@ void add_verify(CLI::App &app) {
   verify_command
       ->add_option(
           "--op", o->operation,
-          "chunk, recurrent, or stages: each stage of the chunk algorithm, and their chain")
-      ->check(CLI::IsMember({"chunk", "recurrent", "stages"}))
+          "chunk, recurrent, fused_gdn_decode: a layer's step in one call, or stages: each stage "
+          "of the chunk algorithm, and their chain")
+      ->check(CLI::IsMember({"chunk", "recurrent", "fused_gdn_decode", "stages"}))
       ->capture_default_str();
   verify_command->add_option("--seed", o->seed, "Draws other inputs")
       ->check(whole_number(0))

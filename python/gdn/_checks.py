@@ -156,6 +156,25 @@ def check_rounding(round_states: bool, stored: bool) -> None:
         )
 
 
+def check_null_slot(null_slot: Any, *tables: Any) -> None:
+    """Refuse an index of no slot where there are no indices."""
+    if null_slot is not None and all(table is None for table in tables):
+        raise ValueError(
+            f"null_slot: found {null_slot}, an index that names no slot, without state_indices; "
+            "expected None."
+        )
+
+
+def check_state_dtype(state_dtype: Any, pool: Any) -> None:
+    """Refuse another type for states that a call updates and does not make."""
+    wanted, found = _dtype("state_dtype", state_dtype), _dtype("initial_state", pool.dtype)
+    if wanted != found:
+        raise ValueError(
+            f"state_dtype: found {wanted}, but this call makes no states: it updates those of "
+            f"initial_state, which stay {found}; expected None."
+        )
+
+
 def refuse_gradient(name: str) -> None:
     """Raise for an argument whose gradient would silently be lost."""
     raise NotImplementedError(

@@ -96,6 +96,8 @@ def _translate(function: str, given: Given, foreign: Given) -> Names:
             )
         given[own] = value
         names = (*names, (own, name))
+    if given["state_indices"] is None and _called(names, "null_slot") != "null_slot":
+        given["null_slot"] = None  # Those libraries pass it with and without indices.
     return names
 
 

@@ -82,7 +82,8 @@ def fused_gdn_decode(
         num_accepted_tokens: [N], int32 or int64, with state_indices [N, M]: how many of the last
             call's tokens count, for both pools.
         cu_seqlens: [N + 1], int32 or int64: offsets of packed sequences (B == 1).
-        null_slot: an index that names no slot in either pool, besides negative ones.
+        null_slot: an index that names no slot in either pool, besides negative ones; with
+            indices only.
         padded: cu_seqlens may end before T. Tokens after its end are neither read nor written; in a
             fresh result they hold anything.
         round_states: between the tokens of a call round states (and what the convolution keeps) to

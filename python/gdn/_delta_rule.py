@@ -98,11 +98,12 @@ def chunk_gated_delta_rule(
             may share a slot to start from that none of them writes.
         has_initial_state: [N], bool, int8, uint8 or int32, with initial_state: where it is False
             the sequence starts from zeros, whatever initial_state holds.
-        null_slot: an index that names no slot, beside the negative ones.
+        null_slot: an index that names no slot, beside the negative ones; with state_indices only.
         padded: cu_seqlens may end before T. Tokens after its end are not read, and their rows of o
             not written: in an o that is not given as out they hold anything.
         state_dtype: type of the states that the call makes, final ones and checkpoints: float32
-            (None), bfloat16 or float16.
+            (None), bfloat16 or float16. States that it updates keep their type: where it makes none
+            beside them, another one is refused.
         checkpoint_indices: [N, K], with state_indices and checkpoint_every: checkpoint j of
             sequence n goes to that slot of the pool, in its type, instead of being returned.
         positions: [N], int32 or int64: tokens of each sequence that came before this call.

@@ -18,6 +18,8 @@ __all__ = [
 
 Array = TypeVar("Array")
 
+_SLOT_NAMES = (("state_indices", "conv_state_indices"),)
+
 
 def causal_conv1d_fwd(
     x: Array,
@@ -62,7 +64,7 @@ def causal_conv1d_fwd(
         has_initial_state: [N], bool, int8, uint8 or int32: where false the slot is only written,
             as if it had held zeros; None: all true.
         cu_seqlens: [N + 1], int32 or int64: offsets of packed sequences (B == 1).
-        null_slot: an index that names no slot, besides negative ones.
+        null_slot: an index that names no slot, besides negative ones; with state_indices only.
         padded: cu_seqlens may end before T. Tokens after its end are neither read nor written; in a
             fresh result they hold anything.
         out: shape and type of x, any strides: where to write the result.
@@ -138,6 +140,7 @@ def causal_conv1d_update(
     null_slot: int | None = None,
     padded: bool = False,
     out: Array | None = None,
+    conv_state_indices: Array | None = None,
     **foreign: Any,
 ) -> Array:
     """Depthwise causal convolution of new tokens, for decode.
@@ -161,16 +164,17 @@ def causal_conv1d_update(
             1..L - W + 2, and a slot holds, from its first entry on, W - 2 inputs and the tokens of
             the last call. (1 after a call that filled the first W - 1 entries.)
         cu_seqlens: [N + 1], int32 or int64: offsets of the sequences' tokens, packed in x.
-        null_slot: an index that names no slot, besides negative ones.
+        null_slot: an index that names no slot, besides negative ones; with state_indices only.
         padded: cu_seqlens may end before T. Tokens after its end are neither read nor written; in a
             fresh result they hold anything.
         out: shape and type of x: where to write the result.
-        **foreign: query_start_loc (cu_seqlens), conv_state_indices and cache_indices
-            (state_indices), pad_slot_id and null_block_id (null_slot; by default None, where vLLM
-            has 0). max_query_len and validate_data are not needed; with a word that causal-conv1d
-            does not have (one of them, query_start_loc, pad_slot_id, null_block_id, ..) a call uses
-            the first entries of a longer slot, as in vLLM: W - 1, and with num_accepted_tokens
-            W - 2 + T. What else those libraries' functions know must be None.
+        conv_state_indices: state_indices, in the words of causal-conv1d, vLLM and SGLang.
+        **foreign: query_start_loc (cu_seqlens), cache_indices (state_indices), pad_slot_id and
+            null_block_id (null_slot; by default None, where vLLM has 0). max_query_len and
+            validate_data are not needed; with a word that causal-conv1d does not have (one of them,
+            query_start_loc, pad_slot_id, null_block_id, ..) a call uses the first entries of a
+            longer slot, as in vLLM: W - 1, and with num_accepted_tokens W - 2 + T. What else those
+            libraries' functions know must be None.
 
     Returns:
         Shape and type of x.
@@ -178,7 +182,16 @@ def causal_conv1d_update(
     Raises:
         TypeError, ValueError, NotImplementedError: as the gated delta rule does.
     """
-    if foreign or activation is True or activation is False:
+    translate = foreign or activation is True or activation is False
+    names = None
+    if conv_state_indices is not None:
+        # The word that calls written for those libraries have at each step; others take longer.
+        if translate or state_indices is not None:
+            foreign["conv_state_indices"] = conv_state_indices
+            translate = True
+        else:
+            state_indices, names = conv_state_indices, _SLOT_NAMES
+    if translate:
         return _conv_forms.update(
             {
                 "x": x,
@@ -208,7 +221,7 @@ def causal_conv1d_update(
         activation,
         null_slot,
         padded,
-        None,
+        names,
     )
 
 

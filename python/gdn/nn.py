@@ -22,6 +22,8 @@ import torch
 from torch import Tensor, nn
 
 import gdn
+from gdn import _checks
+from gdn.integrations._transformers_modules import is_plain
 
 __all__ = ["GatedDeltaNet", "GatedDeltaNetCache"]
 
@@ -39,12 +41,13 @@ class GatedDeltaNetCache:
 class _Norm(nn.Module):
     """Holds the weight of the gated norm under its name."""
 
-    def __init__(self, size: int, eps: float, **kwargs: Any):
+    def __init__(self, size: int, eps: float, activation: str, **kwargs: Any):
         super().__init__()
         self.weight, self.eps = nn.Parameter(torch.ones(size, **kwargs)), eps
+        self.activation = activation
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        return gdn.rms_norm_gated(x, self.weight, z, self.eps)
+        return gdn.rms_norm_gated(x, self.weight, z, self.eps, gate_activation=self.activation)
 
 
 class GatedDeltaNet(nn.Module):
@@ -60,6 +63,7 @@ class GatedDeltaNet(nn.Module):
         norm_eps: of the gated norm.
         interleaved: False for the projections in_proj_qkv, in_proj_z, in_proj_b and in_proj_a of
             Qwen3.5; True for in_proj_qkvz and in_proj_ba of Qwen3-Next, interleaved by key head.
+        gate_activation: of the gated norm: "silu" or "swish" (the same), or "sigmoid".
         device: of the parameters.
         dtype: of the parameters; A_log, dt_bias and the norm's weight may then be cast to float32.
     """
@@ -75,6 +79,7 @@ class GatedDeltaNet(nn.Module):
         conv_kernel_size: int = 4,
         norm_eps: float = 1e-6,
         interleaved: bool = False,
+        gate_activation: str = "silu",
         device: Any = None,
         dtype: torch.dtype | None = None,
     ):
@@ -84,6 +89,7 @@ class GatedDeltaNet(nn.Module):
                 f"num_v_heads: expected a multiple of num_k_heads, {num_k_heads}, found "
                 f"{num_v_heads}."
             )
+        gate_activation = _checks.plain("gate_activation", gate_activation)
         made: dict[str, Any] = dict(device=device, dtype=dtype)
         self.num_k_heads, self.num_v_heads = num_k_heads, num_v_heads
         self.head_k_dim, self.head_v_dim = head_k_dim, head_v_dim
@@ -108,7 +114,7 @@ class GatedDeltaNet(nn.Module):
         )  # fmt: skip
         self.dt_bias = nn.Parameter(torch.ones(num_v_heads, **made))
         self.A_log = nn.Parameter(torch.empty(num_v_heads, **made).uniform_(0.01, 16).log())
-        self.norm = _Norm(head_v_dim, norm_eps, **made)
+        self.norm = _Norm(head_v_dim, norm_eps, gate_activation, **made)
         self.out_proj = linear(self.value_dim, hidden_size)
 
     @classmethod
@@ -137,6 +143,7 @@ class GatedDeltaNet(nn.Module):
             conv_kernel_size=config.linear_conv_kernel_dim,
             norm_eps=config.rms_norm_eps,
             interleaved=kind.startswith("qwen3_next"),
+            gate_activation=getattr(config, "output_gate_type", None) or "silu",
             **kwargs,
         )
 
@@ -203,6 +210,15 @@ class GatedDeltaNet(nn.Module):
             and cu_seqlens is None
             and has_initial_state is None
         )
+        # On a GPU the operations one by one, until the fused step has been measured there; where a
+        # user has hooked or replaced the norm, it is called.
+        if (
+            decode
+            and mixed_qkv.device.type == "cpu"
+            and type(self.norm) is _Norm
+            and is_plain(self.norm)
+        ):
+            return self.out_proj(self._decode(mixed_qkv, z, b, a, cache, state_indices).flatten(2))
         if not decode:
             slots.update(cu_seqlens=cu_seqlens, has_initial_state=has_initial_state)
         q, k, v = self._convolve(mixed_qkv, cache, decode, slots).split(
@@ -225,6 +241,32 @@ class GatedDeltaNet(nn.Module):
             **slots,
         )
         return self.out_proj(self.norm(o, z).flatten(2))
+
+    def _decode(
+        self,
+        mixed_qkv: Tensor,
+        z: Tensor,
+        b: Tensor,
+        a: Tensor,
+        cache: GatedDeltaNetCache,
+        state_indices: Tensor | None,
+    ) -> Tensor:
+        """One token of each sequence: all between the projections, [B, 1, HV, DV]."""
+        return gdn.fused_gdn_decode(
+            mixed_qkv,
+            cache.conv_state,
+            self.conv1d.weight.squeeze(1),
+            a,
+            b,
+            self.A_log,
+            z,
+            self.norm.weight,
+            cache.recurrent_state,
+            dt_bias=self.dt_bias,
+            eps=self.norm.eps,
+            gate_activation=self.norm.activation,
+            state_indices=state_indices,
+        )
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """q | k | v [B, T, C], z [B, T, HV, DV], b and a [B, T, HV]."""

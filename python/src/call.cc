@@ -178,15 +178,15 @@ void Call::mark_all_written() const {
 }
 
 View *Call::output(const char *name, const char *c_name, nb::handle given, const Shape &shape,
-                   DLDataType dtype) {
+                   DLDataType dtype, Order order) {
   if (!given.is_none()) {
     renames_.at(rename_count_++) = {c_name, name};
     return updated(name, given);
   }
   Operand &operand = operands_.at(count_);
-  operand.keep = make_array(kind_, {shape.sizes.data(), shape.rank}, dtype, device());
+  operand.keep =
+      make_array(kind_, {shape.sizes.data(), shape.rank}, dtype, device(), order, operand.view);
   ++count_;
-  borrow("out", operand.keep, kind_, operand.view);
   return &operand.view;
 }
 
@@ -196,19 +196,9 @@ View *Call::output_like(const char *name, const char *c_name, nb::handle given, 
     return updated(name, given);
   }
   Operand &operand = operands_.at(count_);
-  operand.keep = make_array_like(kind_, array(like), *like);
+  operand.keep = make_array_like(kind_, array(like), *like, operand.view);
   ++count_;
-  borrow("out", operand.keep, kind_, operand.view);
   return &operand.view;
-}
-
-View *Call::channels_last_output(int64_t b, int64_t c, int64_t t, DLDataType dtype) {
-  View *view = output({b, t, c}, dtype);
-  Operand &operand = operands_[count_ - 1];
-  operand.keep = operand.keep.attr("swapaxes")(1, 2);
-  std::swap(view->shape[1], view->shape[2]);
-  std::swap(view->strides[1], view->strides[2]);
-  return view;
 }
 
 nb::object Call::array(const View *view) const {
@@ -249,9 +239,8 @@ nb::object Call::set_workspace(gdn_exec *exec, size_t bytes) {
     return nb::none();
   }
   const int64_t size = static_cast<int64_t>(bytes);
-  nb::object scratch = make_array(kind_, {&size, 1}, kUint8, device());
   View view;
-  borrow("workspace", scratch, kind_, view);
+  nb::object scratch = make_array(kind_, {&size, 1}, kUint8, device(), Order::compact, view);
   exec->workspace = view.tensor.data;
   return scratch;
 }

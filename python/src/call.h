@@ -59,7 +59,7 @@ class Call {
   /// An output: the caller's array `given` (Python argument `name`), or with None a fresh one on
   /// the device of the first operand. `c_name` is what the library calls it.
   View *output(const char *name, const char *c_name, nb::handle given, const Shape &shape,
-               DLDataType dtype);
+               DLDataType dtype, Order order = Order::compact);
 
   /// The same in the shape and type of an operand, whatever its rank.
   View *output_like(const char *name, const char *c_name, nb::handle given, const View *like);
@@ -68,10 +68,6 @@ class Call {
   View *output(const Shape &shape, DLDataType dtype) {
     return output("", "", nb::none(), shape, dtype);
   }
-
-  /// A fresh output like `output`, with dimensions 1 and 2 swapped in memory: shape [B, C, T] whose
-  /// C is the fastest.
-  View *channels_last_output(int64_t b, int64_t c, int64_t t, DLDataType dtype);
 
   /// Sets a fresh output to 0.
   void clear(const View *view) { fill_zero(kind_, array(view)); }

@@ -15,9 +15,9 @@ nb::object fused_gdn_decode(const Decode &in) {
   Call call;
   gdn_fused_gdn_decode_args args{};
   args.struct_size = sizeof args;
-  args.flags = GDN_HAS_EPS | set_scale(in.scale, &args.scale) |
-               read_gate_activation(in.gate_activation) |
-               set_null_slot(in.null_slot, &args.null_slot);
+  args.flags =
+      GDN_HAS_EPS | set_scale(in.scale, &args.scale) | read_gate_activation(in.gate_activation) |
+      set_null_slot(in.null_slot, &args.null_slot, {in.state_indices, in.conv_state_indices});
   const auto add = [&](const char *name, Arg value, gdn_flag flag) {
     if (read_switch(name, value)) args.flags |= static_cast<uint32_t>(flag);
   };

@@ -42,7 +42,7 @@ class DeltaRuleCall {
         state_dtype_(read_state_dtype(in.state_dtype)) {
     args.struct_size = sizeof args;
     args.flags = read_flags(in) | set_scale(in.scale, &args.scale) |
-                 set_null_slot(in.null_slot, &args.null_slot);
+                 set_null_slot(in.null_slot, &args.null_slot, {in.state_indices});
     args.head_map = read_head_map(in.head_map);
     const bool in_place = read_switch("inplace_final_state", in.inplace_final_state);
     q_ = call.required("q", in.q, Strides::unit_last);
@@ -97,6 +97,12 @@ class DeltaRuleCall {
     args.checkpoints = tensor(checkpoints_);
   }
 
+  /// Refuses a type for states that are updated and not made.
+  void check_state_dtype(const DeltaRule &in) const {
+    if (pool_ == nullptr || checkpoints_ != nullptr || in.state_dtype.absent()) return;
+    check("check_state_dtype", in.state_dtype.object, in.initial_state.object);
+  }
+
   /// (o, final_state), or (o, final_state, checkpoints) where those were asked for.
   nb::object results() const {
     nb::object o = call.array(o_);
@@ -137,6 +143,7 @@ nb::object chunk_gated_delta_rule(const DeltaRule &in) {
   c.make_final_state();
   c.make_checkpoints(every, c.call.input("positions", in.positions),
                      c.call.input("checkpoint_indices", in.checkpoint_indices));
+  c.check_state_dtype(in);
   c.call.run(&gdn_chunk_gated_delta_rule, &gdn_chunk_gated_delta_rule_workspace_size, c.args);
   return c.results();
 }
@@ -145,6 +152,7 @@ nb::object fused_recurrent_gated_delta_rule(const DeltaRule &in) {
   DeltaRuleCall c(in);
   c.args.num_accepted_tokens = tensor(c.call.input("num_accepted_tokens", in.num_accepted_tokens));
   c.make_final_state();
+  c.check_state_dtype(in);
   if (read_switch("round_states", in.round_states)) {
     c.args.flags |= GDN_ROUND_STATES;
     const bool stored = c.args.state_indices != nullptr || c.args.final_state != nullptr;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "numpy_kind.h"
+#include "torch_memory.h"
 
 namespace gdn::python {
 
@@ -29,6 +30,7 @@ struct Torch {
   nb::object float32, bfloat16, float16, uint8;
   std::vector<nb::object> cuda;  ///< Devices by index, made when first needed.
   const ExchangeTable *table = nullptr;
+  TorchMemory memory;
 };
 
 // Lives as long as the process: Python objects must not be released after the interpreter.
@@ -76,6 +78,7 @@ Torch *load_torch() {
     raise(PyExc_ImportError, "gdn does not know the version of torch's DLPack exchange table.");
   }
   t->table = table;
+  t->memory.load(t->tensor_type, table);
   return torch_objects = t.release();
 }
 
@@ -236,49 +239,67 @@ void borrow(const char *name, nb::handle array, Kind kind, View &view) {
 namespace {
 
 /// Advises huge pages for a large fresh array on the host.
-void advise_output(Kind kind, nb::handle out, std::span<const int64_t> shape, DLDataType dtype,
-                   DLDevice device) {
-  size_t bytes = dtype.bits / 8;
-  for (int64_t n : shape) bytes *= static_cast<size_t>(n);
-  if (on_host(device) && bytes >= (size_t{4} << 20)) {
-    View view;
-    borrow("out", out, kind, view);
-    advise_huge_pages(view.tensor.data, bytes);
-  }
+void advise_large(const View &view) {
+  const DLTensor &t = view.tensor;
+  size_t bytes = t.dtype.bits / 8;
+  for (int i = 0; i < t.ndim; ++i) bytes *= static_cast<size_t>(view.shape[i]);
+  if (on_host(t.device) && bytes >= (size_t{4} << 20)) advise_huge_pages(t.data, bytes);
 }
 
 }  // namespace
 
-nb::object make_array(Kind kind, std::span<const int64_t> shape, DLDataType dtype,
-                      DLDevice device) {
-  nb::object size = int_tuple(shape);
+nb::object make_array(Kind kind, std::span<const int64_t> shape, DLDataType dtype, DLDevice device,
+                      Order order, View &view) {
+  const size_t rank = shape.size();
   nb::object out;
   if (kind == Kind::torch) {
-    // Two thirds of what torch.empty takes.
-    int64_t strides[View::kMaxRank];
+    int64_t *strides = view.strides;
     compact_strides(shape, strides);
-    out = torch_objects->empty_strided(size, int_tuple({strides, shape.size()}),
+    if (order == Order::swapped) {
+      strides[rank - 2] = 1;
+      strides[rank - 1] = std::max<int64_t>(shape[rank - 2], 1);
+    }
+    void *data = nullptr;
+    if (on_host(device)) out = torch_objects->memory.make(shape, strides, dtype, &data);
+    if (out.is_valid()) {
+      std::copy(shape.begin(), shape.end(), view.shape);
+      view.tensor = {data, {kDLCPU, 0}, static_cast<int32_t>(rank), dtype, view.shape, view.strides,
+                     0};
+      settle_strides(&view);
+      advise_large(view);
+      return out;
+    }
+    // Two thirds of what torch.empty takes.
+    out = torch_objects->empty_strided(int_tuple(shape), int_tuple({strides, rank}),
                                        nb::arg("dtype") = torch_dtype(dtype),
                                        nb::arg("device") = torch_device(device));
   } else {
-    out = empty_numpy(size, dtype);
+    int64_t sizes[View::kMaxRank];
+    std::copy(shape.begin(), shape.end(), sizes);
+    if (order == Order::swapped) std::swap(sizes[rank - 2], sizes[rank - 1]);
+    out = empty_numpy(int_tuple({sizes, rank}), dtype);
+    if (order == Order::swapped) out = out.attr("swapaxes")(-2, -1);
   }
-  advise_output(kind, out, shape, dtype, device);
+  borrow("out", out, kind, view);
+  advise_large(view);
   return out;
 }
 
-nb::object make_array_like(Kind kind, nb::handle like, const View &view) {
-  const DLTensor &t = view.tensor;
+nb::object make_array_like(Kind kind, nb::handle like, const View &model, View &view) {
+  const DLTensor &t = model.tensor;
   // empty_like() would make another tensor of the caller's subclass.
-  if (kind != Kind::torch || like.type().ptr() != torch_objects->tensor_type.ptr()) {
-    return make_array(kind, {t.shape, static_cast<size_t>(t.ndim)}, t.dtype, t.device);
+  if (kind != Kind::torch || on_host(t.device) ||
+      like.type().ptr() != torch_objects->tensor_type.ptr()) {
+    return make_array(kind, {t.shape, static_cast<size_t>(t.ndim)}, t.dtype, t.device,
+                      Order::compact, view);
   }
   // It keeps the strides unless told not to, which takes longer.
-  nb::object out = is_compact(view)
+  nb::object out = is_compact(model)
                        ? torch_objects->empty_like(like)
                        : torch_objects->empty_like(
                              like, nb::arg("memory_format") = torch_objects->contiguous_format);
-  advise_output(kind, out, {t.shape, static_cast<size_t>(t.ndim)}, t.dtype, t.device);
+  borrow("out", out, kind, view);
+  advise_large(view);
   return out;
 }
 

@@ -73,13 +73,21 @@ void borrow(const char *name, nb::handle array, Kind kind, View &view);
 /// ValueError for a rank that no View holds.
 void check_rank(const char *name, int rank);
 
-/// A new array of the kind, uninitialised, compact, on the device. Large CPU arrays are advised to
-/// use huge pages, since a kernel that writes fresh 4 KB pages waits for the page faults.
-nb::object make_array(Kind kind, std::span<const int64_t> shape, DLDataType dtype, DLDevice device);
+/// How a new array lies in memory.
+enum class Order : uint8_t {
+  compact,
+  swapped,  ///< Compact but for the last two dimensions, the last but one of which is the fastest.
+};
+
+/// A new array of the kind, uninitialised, on the device; fills view as borrow() does. Large CPU
+/// arrays are advised to use huge pages, since a kernel that writes fresh 4 KB pages waits for the
+/// page faults.
+nb::object make_array(Kind kind, std::span<const int64_t> shape, DLDataType dtype, DLDevice device,
+                      Order order, View &view);
 
 /// A new array like make_array's, of the shape and type of `like`: where possible by the library's
-/// shorter way. `like` is an array of the kind, `view` what borrow() said of it.
-nb::object make_array_like(Kind kind, nb::handle like, const View &view);
+/// shorter way. `like` is an array of the kind, `model` what borrow() said of it.
+nb::object make_array_like(Kind kind, nb::handle like, const View &model, View &view);
 
 /// True for a torch view whose elements are to be read negated (the imaginary part of a conjugate).
 bool is_negated(Kind kind, nb::handle array, const View &view);

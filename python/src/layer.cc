@@ -4,19 +4,13 @@ namespace gdn::python {
 
 namespace {
 
-/// x [B, C, T]: its output keeps channels fastest where x has them so, which lets q, k and v be
+/// x [.., C, T]: its output keeps channels fastest where x has them so, which lets q, k and v be
 /// sliced out of it without a copy.
 View *like_activations(Call *call, const View *x) {
-  const bool channels_last = x->tensor.ndim == 3 && x->strides[1] == 1 && x->strides[2] != 1;
-  if (channels_last) {
-    return call->channels_last_output(x->size(0), x->size(1), x->size(2), x->tensor.dtype);
-  }
-  return call->output({x->size(0), x->size(1), x->size(2)}, x->tensor.dtype);
-}
-
-/// Gives a fresh [B, C, T] output the rank that the caller used.
-nb::object with_rank(nb::object array, bool drop, int axis) {
-  return drop ? nb::object(array.attr("squeeze")(axis)) : array;
+  const int last = x->tensor.ndim - 1;
+  const bool channels_last = last >= 1 && x->strides[last - 1] == 1 && x->strides[last] != 1;
+  return call->output("", "", nb::none(), {x->shape, static_cast<size_t>(x->tensor.ndim)},
+                      x->tensor.dtype, channels_last ? Order::swapped : Order::compact);
 }
 
 /// [total, C], tokens of all sequences, as [1, C, total].
@@ -33,7 +27,8 @@ Args begin_conv(Call *call, const Given &a) {
   call->rename(a.names);
   Args args{};
   args.struct_size = sizeof args;
-  args.flags = read_activation(a.activation) | set_null_slot(a.null_slot, &args.null_slot);
+  args.flags = read_activation(a.activation) |
+               set_null_slot(a.null_slot, &args.null_slot, {a.state_indices});
   if (read_switch("padded", a.padded)) args.flags |= GDN_PADDED;
   return args;
 }
@@ -48,8 +43,6 @@ nb::object causal_conv1d_fwd(const ConvFwd &a) {
   Call call;
   auto args = begin_conv<gdn_causal_conv1d_fwd_args>(&call, a);
   View *vx = call.required("x", a.x);
-  const bool packed = vx->tensor.ndim == 2;
-  if (packed) add_dimension(vx, true);
   args.x = tensor(vx);
   args.weight = tensor(call.required("weight", a.weight));
   args.bias = tensor(call.input("bias", a.bias));
@@ -57,16 +50,14 @@ nb::object causal_conv1d_fwd(const ConvFwd &a) {
   args.conv_state = tensor(call.updated("conv_state", a.conv_state));
   args.state_indices = tensor(call.input("state_indices", a.state_indices));
   args.has_initial_state = tensor(call.input("has_initial_state", a.has_initial_state));
-  View *y = nullptr;
-  if (a.out.absent()) {
-    y = like_activations(&call, vx);
-  } else {
-    y = call.output("out", "y", a.out, {}, vx->tensor.dtype);
-    if (packed) add_dimension(y, true);
+  View *y = a.out.absent() ? like_activations(&call, vx)
+                           : call.output("out", "y", a.out, {}, vx->tensor.dtype);
+  if (vx->tensor.ndim == 2) {
+    for (View *view : {vx, y}) add_dimension(view, true);
   }
   args.y = tensor(y);
   call.run(&gdn_causal_conv1d_fwd, args);
-  return with_rank(call.array(y), packed && a.out.absent(), 0);
+  return call.array(y);
 }
 
 struct ConvUpdate {

@@ -2,6 +2,7 @@
 
 #include <gdn/gdn.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -62,9 +63,11 @@ uint32_t read_gate_activation(nb::handle value) {
   return read_gate_activation(plain("gate_activation", value));
 }
 
-uint32_t set_null_slot(nb::handle value, int64_t *slot) {
+uint32_t set_null_slot(nb::handle value, int64_t *slot, std::initializer_list<nb::handle> tables) {
   if (value.is_none()) return 0;
   *slot = nb::cast<int64_t>(plain("null_slot", value));
+  const bool none = std::all_of(tables.begin(), tables.end(), [](auto t) { return t.is_none(); });
+  if (none) check("check_null_slot", *slot);
   return GDN_HAS_NULL_SLOT;
 }
 

@@ -5,6 +5,7 @@
 #include <nanobind/nanobind.h>
 
 #include <cstdint>
+#include <initializer_list>
 
 namespace gdn::python {
 
@@ -32,8 +33,8 @@ uint32_t read_activation(nb::handle value);
 /// GDN_SIGMOID_GATE, or 0 for silu.
 uint32_t read_gate_activation(nb::handle value);
 
-/// GDN_HAS_NULL_SLOT and the index, or 0 for None.
-uint32_t set_null_slot(nb::handle value, int64_t *slot);
+/// GDN_HAS_NULL_SLOT and the index, or 0 for None. It needs one of the tables of indices.
+uint32_t set_null_slot(nb::handle value, int64_t *slot, std::initializer_list<nb::handle> tables);
 
 /// float32, bfloat16 or float16.
 DLDataType read_dtype(const char *name, nb::handle value);

@@ -25,10 +25,18 @@ WORDS = {
 # use (decode, one token for each sequence) and not the operation that serves it.
 ALIASES = {
     "causal_conv1d_fwd": {
+        "bench/gpu/vllm_sources.py",
+        "bench/gpu/vllm_vs_triton.py",
         "docs/api/python.md",
         "docs/conventions.md",
+        "docs/integrations.md",
         "docs/start/engine.md",
         "python/gdn/_layer.py",
+        "python/gdn/integrations/_vllm_cuda.py",
+        "python/gdn/integrations/_vllm_cuda_switch.py",
+        "tests/python/gpu/test_gpu_vllm.py",
+        "tests/python/integrations/test_vllm_cuda.py",
+        "tests/python/integrations/test_vllm_cuda_switch.py",
         "tests/python/test_conv_forms.py",
         "tests/python/test_layer.py",
         "tests/python/test_package.py",
@@ -36,9 +44,11 @@ ALIASES = {
     "recurrent": {
         "bench/decode_vs_peers.py",
         "bench/gpu/prefill_vs_peer.py",
+        "bench/gpu/vllm_vs_triton.py",
         "bench/plot.py",
         "python/gdn/integrations/_sglang_kernel.py",
         "python/gdn/integrations/sglang.py",
+        "tests/python/gpu/test_gpu_vllm.py",
         "tests/python/integrations/test_sglang.py",
     },
 }

@@ -47,5 +47,31 @@ TEST(Cycles, DoNotDependOnTheSchedule) {
   }
 }
 
+// With full chunks the merges of solve_tril bind, and pipes of both kinds of core are busy beside
+// each other.
+TEST(Cycles, TheInverseBindsTheCubeCore) {
+  const Offsets offsets({1024, 512});
+  auto p = shaped<SolveTril>(offsets, 128, 2, 2);
+  const Data A(DType::f32, {1, p.sequences.tokens, 2, 128});
+  const Data T(DType::f32, {1, p.sequences.tokens, 2, 128});
+  p.A = A.tensor();
+  p.T = T.tensor();
+  Cycles cycles;
+  model::Options options;
+  options.blocks = 2;
+  options.cycles = &cycles;
+  ASSERT_TRUE(solve_tril(p, options).ok());
+  double sum = 0.0;
+  double most = 0.0;
+  for (const auto &pipes : cycles.busy) {
+    for (const double busy : pipes) {
+      sum += busy;
+      most = std::max(most, busy);
+    }
+  }
+  EXPECT_EQ(most, cycles.busy_of(CoreKind::cube, Pipe::fix));
+  EXPECT_LT(cycles.total, sum / 2);
+}
+
 }  // namespace
 }  // namespace gdn::ascend::testing

@@ -235,6 +235,7 @@ TEST(Device, KernelsCallEveryIntrinsic) {
                                      "copy_gm_to_ubuf_align_b16",
                                      "copy_gm_to_ubuf_align_b32",
                                      "copy_gm_to_ubuf_align_b8",
+                                     "copy_matrix_cc_to_cbuf",
                                      "copy_matrix_cc_to_gm",
                                      "copy_ubuf_to_gm_align_b16",
                                      "copy_ubuf_to_gm_align_b32",

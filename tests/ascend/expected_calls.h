@@ -95,6 +95,10 @@ class ExpectedCalls {
         {at(i.to), at(i.from), 0, i.columns, i.rows, i.stride / model::size_of(i.type), i.height, 0,
          rounding, 0, 0, 1});
   }
+  void expect(const model::StoreL1 &i) {
+    add("copy_matrix_cc_to_cbuf", {at(i.to), at(i.from), 0, i.columns, i.rows, i.heights.to,
+                                   i.heights.from, 0, i.type == model::Type::f16 ? 1 : 2, 0, 0, 0});
+  }
   void expect(const model::LoadL0 &i) {
     add(i.to.space == Space::l0a ? "load_cbuf_to_ca" : "load_cbuf_to_cb",
         {at(i.to), at(i.from), 0, i.fractals.count, i.fractals.stride, 0, 0, i.transposed ? 1 : 0,

@@ -1,6 +1,7 @@
 // Faults seeded into the kernels: every line that synchronises is left out, every event is changed
-// or left out whole, every second slot is taken away, one at a time. The model must find each of
-// them, whatever the schedule. Without a fault it must find nothing.
+// or left out whole, every second slot is taken away or used instead of the first, every buffer is
+// too small, one at a time. The model must find each of them, whatever the schedule. Without a
+// fault it must find nothing.
 
 #include <gtest/gtest.h>
 
@@ -13,6 +14,7 @@
 #include <tuple>
 
 #include "ascend/problems.h"
+#include "ascend/swap_slots.h"
 
 namespace gdn::ascend::testing {
 namespace {
@@ -163,6 +165,59 @@ TEST_P(Faults, EverySecondSlotTakenAway) {
     model::Options options;
     options.one_slot_of = *name;
     expect_found(GetParam(), options, 1, std::string("with one slot of ") + *name);
+  }
+}
+
+/// The cores of a problem with their buffers, before anything runs.
+std::vector<model::CoreState> cores_of(const Problem &problem) {
+  std::vector<model::CoreState> found;
+  model::Options options;
+  options.look = [&](std::vector<model::CoreState> &cores, const std::vector<model::Buffer> &) {
+    found = std::move(cores);
+  };
+  EXPECT_TRUE(run(problem, options, 1).ok());
+  return found;
+}
+
+TEST_P(Faults, EveryBufferABlockTooSmall) {
+  std::set<std::string> names;
+  for (const model::CoreState &core : cores_of(GetParam())) {
+    for (const model::Buffer &buffer : core.buffers) names.insert(buffer.name);
+  }
+  for (const std::string &name : names) {
+    model::Options options;
+    options.smaller = name;
+    expect_found(GetParam(), options, 1, "with a smaller " + name);
+  }
+}
+
+/// Clears both slots, one after the other: there the other slot is no fault.
+bool clears_both(const Instruction &i) {
+  return i.as<model::VDup>() != nullptr && line_of(i).file == "chunk_local_cumsum.h";
+}
+
+TEST_P(Faults, TheOtherSlotInOneLine) {
+  std::vector<model::CoreState> cores = cores_of(GetParam());
+  const Slots slots(cores, GetParam().slots);
+  std::set<std::pair<Line, std::string>> uses;
+  for (model::CoreState &core : cores) {
+    for (Instruction &i : core.program) {
+      for (const model::Ref *ref : refs_of(i)) {
+        const std::string name = slots.name_of(*ref);
+        if (!name.empty() && !clears_both(i)) uses.emplace(line_of(i), name);
+      }
+    }
+  }
+  for (const auto &[line, name] : uses) {
+    const auto edit = [&, &line = line, &name = name](Instruction &i) {
+      if (line_of(i) != line) return true;
+      for (model::Ref *ref : refs_of(i)) {
+        if (slots.name_of(*ref) == name) slots.swap(*ref);
+      }
+      return true;
+    };
+    expect_found(GetParam(), with(edit), line.number,
+                 "with the other slot of " + name + " in " + text_of(line));
   }
 }
 

@@ -402,6 +402,61 @@ TEST(Primitives, StoreNz2NdAsBf16) {
   check_product<bf16, bf16>({16, 16, 32, 16, Sum::fresh}, 4e-3);
 }
 
+// 16 rows of a product of 32 x 48 become rows 16 to 31 of a matrix of 64 rows in L1, rounded; times
+// the identity they come back.
+template <class E>
+void check_store_l1() {
+  constexpr int64_t kRows = 32, kColumns = 48, kHeight = 64;
+  const std::vector<E> a = narrowed<E>(numbers(kRows * kFractal, 13));
+  const std::vector<E> b = narrowed<E>(numbers(kColumns * kFractal, 14));
+  std::vector<E> identity(kColumns * kColumns);
+  for (size_t i = 0; i < kColumns; ++i) identity[i * (kColumns + 1)] = narrow<E>(1.0F);
+  std::vector<float> back(kFractal * kColumns);
+  Launch launch;
+  const Gm<const E> from_a = launch.input("a", a.data(), kRows * kFractal);
+  const Gm<const E> from_b = launch.input("b", b.data(), kColumns * kFractal);
+  const Gm<const E> from_identity = launch.input("i", identity.data(), kColumns * kColumns);
+  const Gm<float> to = launch.output("back", back.data(), kFractal * kColumns);
+  run_on(CoreKind::cube, launch, [&](Core &core) {
+    const auto l1_a = core.take<L1<E>>("a", kRows * kFractal);
+    const auto l1_b = core.take<L1<E>>("b", kColumns * kFractal);
+    const auto l1_identity = core.take<L1<E>>("i", kColumns * kColumns);
+    const auto matrix = core.take<L1<E>>("matrix", kHeight * kColumns);
+    const auto l0a = core.take<L0a<E>>("a", kRows * kColumns);
+    const auto l0b = core.take<L0b<E>>("b", kColumns * kColumns);
+    const auto l0c = core.take<L0c>("c", kRows * kColumns);
+    load_nd2nz(core, l1_a, from_a, {kRows, kFractal, kFractal}, kRows);
+    load_nd2nz(core, l1_b, from_b, {kColumns, kFractal, kFractal}, kColumns);
+    load_nd2nz(core, l1_identity, from_identity, {kColumns, kColumns, kColumns}, kColumns);
+    set_flag(core, Pipe::mte2, Pipe::mte1, 0);
+    wait_flag(core, Pipe::mte2, Pipe::mte1, 0);
+    load_a(core, l0a, l1_a, {kRows / kFractal, 1});
+    load_b(core, l0b, l1_b, {kColumns / kFractal, 1});
+    set_flag(core, Pipe::mte1, Pipe::m, 0);
+    wait_flag(core, Pipe::mte1, Pipe::m, 0);
+    mmad(core, l0c, l0a, l0b, kRows, kFractal, kColumns, Sum::fresh);
+    set_flag(core, Pipe::m, Pipe::fix, 0);
+    wait_flag(core, Pipe::m, Pipe::fix, 0);
+    store_l1(core, matrix + kFractal * kFractal, l0c, kFractal, kColumns, {kHeight, kRows});
+    set_flag(core, Pipe::fix, Pipe::mte1, 0);
+    wait_flag(core, Pipe::fix, Pipe::mte1, 0);
+    load_a(core, l0a, matrix + kFractal * kFractal, {kColumns / kFractal, kHeight / kFractal});
+    load_b(core, l0b, l1_identity, {kColumns * kColumns / (kFractal * kFractal), 1});
+    set_flag(core, Pipe::mte1, Pipe::m, 0);
+    wait_flag(core, Pipe::mte1, Pipe::m, 0);
+    mmad(core, l0c, l0a, l0b, kFractal, kColumns, kColumns, Sum::fresh);
+    set_flag(core, Pipe::m, Pipe::fix, 0);
+    wait_flag(core, Pipe::m, Pipe::fix, 0);
+    store_nz2nd(core, to, l0c, {kFractal, kColumns, kColumns}, kFractal);
+  });
+  const Product product{kRows, kFractal, kColumns, kRows, Sum::fresh};
+  const std::vector<float> c = multiply<E, float>(product, a, b, kColumns);
+  for (size_t i = 0; i < back.size(); ++i) ASSERT_EQ(back[i], widen(narrow<E>(c[i]))) << i;
+}
+
+TEST(Primitives, StoreL1AsF16) { check_store_l1<f16>(); }
+TEST(Primitives, StoreL1AsBf16) { check_store_l1<bf16>(); }
+
 // Between any two neighbours: their midpoint goes to the even one, everything else to the nearer.
 template <class E>
 void check_rounding(int infinity) {

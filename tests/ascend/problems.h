@@ -112,7 +112,8 @@ Status run_kkt(DType type, DType beta_type, int64_t chunk_size, Target &target) 
 
 template <class Target>
 Status run_solve(DType type, int64_t chunk_size, Target &target) {
-  const Offsets offsets({130, 0, 17, 65, 1, 2});
+  // Blocks end with different slots, and with a merge.
+  const Offsets offsets({130, 0, 17, 65, 1, 250});
   auto p = shaped<SolveTril>(offsets, chunk_size, 3, 3);
   const Data A(DType::f32, {1, p.sequences.tokens, 3, chunk_size});
   const Data T(type, {1, p.sequences.tokens, 3, chunk_size});
@@ -213,7 +214,8 @@ constexpr Problem problem(const char *name, Pipe binds, const char *const *slots
 inline constexpr const char *kCumsumSlots[] = {"g", "sums", nullptr};
 inline constexpr const char *kKktSlots[] = {"keys", "rows", "columns", "products",
                                             "A",    "c",    "beta",    nullptr};
-inline constexpr const char *kSolveSlots[] = {"column", nullptr};
+inline constexpr const char *kSolveSlots[] = {"M",     "high", "low", "P in parts", "left",
+                                              "right", "P",    "Q",   nullptr};
 
 inline constexpr const char *kWUSlots[] = {"operands", "values",   "keys", "rows",
                                            "columns",  "products", "T",    "high",

@@ -7,7 +7,8 @@
 # and pytest too, and for the transformers hook transformers. pytest-xdist makes it quicker.
 # The CPU's tests of the operations run on CUDA tensors (GDN_TEST_DEVICE); tests/python/gpu is the
 # GPU's own. flash-linear-attention is a second oracle where it is installed or FLA_PATH names a
-# folder that has it.
+# folder that has it; so are the Triton kernels of vLLM where VLLM_PATH names a folder that has its
+# sources in vllm/.
 set -uf
 cd "$(dirname "$0")/../.."
 logs=${1:-build/gpu-logs}

@@ -176,6 +176,8 @@ void expect_last_as_alone(const HostProblem &p, const std::string &isa) {
       all_operations(p.part(begin, length, static_cast<size_t>(n)), isa);
   ASSERT_EQ(many.size(), alone.size());
   for (size_t i = 0; i < many.size(); ++i) {
+    // A sequence of it is one token, whatever the lengths: the last is another row.
+    if (many[i].name() == "causal_conv1d_update" && length != 1) continue;
     const std::vector<Bytes> all = many[i].results(), one = alone[i].results();
     ASSERT_EQ(all.size(), one.size()) << many[i].name();
     for (size_t j = 0; j < one.size(); ++j) {
@@ -216,9 +218,9 @@ TEST_P(Sizes, ManyHeads) {
   const std::vector<DeviceOperation> alone = all_operations(last, GetParam());
   ASSERT_EQ(many.size(), alone.size());
   for (size_t i = 0; i < many.size(); ++i) {
-    // Convolution and gating draw coefficients a head; norms know no heads.
+    // Convolution, gating and the step of both draw coefficients a head; norms know no heads.
     if (many[i].name().find("conv1d") != std::string::npos || many[i].name() == "l2norm" ||
-        many[i].name() == "fused_gdn_gating") {
+        many[i].name() == "fused_gdn_gating" || many[i].name() == "fused_gdn_decode") {
       continue;
     }
     const std::vector<Bytes> all = many[i].results(), one = alone[i].results();

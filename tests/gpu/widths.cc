@@ -15,8 +15,9 @@ struct Width {
   int64_t dk, dv;
 };
 
-// Rows of 8, 4 and 2 bytes' alignment, more than a block's columns, more keys than 128.
-constexpr Width kWidths[] = {{60, 100}, {36, 20}, {7, 33}, {50, 130}, {250, 300}};
+// Rows of 8 (three times), 2 and 4 bytes' alignment, more than a block's columns, more keys than 64
+// and than 128.
+constexpr Width kWidths[] = {{60, 100}, {36, 20}, {124, 108}, {7, 33}, {50, 130}, {250, 300}};
 
 TEST_P(Widths, EveryOperationAtAnyAlignment) {
   for (const Element type : kTypes) {

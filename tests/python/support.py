@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench" / "gpu"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "cases"))
 import cases as case_table
 

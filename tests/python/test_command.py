@@ -92,6 +92,18 @@ def test_verify_of_a_group():
     assert {"verify_4", "recurrent_mixed"} <= {r["case"] for r in found["results"]}
 
 
+def test_verify_of_a_layers_step():
+    one = ("--isa", "generic", "--dtype", "bf16")
+    found = json.loads(run("verify", "--op", "fused_gdn_decode", *one, "--json"))
+    assert found["failed"] == 0 and found["not_served"] == 0
+    assert {"decode_1", "decode_null_slot", "verify_slots_v_first", "decode_dims_1x1"} <= {
+        r["case"] for r in found["results"]
+    }
+    assert all(0 < r["o"] < 6e-3 and 0 < r["state"] < 6e-3 for r in found["results"])
+    other = json.loads(run("verify", "--op", "fused_gdn_decode", *one, "--seed", "1", "--json"))
+    assert other["failed"] == 0 and other["results"] != found["results"]
+
+
 def test_bench():
     shape = ["--tokens", "64", "--batch", "2", "--heads", "1/1", "--seconds", "0.01"]
     found = json.loads(run("bench", *shape, "--json"))

@@ -149,7 +149,7 @@ def test_packed_sequences():
     given = operands(1, 6, slots=4)
     given["cu_seqlens"] = torch.tensor([0, 2, 2, 5], dtype=torch.int32)
     alone = copied(given)
-    o = gdn.fused_gdn_decode(**given, padded=True, null_slot=1)
+    o = gdn.fused_gdn_decode(**given, padded=True)
     for n, (first, end) in enumerate([(0, 2), (2, 2), (2, 5)]):
         part = {k: v[:, first:end] if k in ("mixed_qkv", "a", "b", "z") else v
                 for k, v in alone.items() if k != "cu_seqlens"}  # fmt: skip

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import DEVICE
+from support import DEVICE, cpu_only
 
 sys.path.insert(0, str(Path(__file__).parent / "integrations"))
 import tiny_models
 
+import gdn
 from gdn.nn import GatedDeltaNet
 
 
@@ -66,6 +67,56 @@ def test_cache(layers, pieces):
     for piece in x.split(pieces, dim=1):
         found.append(ours(piece, cache))
     assert_close(torch.cat(found, dim=1), theirs(x))
+
+
+@cpu_only("on a GPU the operations are called one by one")
+def test_a_decode_step_is_one_call(layers, monkeypatch):
+    """But where the norm was changed, which is then called."""
+    _, ours = layers
+    cache, calls = ours.new_cache(slots=2), []
+    for name in ("fused_gdn_decode", "fused_recurrent_gated_delta_rule"):
+        function = getattr(gdn, name)
+
+        def watched(*args, _function=function, _name=name, **kwargs):
+            calls.append(_name)
+            return _function(*args, **kwargs)
+
+        monkeypatch.setattr(gdn, name, watched)
+    ours(inputs(2, 9), cache)
+    kept = [state.clone() for state in (cache.conv_state, cache.recurrent_state)]
+    plain = ours(inputs(2, 1), cache)
+    assert calls == ["fused_gdn_decode"]
+    for state, before in zip((cache.conv_state, cache.recurrent_state), kept, strict=True):
+        state.copy_(before)
+    handle = ours.norm.register_forward_hook(lambda module, given, y: 2 * y)
+    assert_close(ours(inputs(2, 1), cache), 2 * plain)
+    handle.remove()
+    assert calls == ["fused_gdn_decode", "fused_recurrent_gated_delta_rule"]
+
+
+def test_sigmoid_gate():
+    config = tiny_models.build("qwen3_5").config
+    config.output_gate_type = "sigmoid"
+    other = GatedDeltaNet.from_config(config)
+    silu = GatedDeltaNet.from_config(tiny_models.build("qwen3_5").config)
+    silu.in_proj_z.weight.zero_()
+    other.load_state_dict(silu.state_dict())
+    x = inputs(2, 9)
+    assert not silu(x).any() and other(x).any()
+    silu.norm, given = torch.nn.Module(), []
+    silu.norm.forward = lambda o, z: given.append(o) or o
+    silu(x)
+    expected = (
+        other.norm.weight
+        * given[0]
+        * torch.rsqrt(given[0].square().mean(-1, keepdim=True) + other.norm.eps)
+    )
+    assert_close(other(x), other.out_proj(expected.flatten(2) / 2))
+    cache = other.new_cache(slots=2)
+    parts = [other(piece, cache) for piece in x.split((8, 1), dim=1)]
+    assert_close(torch.cat(parts, dim=1), other(x))
+    with pytest.raises(ValueError, match="gate_activation"):
+        GatedDeltaNet(48, 2, 4, 16, 16, gate_activation="gelu")
 
 
 def test_packed(layers):

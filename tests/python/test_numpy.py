@@ -133,3 +133,12 @@ def test_bfloat16_needs_no_copy():
     x = to_numpy(as_torch(np.ones((2, 8)), "bf16"))
     out = np.zeros_like(x)
     assert gdn.l2norm(x, out=out) is out and (out != 0).all()
+
+
+def test_convolutions_keep_the_order_of_memory():
+    x, w = np.ones((2, 5, 3), np.float32), np.ones((3, 4), np.float32)
+    y = gdn.causal_conv1d_fwd(x.swapaxes(1, 2), w)
+    assert y.shape == (2, 3, 5) and y.strides == (60, 4, 12)
+    np.testing.assert_array_equal(y, gdn.causal_conv1d_fwd(x.swapaxes(1, 2).copy(), w))
+    y = gdn.causal_conv1d_fwd(x[0].T, w)
+    assert y.shape == (3, 5) and y.strides == (4, 12)

@@ -243,6 +243,11 @@ def test_results_are_ordinary_tensors():
     assert o.untyped_storage().resizable()
     with torch.device("meta"):
         assert gdn.l2norm(torch.ones(2, 8, device="cpu")).device.type == "cpu"
+    with torch.inference_mode():
+        assert gdn.l2norm(torch.ones(2, 8)).is_inference()
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        y = gdn.l2norm(torch.ones(0, 3, 8, dtype=dtype))
+        assert (y.shape, y.dtype, y.stride()) == ((0, 3, 8), dtype, (24, 8, 1))
 
 
 def test_views_with_the_negative_bit():
@@ -350,7 +355,7 @@ def ops():
         ),
         "conv_fwd_": (
             ops.causal_conv1d_fwd_,
-            (x, weight, None, state, None, None, None, "silu", 5, False),
+            (x, weight, None, state, torch.tensor([1, 0]), None, None, "silu", 5, False),
         ),
         "conv_update_": (
             ops.causal_conv1d_update_,

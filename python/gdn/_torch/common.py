@@ -77,4 +77,5 @@ def fill(out: Tensor | None, result: Tensor, cu_seqlens: Tensor | None, axis: in
         shape[axis] = -1
         tokens = torch.arange(out.shape[axis], device=out.device).view(shape)
         result = torch.where(tokens < cu_seqlens[-1].to(out.device), result, out)
-    return out.copy_(result)
+    out.copy_(result)
+    return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gdn import _checks
 from gdn._torch.common import check_rank
 from gdn._torch.operation import Op, route
 
@@ -23,10 +24,15 @@ def _fake(a):
     return (a.z.new_empty(a.z.shape),)
 
 
+def _check(given):
+    _checks.check_null_slot(given["null_slot"], given["state_indices"], given["conv_state_indices"])
+
+
 fused_gdn_decode = route(
     _ARGUMENTS,
     None,
     Op(
-        "fused_gdn_decode", _ARGUMENTS, _fake, fixed={"out": None}, updates="conv_state state",
+        "fused_gdn_decode", _ARGUMENTS, _fake, updates="conv_state state",
     ),
+    check=_check,
 )  # fmt: skip

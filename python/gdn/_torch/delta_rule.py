@@ -21,14 +21,13 @@ _ARGUMENTS = (
     "int? null_slot, bool padded, str? state_dtype, bool round_states"
 )
 _FRESH = {
-    "out": None,
     "state_indices": None,
     "output_state_indices": None,
     "checkpoint_indices": None,
     "null_slot": None,
     "inplace_final_state": False,
 }
-_UPDATED = {"out": None, "output_final_state": False, "inplace_final_state": True}
+_UPDATED = {"output_final_state": False, "inplace_final_state": True}
 _CHUNK = {"num_accepted_tokens": None, "round_states": False}
 _RECURRENT = {
     "chunk_size": None,
@@ -68,6 +67,10 @@ def _check(given):
     _checks.check_pool(given["initial_state"], given["state_indices"], given["inplace_final_state"])
     stored = _wants_update(given) or given["output_final_state"]
     _checks.check_rounding(given["round_states"], stored)
+    _checks.check_null_slot(given["null_slot"], given["state_indices"])
+    checkpoints = given["checkpoint_every"] is not None and given["checkpoint_indices"] is None
+    if given["state_dtype"] is not None and _wants_update(given) and not checkpoints:
+        _checks.check_state_dtype(given["state_dtype"], given["initial_state"])
     if given["state_indices"] is None:
         for name in ("output_state_indices", "checkpoint_indices"):
             _checks.refuse(name, given[name], "needs state_indices, which is None here")

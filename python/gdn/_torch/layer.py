@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gdn import _checks
 from gdn._torch.common import DTYPES, check_rank
 from gdn._torch.operation import Op, route
 
@@ -16,9 +17,8 @@ __all__ = [
     "rms_norm_gated",
 ]
 
-_NO_OUT = {"out": None}
 # The caller's names of arguments are for the messages of eager calls.
-_NO_CONV = {**_NO_OUT, "names": None}
+_NO_NAMES = {"names": None}
 
 
 def _like_activations(x: Tensor) -> Tensor:
@@ -50,6 +50,10 @@ def _fake_norm(a):
     return (a.x.new_empty(a.x.shape),)
 
 
+def _check_conv(given):
+    _checks.check_null_slot(given["null_slot"], given["state_indices"])
+
+
 _CONV_FWD = (
     "Tensor x, Tensor weight, Tensor? bias, Tensor? conv_state, Tensor? state_indices, "
     "Tensor? has_initial_state, Tensor? cu_seqlens, Tensor? out, str? activation, "
@@ -57,9 +61,10 @@ _CONV_FWD = (
 )
 causal_conv1d_fwd = route(
     _CONV_FWD,
-    Op("causal_conv1d_fwd", _CONV_FWD, _fake_conv, fixed={**_NO_CONV, "conv_state": None}),
-    Op("causal_conv1d_fwd", _CONV_FWD, _fake_conv, fixed=_NO_CONV, updates="conv_state"),
+    Op("causal_conv1d_fwd", _CONV_FWD, _fake_conv, fixed={**_NO_NAMES, "conv_state": None}),
+    Op("causal_conv1d_fwd", _CONV_FWD, _fake_conv, fixed=_NO_NAMES, updates="conv_state"),
     wants_update=lambda given: given["conv_state"] is not None,
+    check=_check_conv,
     token_axis=lambda _: -1,
 )
 
@@ -72,21 +77,20 @@ causal_conv1d_update = route(
     _CONV_UPDATE,
     None,
     Op(
-        "causal_conv1d_update", _CONV_UPDATE, _fake_conv_update, fixed=_NO_CONV,
+        "causal_conv1d_update", _CONV_UPDATE, _fake_conv_update, fixed=_NO_NAMES,
         updates="conv_state",
     ),
+    check=_check_conv,
     token_axis=lambda out: 0 if out.dim() == 2 else -1,
 )  # fmt: skip
 
 _GATING = (
     "Tensor A_log, Tensor a, Tensor b, Tensor? dt_bias, bool allow_neg_eigval, str? beta_dtype"
 )
-fused_gdn_gating = route(
-    _GATING, Op("fused_gdn_gating", _GATING, _fake_gating, results=2, fixed={})
-)
+fused_gdn_gating = route(_GATING, Op("fused_gdn_gating", _GATING, _fake_gating, results=2))
 
 _L2NORM = "Tensor x, float eps, Tensor? out"
-l2norm = route(_L2NORM, Op("l2norm", _L2NORM, _fake_norm, fixed=_NO_OUT))
+l2norm = route(_L2NORM, Op("l2norm", _L2NORM, _fake_norm))
 
 _RMS_NORM = "Tensor x, Tensor? weight, Tensor? z, float eps, Tensor? out, str gate_activation"
-rms_norm_gated = route(_RMS_NORM, Op("rms_norm_gated", _RMS_NORM, _fake_norm, fixed=_NO_OUT))
+rms_norm_gated = route(_RMS_NORM, Op("rms_norm_gated", _RMS_NORM, _fake_norm))

@@ -17,13 +17,15 @@ from torch.library import custom_op
 
 from gdn import _C, _checks
 from gdn._torch.common import absent, check_together, fill
+from gdn._torch.out import like_out, twin
 
 
 class Op:
     """A custom op: the function `target` of _C with some of its arguments fixed.
 
-    `updates` names the arguments that are updated in place; where the function also returns the
-    only one, as result number `returned`, the op leaves that result out.
+    `out`, which an op only reads, is the last of its arguments and may be left away. `updates`
+    names those that are updated in place; where the function also returns the only one, as result
+    number `returned`, the op leaves that result out.
     """
 
     def __init__(
@@ -33,22 +35,25 @@ class Op:
         fake: Callable[[SimpleNamespace], tuple],
         *,
         results: int = 1,
-        fixed: dict[str, Any],
+        fixed: dict[str, Any] | None = None,
         updates: str = "",
         returned: int | None = None,
     ):
+        fixed = fixed or {}
         typed = [argument.split() for argument in arguments.split(", ")]
         self.all_names = [name for _, name in typed]
-        self.names = [name for name in self.all_names if name not in fixed]
-        self.tensors = [n for kind, n in typed if kind.startswith("Tensor") and n not in fixed]
+        typed = [(kind, name) for kind, name in typed if name not in fixed]
+        typed.sort(key=lambda argument: argument[1] == "out")
+        self.names = [name for _, name in typed]
+        self.tensors = [name for kind, name in typed if kind.startswith("Tensor")]
         self.target, self.fake, self.fixed = target, fake, fixed
         self.kept = [i for i in range(results) if i != returned]
         self.results = results
         updated = tuple(updates.split())
         schema = ", ".join(
             f"{f'Tensor({chr(97 + updated.index(name))}!)' if name in updated else kind} {name}"
+            f"{'=None' if name == 'out' else ''}"
             for kind, name in typed
-            if name not in fixed
         )
         returns = ", ".join(["Tensor"] * len(self.kept))
         returns = f"({returns})" if len(self.kept) > 1 else returns
@@ -59,7 +64,7 @@ class Op:
         self.call.register_fake(self._fake)
 
     def _arguments(self, given: tuple) -> dict[str, Any]:
-        return {**dict(zip(self.names, given, strict=True)), **self.fixed}
+        return {"out": None, **dict(zip(self.names, given, strict=False)), **self.fixed}
 
     def _answer(self, found: tuple, like: Tensor) -> Any:
         """What the op returns: a schema has no optional results, so stand-ins for absent ones."""
@@ -69,13 +74,19 @@ class Op:
 
     def _kernel(self, *given):
         arguments = self._arguments(given)
+        if (out := arguments["out"]) is not None:
+            operands = {name: arguments[name] for name in self.tensors if name != "out"}
+            arguments["out"] = twin(out, operands)
         found = getattr(_C, self.target)(*(arguments[name] for name in self.all_names))
         return self._answer(found if isinstance(found, tuple) else (found,), given[0])
 
     def _fake(self, *given):
         arguments = self._arguments(given)
         check_together(**{name: arguments[name] for name in self.tensors})
-        return self._answer(self.fake(SimpleNamespace(**arguments)), given[0])
+        found = self.fake(SimpleNamespace(**arguments))
+        if (out := arguments["out"]) is not None:
+            found = (like_out(out, found[0]), *found[1:])
+        return self._answer(found, given[0])
 
 
 def route(
@@ -112,8 +123,8 @@ def route(
                     _checks.refuse_gradient(name)
         second = in_place is not None and wants_update(given)
         call, call_names, results, kept = calls[1 if second else 0]
-        found = call(*[given[name] for name in call_names])
         out = given.get("out")
+        found = call(*[given[name] for name in call_names])
         ends = given["cu_seqlens"] if out is not None and given.get("padded") else None
         axis = 0 if ends is None else token_axis(out)
         if results == 1:

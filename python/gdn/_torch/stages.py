@@ -19,8 +19,7 @@ __all__ = [
 
 
 def _stage(target, arguments, fake, results=1):
-    fixed = {"out": None} if "Tensor? out" in arguments else {}
-    return route(arguments, Op(target, arguments, fake, results=results, fixed=fixed))
+    return route(arguments, Op(target, arguments, fake, results=results))
 
 
 def _fake_cumsum(a):

@@ -27,6 +27,13 @@ def recurrent(*, beta, v, **kwargs: Any):
     )
 
 
+def gdn_gate_fwd(g, A_log, dt_bias=None, output_dtype=torch.float32):
+    """-exp(A_log) softplus(g + dt_bias) of g [.., HV]."""
+    rows = g.reshape(-1, g.shape[-1])
+    decay, _ = gdn.fused_gdn_gating(A_log.flatten(), rows, rows, dt_bias)
+    return decay.view(g.shape).to(output_dtype)
+
+
 def causal_conv1d_fwd(
     x,
     weight,
@@ -98,9 +105,8 @@ def layer_norm_gated_fwd(
 ):
     """(y, mean, rstd, x) of an RMS norm with a gate. rstd is for a backward pass, and absent."""
     _refuse_norms(x, bias, residual, out_dtype, residual_dtype, is_rms_norm)
-    if activation not in ("swish", "silu"):
-        raise NotImplementedError(f"activation: found {activation!r}, libgdn serves 'silu' alone.")
-    return gdn.rms_norm_gated(x, weight, g, eps), None, None, x
+    y = gdn.rms_norm_gated(x, weight, g, eps, gate_activation=activation)
+    return y, None, None, x
 
 
 def layer_norm_fwd(

@@ -123,6 +123,7 @@ def _register() -> None:
         chunk_gated_delta_rule = staticmethod(
             _counted("chunk_gated_delta_rule", _fla_ops.chunk_gated_delta_rule)
         )
+        gdn_gate_fwd = staticmethod(_counted("gdn_gate_fwd", _fla_ops.gdn_gate_fwd))
 
     importlib.import_module("fla.ops.gated_delta_rule")
     backends.register("gated_delta_rule")(DeltaRule)

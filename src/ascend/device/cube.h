@@ -61,6 +61,16 @@ GDN_NPU void store_nz2nd(Core &, Gm<E> to, L0c from, Rows rows, int64_t height, 
 }
 
 template <class E>
+GDN_NPU void store_l1(Core &, L1<E> to, L0c from, int64_t rows, int64_t columns, Heights heights,
+                      Where) {
+  // The next column of fractals begins after so many blocks of L1.
+  ::copy_matrix_cc_to_cbuf(device::pointer(to), device::pointer(from), 0,
+                           static_cast<uint16_t>(columns), static_cast<uint16_t>(rows),
+                           static_cast<uint32_t>(heights.to), static_cast<uint16_t>(heights.from),
+                           0, device::kRounding<E>, 0, false, false);
+}
+
+template <class E>
 GDN_NPU void load_a(Core &, L0a<E> to, L1<E> from, Fractals fractals, Where) {
   ::load_cbuf_to_ca(device::pointer(to), device::pointer(from), 0,
                     static_cast<uint8_t>(fractals.count), static_cast<uint16_t>(fractals.stride), 0,

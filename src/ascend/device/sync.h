@@ -19,6 +19,7 @@ GDN_NPU inline void set_flag(Core &, Pipe from, Pipe to, int event, Where) {
   if (from == Pipe::m && to == Pipe::mte1) ::set_flag(PIPE_M, PIPE_MTE1, id);
   if (from == Pipe::m && to == Pipe::fix) ::set_flag(PIPE_M, PIPE_FIX, id);
   if (from == Pipe::fix && to == Pipe::m) ::set_flag(PIPE_FIX, PIPE_M, id);
+  if (from == Pipe::fix && to == Pipe::mte1) ::set_flag(PIPE_FIX, PIPE_MTE1, id);
 #else
   if (from == Pipe::mte2 && to == Pipe::v) ::set_flag(PIPE_MTE2, PIPE_V, id);
   if (from == Pipe::v && to == Pipe::mte2) ::set_flag(PIPE_V, PIPE_MTE2, id);
@@ -38,6 +39,7 @@ GDN_NPU inline void wait_flag(Core &, Pipe from, Pipe to, int event, Where) {
   if (from == Pipe::m && to == Pipe::mte1) ::wait_flag(PIPE_M, PIPE_MTE1, id);
   if (from == Pipe::m && to == Pipe::fix) ::wait_flag(PIPE_M, PIPE_FIX, id);
   if (from == Pipe::fix && to == Pipe::m) ::wait_flag(PIPE_FIX, PIPE_M, id);
+  if (from == Pipe::fix && to == Pipe::mte1) ::wait_flag(PIPE_FIX, PIPE_MTE1, id);
 #else
   if (from == Pipe::mte2 && to == Pipe::v) ::wait_flag(PIPE_MTE2, PIPE_V, id);
   if (from == Pipe::v && to == Pipe::mte2) ::wait_flag(PIPE_V, PIPE_MTE2, id);

@@ -224,7 +224,8 @@ class ChunkFwdOVector {
         first_token_(core.vector() * kTokens),
         first_row_(core.vector() * kRows),
         c_(core, "c") {
-    for (Ub<E> &rounded : rounded_) rounded = core.take<Ub<E>>("rounded", kRows * kHeadWidth);
+    constexpr int64_t kRounded = kRoundsState ? kRows : kTokens;
+    for (Ub<E> &rounded : rounded_) rounded = core.take<Ub<E>>("rounded", kRounded * kHeadWidth);
     products_ = core.take<Ub<float>>("products", kTokens * C);
     queries_ = core.take<Ub<E>>("queries", kTokens * kHeadWidth);
     work_ = core.take<Ub<float>>("work", kTokens * kHeadWidth);

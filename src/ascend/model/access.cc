@@ -47,37 +47,48 @@ bool Access::ordered(const Stamp &earlier) const {
   return earlier.block == block_ && now_.clock->finished[earlier.in_block] >= earlier.time;
 }
 
-// A stamp is dropped once whatever is ordered after the new access is ordered after it too: what a
-// write covers, and earlier reads that a read covers. The new one takes the place of one of them.
+/// Reports a race with an earlier access. Returns whether the new one takes its place: whatever is
+/// ordered after the new one is ordered after it too. So it is for what a write covers, and for
+/// earlier reads that a read covers.
+bool Access::replaces(const Stamp &stamp, Buffer &buffer, int64_t cell, uint32_t mask, bool write) {
+  const bool in_order = stamp.instruction == now_.number || ordered(stamp);
+  if (!in_order && (write || stamp.write) && (stamp.mask & mask) != 0) {
+    watcher_->race(now_, stamp, buffer, cell * kBlockBytes, write);
+  }
+  const bool covered = (stamp.mask & ~mask) == 0;
+  return covered && (write || (!stamp.write && in_order));
+}
+
 void Access::touch_cell(Buffer &buffer, int64_t cell, uint32_t mask, bool write) {
   Stamps &stamps = *stamps_;
-  int32_t &head = buffer.stamps[static_cast<size_t>(cell)];
-  int32_t place = -1;
-  int32_t before = -1;
-  for (int32_t i = head; i >= 0;) {
-    const Stamp &stamp = stamps[i];
-    const int32_t next = stamp.next;
-    const bool own = stamp.instruction == now_.number;
-    if (own && stamp.write == write && stamp.mask == mask) return;
-    const bool in_order = own || ordered(stamp);
-    if (!in_order && (write || stamp.write) && (stamp.mask & mask) != 0) {
-      watcher_->race(now_, stamp, buffer, cell * kBlockBytes, write);
-    }
-    const bool covered = (stamp.mask & ~mask) == 0;
-    if (!covered || !(write || (!stamp.write && in_order))) {
-      before = i;
-    } else if (place < 0) {
-      place = before = i;
+  Stamp &first = buffer.stamps[static_cast<size_t>(cell)];
+  const Stamp now{-1, now_.time, now_.number, mask, block_, in_block_, write};
+  if (first.time == 0) {
+    first = now;
+    return;
+  }
+  int32_t *link = &first.next;
+  while (*link >= 0) {
+    Stamp &stamp = stamps[*link];
+    if (is_now(stamp, mask, write)) return;
+    if (replaces(stamp, buffer, cell, mask, write)) {
+      const int32_t dropped = *link;
+      *link = stamp.next;
+      stamps.remove(dropped);
     } else {
-      stamps[before].next = next;
-      stamps.remove(i);
+      link = &stamp.next;
     }
-    i = next;
   }
-  if (place < 0) {
-    place = head = stamps.add({head, 0, 0, 0, 0, 0, false});
+  if (is_now(first, mask, write)) return;
+  const int32_t next = first.next;
+  if (replaces(first, buffer, cell, mask, write)) {
+    first = now;
+    first.next = next;
+  } else {
+    const int32_t added = stamps.add(now);
+    stamps[added].next = next;
+    first.next = added;
   }
-  stamps[place] = {stamps[place].next, now_.time, now_.number, mask, block_, in_block_, write};
 }
 
 }  // namespace gdn::ascend::model

@@ -78,6 +78,10 @@ class Access {
  private:
   unsigned char *touch(const Ref &at, int64_t bytes, bool write);
   bool ordered(const Stamp &earlier) const;
+  bool is_now(const Stamp &stamp, uint32_t mask, bool write) const {
+    return stamp.instruction == now_.number && stamp.write == write && stamp.mask == mask;
+  }
+  bool replaces(const Stamp &stamp, Buffer &buffer, int64_t cell, uint32_t mask, bool write);
   void touch_cell(Buffer &buffer, int64_t cell, uint32_t mask, bool write);
 
   Running now_;

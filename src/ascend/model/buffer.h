@@ -15,16 +15,16 @@ enum class Role : uint8_t { input, output, scratch };
 
 /// One access that later ones must be ordered after.
 struct Stamp {
-  int32_t next;          ///< The cell's next one; -1: none.
-  uint32_t time;         ///< Which instruction of its agent it was, counted from 1.
-  uint32_t instruction;  ///< Number of the instruction.
-  uint32_t mask;         ///< Which bytes of the cell.
-  uint16_t block;        ///< Its agent's block,
-  uint8_t in_block;      ///< and place there.
-  bool write;
+  int32_t next = -1;         ///< The cell's next one; -1: none.
+  uint32_t time = 0;         ///< Which instruction of its agent it was, counted from 1; 0: none.
+  uint32_t instruction = 0;  ///< Number of the instruction.
+  uint32_t mask = 0;         ///< Which bytes of the cell.
+  uint16_t block = 0;        ///< Its agent's block,
+  uint8_t in_block = 0;      ///< and place there.
+  bool write = false;
 };
 
-/// All stamps of a run, in lists.
+/// The stamps of a run behind each cell's first, in lists.
 class Stamps {
  public:
   Stamp &operator[](int32_t i) { return all_[static_cast<size_t>(i)]; }
@@ -57,14 +57,14 @@ struct Buffer {
   unsigned char *data = nullptr;
   std::unique_ptr<unsigned char[]> own;  ///< `data`, unless it is the caller's.
   std::vector<uint32_t> written;         ///< A bit a byte; empty for inputs.
-  std::vector<int32_t> stamps;           ///< The newest stamp of each cell; empty for inputs.
+  std::vector<Stamp> stamps;             ///< The first stamp of each cell; empty for inputs.
 
   /// Ready to be used by a run in which nothing has been written yet.
   void clear() {
     if (role == Role::input) return;
     const auto cells = static_cast<size_t>((bytes + kBlockBytes - 1) / kBlockBytes);
     written.assign(cells, 0);
-    stamps.assign(cells, -1);
+    stamps.assign(cells, Stamp());
   }
 };
 

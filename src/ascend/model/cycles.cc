@@ -29,6 +29,9 @@ struct Cost {
   double operator()(const StoreNz2Nd &i) const {
     return move(i.rows, i.rows * i.columns * size_of(i.type), kGlobalBytes);
   }
+  double operator()(const StoreL1 &i) const {
+    return move(i.columns / kFractal, i.rows * i.columns * 2, kLocalBytes);
+  }
   double operator()(const LoadL0 &i) const {
     return kVectorStart + static_cast<double>(i.fractals.count * kFractalBytes) / kLocalBytes;
   }

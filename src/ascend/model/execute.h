@@ -11,6 +11,7 @@ void execute(const Store &i, Access &memory);
 void execute(const LoadNd2Nz &i, Access &memory);
 void execute(const FillL1 &i, Access &memory);
 void execute(const StoreNz2Nd &i, Access &memory);
+void execute(const StoreL1 &i, Access &memory);
 void execute(const LoadL0 &i, Access &memory);
 void execute(const Mmad &i, Access &memory);
 void execute(const VBinary &i, Access &memory);

@@ -46,4 +46,13 @@ void execute(const StoreNz2Nd &i, Access &memory) {
   }
 }
 
+void execute(const StoreL1 &i, Access &memory) {
+  for (int64_t c = 0; c < i.columns; c += kFractal) {
+    const int64_t count = i.rows * kFractal;
+    const auto *from = memory.read<float>(i.from + c * i.heights.from * 4, count);
+    unsigned char *to = memory.write(i.to + c * i.heights.to * 2, count * 2);
+    for (int64_t e = 0; e < count; ++e) narrow_at(to, i.type, e, from[e]);
+  }
+}
+
 }  // namespace gdn::ascend::model

@@ -1,6 +1,7 @@
 #include "ascend/model/executor.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "ascend/model/execute.h"
 #include "ascend/model/names.h"
@@ -19,9 +20,6 @@ Executor::Executor(std::vector<CoreState> &cores, std::vector<Buffer> &tensors, 
     core.first = first;
     first += static_cast<uint32_t>(core.program.size());
   }
-  for (size_t core = 0; core < cores.size(); ++core) {
-    wake(Agent(static_cast<int64_t>(core), Pipe::s));
-  }
 }
 
 CrossFlag &Executor::cross(int64_t from_core, int64_t to_core, int flag) {
@@ -36,7 +34,32 @@ void Executor::wake(const Agent &agent) {
   ready_.push_back(agent);
 }
 
+// Blocks run one after the other, in an order that the seed chooses: nothing orders them, so what
+// one of them touches after another is a race whichever of them comes first, and a block's memory
+// stays in the cache.
 Cycles Executor::run() {
+  std::vector<int64_t> blocks(cores_->size() / kCoresOfBlock);
+  std::iota(blocks.begin(), blocks.end(), 0);
+  std::shuffle(blocks.begin(), blocks.end(), random_);
+  for (const int64_t block : blocks) run_block(block);
+  if (!findings_->full()) check_end();
+
+  Cycles cycles;
+  for (size_t core = 0; core < cores_->size(); ++core) {
+    const auto kind = static_cast<size_t>(kind_of_core(static_cast<int64_t>(core)));
+    for (size_t p = 0; p < kPipes; ++p) {
+      const CoreState::PipeState &pipe = (*cores_)[core].pipes[p];
+      cycles.total = std::max(cycles.total, pipe.cycle);
+      cycles.busy[kind][p] = std::max(cycles.busy[kind][p], pipe.busy);
+    }
+  }
+  return cycles;
+}
+
+void Executor::run_block(int64_t block) {
+  for (int64_t core = 0; core < kCoresOfBlock; ++core) {
+    wake(Agent(block * kCoresOfBlock + core, Pipe::s));
+  }
   while (!ready_.empty() && !findings_->full()) {
     const size_t i = random_() % ready_.size();
     const Agent agent = ready_[i];
@@ -51,18 +74,6 @@ Cycles Executor::run() {
     ready_[i] = ready_.back();
     ready_.pop_back();
   }
-  if (!findings_->full()) check_end();
-
-  Cycles cycles;
-  for (size_t core = 0; core < cores_->size(); ++core) {
-    const auto kind = static_cast<size_t>(kind_of_core(static_cast<int64_t>(core)));
-    for (size_t p = 0; p < kPipes; ++p) {
-      const CoreState::PipeState &pipe = (*cores_)[core].pipes[p];
-      cycles.total = std::max(cycles.total, pipe.cycle);
-      cycles.busy[kind][p] = std::max(cycles.busy[kind][p], pipe.busy);
-    }
-  }
-  return cycles;
 }
 
 /// Runs one instruction of an agent, or for a scalar unit issues one. False if it cannot go on.

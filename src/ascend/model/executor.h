@@ -64,6 +64,7 @@ class Executor final : private Watcher {
   CoreState::PipeState &pipe_of(const Agent &agent) { return core_of(agent).at(agent.pipe()); }
   CrossFlag &cross(int64_t from_core, int64_t to_core, int flag);
 
+  void run_block(int64_t block);
   bool step(const Agent &agent);
   bool step_scalar(const Agent &agent);
   bool blocked(const Agent &agent, const Instruction &i);

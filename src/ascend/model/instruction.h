@@ -59,6 +59,12 @@ struct StoreNz2Nd {
   Type type;
   int64_t rows, columns, stride, height;
 };
+struct StoreL1 {
+  Ref to, from;
+  Type type;
+  int64_t rows, columns;
+  Heights heights;
+};
 struct LoadL0 {
   Ref to, from;
   Fractals fractals;
@@ -127,9 +133,9 @@ struct CrossWait {
   int flag;
 };
 
-using Action = std::variant<Load, Store, LoadNd2Nz, FillL1, StoreNz2Nd, LoadL0, Mmad, VBinary, VMla,
-                            VExp, VDup, VCast, VSelect, VBrcb, VTranspose, ScalarLoad, SetFlag,
-                            WaitFlag, PipeBarrier, CrossSet, CrossWait>;
+using Action = std::variant<Load, Store, LoadNd2Nz, FillL1, StoreNz2Nd, StoreL1, LoadL0, Mmad,
+                            VBinary, VMla, VExp, VDup, VCast, VSelect, VBrcb, VTranspose,
+                            ScalarLoad, SetFlag, WaitFlag, PipeBarrier, CrossSet, CrossWait>;
 
 /// One instruction of a core's program. `pipe` runs it.
 struct Instruction {

@@ -30,6 +30,8 @@ struct Options {
   std::function<bool(Instruction &)> edit;
   /// All buffers of this name are the first of them.
   std::string one_slot_of;
+  /// All buffers of this name are a block smaller than what the kernel asks for.
+  std::string smaller;
 };
 
 }  // namespace gdn::ascend::model

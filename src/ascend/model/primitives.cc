@@ -206,6 +206,25 @@ void store_nz2nd(Core &core, Gm<E> to, L0c from, Rows rows, int64_t height, Wher
         where);
 }
 
+template <class E>
+void store_l1(Core &core, L1<E> to, L0c from, int64_t rows, int64_t columns, Heights heights,
+              Where where) {
+  if (!Checks(core, where)
+           .aligned("to", ref(to))
+           .aligned("from", ref(from))
+           .multiple("rows", rows, kFractal)
+           .multiple("columns", columns, kFractal)
+           .multiple("heights.to", heights.to, kFractal)
+           .multiple("heights.from", heights.from, kFractal)
+           .range("heights.to", heights.to, rows, UINT16_MAX)
+           .range("heights.from", heights.from, rows, UINT16_MAX)
+           .ok()) {
+    return;
+  }
+  issue(core, Pipe::fix,
+        model::StoreL1{ref(to), ref(from), model::kTypeOf<E>, rows, columns, heights}, where);
+}
+
 template <class I>
 int64_t scalar_load(Core &core, Gm<const I> from, Where where) {
   return core.recorder().scalar(ref(from), sizeof(I), where);
@@ -393,6 +412,8 @@ template void fill_l1<bf16>(Core &, L1<bf16>, int64_t, Where);
 template void store_nz2nd<float>(Core &, Gm<float>, L0c, Rows, int64_t, Where);
 template void store_nz2nd<f16>(Core &, Gm<f16>, L0c, Rows, int64_t, Where);
 template void store_nz2nd<bf16>(Core &, Gm<bf16>, L0c, Rows, int64_t, Where);
+template void store_l1<f16>(Core &, L1<f16>, L0c, int64_t, int64_t, Heights, Where);
+template void store_l1<bf16>(Core &, L1<bf16>, L0c, int64_t, int64_t, Heights, Where);
 template int64_t scalar_load<int32_t>(Core &, Gm<const int32_t>, Where);
 template int64_t scalar_load<int64_t>(Core &, Gm<const int64_t>, Where);
 template void load_a<f16>(Core &, L0a<f16>, L1<f16>, Fractals, Where);

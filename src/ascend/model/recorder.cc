@@ -27,6 +27,7 @@ uint32_t Recorder::take(Space space, const char *name, int64_t bytes, const Wher
       if (buffers_[i].name == name) return static_cast<uint32_t>(i);
     }
   }
+  if (options_->smaller == name) bytes -= kBlockBytes;
   const std::string what = std::string("buffer \"") + name + "\" in " + name_of(space);
   expect(has_space(kind(), space), Kind::wrong_core, where,
          what + ", a memory that this core lacks.");

@@ -45,6 +45,19 @@ template <class E>
 GDN_NPU void store_nz2nd(Core &core, Gm<E> to, L0c from, Rows rows, int64_t height,
                          Where where = Where::current());
 
+/// Rows that two matrices of fractals have.
+struct Heights {
+  int64_t to;
+  int64_t from;
+};
+
+/// FIX. A product from L0C to L1, rounded to E. In both, element (r, c) lies at
+/// ((c / 16) * height + r) * 16 + c % 16; sizes are multiples of 16, heights at most 65535. E: f16,
+/// bf16.
+template <class E>
+GDN_NPU void store_l1(Core &core, L1<E> to, L0c from, int64_t rows, int64_t columns,
+                      Heights heights, Where where = Where::current());
+
 /// S. One element of GM, of a tensor that no core of the launch writes. I: int32_t, int64_t.
 template <class I>
 GDN_NPU int64_t scalar_load(Core &core, Gm<const I> from, Where where = Where::current());

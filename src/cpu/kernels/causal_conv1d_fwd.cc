@@ -15,6 +15,8 @@
 #include "cpu/kernels/kernels.h"
 #include "cpu/kernels/strided.h"
 
+#include "cpu/kernels/conv_step.h"
+
 namespace gdn::cpu::GDN_ISA {
 namespace {
 
@@ -101,6 +103,12 @@ void run_block(const CausalConv1dFwd &p, const Block &block, int64_t channel, in
   with_lines([&](auto state) { append(state, entries, entries, valid, end_of_x, tail, count); });
 }
 
+/// Whether the only sequence has one token that comes after its slot.
+bool is_one_step(const CausalConv1dFwd &p) {
+  return p.sequences.span(0).length == 1 && p.conv_state.present() && p.slot(0) >= 0 &&
+         p.has_initial_state.at(0);
+}
+
 int64_t channel_blocks(const CausalConv1dFwd &p) { return divide_up(p.x.shape[1], kConvChannels); }
 
 int64_t items(const CausalConv1dFwd &p, int32_t) {
@@ -114,6 +122,9 @@ void run(const CausalConv1dFwd &p, int32_t, int64_t first, int64_t last, void *)
     const int64_t channel = i % blocks * kConvChannels;
     const int64_t rest = p.x.shape[1] - channel;
     const int64_t count = rest < kConvChannels ? rest : kConvChannels;
+    if (p.sequences.count == 1 && is_one_step(p) && step_alone(p, p.slot(0), channel, count)) {
+      continue;
+    }
     with_types(p.x, p.conv_state, p.weight.shape[1],
                [&]<class E, class H, int W>() { run_block<E, H, W>(p, block, channel, count); });
   }

@@ -13,6 +13,9 @@
 #include "cpu/kernels/blocks.h"
 #include "cpu/kernels/conv1d.h"
 #include "cpu/kernels/kernels.h"
+#include "cpu/kernels/strided.h"
+
+#include "cpu/kernels/conv_step.h"
 
 namespace gdn::cpu::GDN_ISA {
 namespace {
@@ -42,7 +45,7 @@ void step_in_place(const Taps &taps, const E *x, E *y, const E *window, E *state
     const E *rows[W];
     for (int i = 0; i < W - 1; ++i) rows[i] = window + i * entry_stride;
     rows[W - 1] = x;
-    convolve_vec<E, E, W, 1, kWhole>(taps, rows, &y, c, lanes, use_silu);
+    convolve_vec<E, E, W, 1, kWhole, E>(taps, rows, &y, c, lanes, use_silu);
     const size_t bytes = sizeof(E) * static_cast<size_t>(kWhole ? int64_t{kWidth} : lanes);
     for (int64_t i = 0; i < entries; ++i) {
       std::memmove(state + i * entry_stride + c, rows[W - entries + i] + c, bytes);
@@ -88,6 +91,12 @@ void run_block(const CausalConv1dUpdate &p, const Taps &taps, int64_t n, int64_t
   });
 }
 
+/// Whether the only sequence has one token that comes after all of its slot.
+bool is_one_step(const CausalConv1dUpdate &p) {
+  return p.sequences.span(0).length == 1 && p.kept(0, 1).before == p.conv_state.shape[2] &&
+         p.kept(0, 1).after == p.conv_state.shape[2];
+}
+
 int64_t channel_blocks(const CausalConv1dUpdate &p) {
   return divide_up(p.x.shape[1], kConvChannels);
 }
@@ -103,6 +112,7 @@ void run(const CausalConv1dUpdate &p, int32_t, int64_t first, int64_t last, void
     const int64_t channel = i / sequences * kConvChannels;
     const int64_t rest = p.x.shape[1] - channel;
     const int64_t count = rest < kConvChannels ? rest : kConvChannels;
+    if (sequences == 1 && is_one_step(p) && step_alone(p, p.slot(0), channel, count)) continue;
     if (i == first || i % sequences == 0) load_taps(p.weight, p.bias, channel, count, 0, &taps);
     with_types(p.x, p.conv_state, p.weight.shape[1], [&]<class E, class H, int W>() {
       run_block<E, H, W>(p, taps, i % sequences, channel, count);

@@ -18,14 +18,26 @@ struct ChunkDecays {
   float *read_q;      ///< [kStep], scale exp(c_i) |q_i|: what Q S is multiplied by.
   float *write;       ///< [kStep], exp(c_last - c_i) |k_i|: what V' is multiplied by for the state.
   float state_decay;  ///< exp(c_last).
+  /// First token, an even one, from which on V' enters the state with its low part.
+  int64_t low_first;
 
-  explicit ChunkDecays(Arena &arena) : state_decay(1.0F) {
+  explicit ChunkDecays(Arena &arena) : state_decay(1.0F), low_first(0) {
     a = arena.take<float>(kStep * kStep);
     p = arena.take<float>(kStep * kStep);
     beta = arena.take<float>(kStep);
     read_k = arena.take<float>(kStep);
     read_q = arena.take<float>(kStep);
     write = arena.take<float>(kStep);
+  }
+
+  /// A low part is 2^-9 of its token at most and is itself rounded to 2^-9 of that. Of a token that
+  /// the rest of the step decays to 2^-11 or less it is smaller than that rounding of the last
+  /// one's.
+  static int64_t first_with_low(const float *to_end) {
+    constexpr float kForgotten = 0x1p-11F;
+    int64_t i = 0;
+    while (i < kStep - 1 && to_end[i] <= kForgotten) ++i;
+    return i / 2 * 2;
   }
 
   /// Fills everything for a step of n tokens from `rule`'s gates and the shared triangles.
@@ -45,6 +57,7 @@ struct ChunkDecays {
     }
     const Vec last_high = set1(high[kStep - 1]);
     const Vec last_low = set1(low[kStep - 1]);
+    alignas(64) float to_end[kStep];
     for (int64_t i = 0; i < kStep; i += kWidth) {
       const Vec h = load(high + i);
       const Vec l = load(low + i);
@@ -53,8 +66,11 @@ struct ChunkDecays {
       const Vec from_start = fma(e, l, e);
       store(read_k + i, load(beta + i) * from_start * k_norm);
       store(read_q + i, from_start * load(shared.q_norm + i));
-      store(write + i, exp((last_high - h) + (last_low - l)) * k_norm);
+      const Vec decay = exp((last_high - h) + (last_low - l));
+      store(to_end + i, decay);
+      store(write + i, decay * k_norm);
     }
+    low_first = first_with_low(to_end);
     const float e = exp(high[kStep - 1]);
     state_decay = e + e * low[kStep - 1];
 

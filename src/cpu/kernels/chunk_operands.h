@@ -34,10 +34,11 @@ inline void pack_row(const E *x, int64_t n, int64_t padded, float *y) {
   for (; i < padded; i += kWidth) store(y + i, i < n ? load_n(x + i, n - i) : zero());
 }
 inline void pack_row(const Bf16 *x, int64_t n, int64_t padded, Bf16 *y) {
-  std::memcpy(y, x, static_cast<size_t>(n) * sizeof *y);
-  if (padded > n) {
-    std::memset(static_cast<void *>(y + n), 0, static_cast<size_t>(padded - n) * sizeof *y);
-  }
+  int64_t i = 0;
+  for (; i + 2 * kWidth <= n; i += 2 * kWidth) std::memcpy(y + i, x + i, 2 * kWidth * sizeof *y);
+  if (i == padded) return;
+  std::memcpy(y + i, x + i, static_cast<size_t>(n - i) * sizeof *y);
+  std::memset(static_cast<void *>(y + n), 0, static_cast<size_t>(padded - n) * sizeof *y);
 }
 
 /// The factor that normalises a packed row, which is shrunk first if it is an extreme one.
@@ -50,6 +51,20 @@ inline float normalise_packed(E *x, int64_t n) {
     for (int64_t i = 0; i < whole; i += kWidth) store(x + i, shrink * load(x + i));
   }
   return norm.factor;
+}
+
+/// factor[i] = that of row i of `rows` packed rows of n elements: all ordinary ones at once.
+template <class E>
+inline void normalise_packed_rows(E *x, int64_t stride, int64_t rows, int64_t n, float *factor) {
+  const int64_t whole = (n + kWidth - 1) / kWidth * kWidth;
+  alignas(64) float sums[kStep] = {};
+  for (int64_t i = 0; i < rows; ++i) sums[i] = sum_of_squares(x + i * stride, whole);
+  for (int64_t i = 0; i < rows; i += kWidth) {
+    store(factor + i, rsqrt(load(sums + i) + set1(kL2NormEps)));
+  }
+  for (int64_t i = 0; i < rows; ++i) {
+    if (!is_ordinary(sums[i])) factor[i] = normalise_packed(x + i * stride, n);
+  }
 }
 
 template <class Operand>
@@ -92,13 +107,19 @@ struct ChunkOperands {
       if (i >= n) {
         std::memset(static_cast<void *>(q_row), 0, static_cast<size_t>(row) * sizeof(Element));
         std::memset(static_cast<void *>(k_row), 0, static_cast<size_t>(row) * sizeof(Element));
-        q_norm[i] = k_norm[i] = 0.0F;
         continue;
       }
       pack_row(p.q.at<E>(batch, token + i, head), key_dim, row, q_row);
       pack_row(p.k.at<E>(batch, token + i, head), key_dim, row, k_row);
-      q_norm[i] = p.qk_l2norm ? p.scale * normalise_packed(q_row, key_dim) : p.scale;
-      k_norm[i] = p.qk_l2norm ? normalise_packed(k_row, key_dim) : 1.0F;
+    }
+    if (p.qk_l2norm) {
+      normalise_packed_rows(q, row, n, key_dim, q_norm);
+      normalise_packed_rows(k, row, n, key_dim, k_norm);
+    }
+    for (int64_t i = 0; i < kStep; ++i) {
+      const bool inside = i < n;
+      q_norm[i] = inside ? p.scale * (p.qk_l2norm ? q_norm[i] : 1.0F) : 0.0F;
+      k_norm[i] = inside ? (p.qk_l2norm ? k_norm[i] : 1.0F) : 0.0F;
     }
     for (int64_t i = 0; i < kStep; i += kWidth) {
       for (int64_t d = 0; d < row; d += kWidth * kPack) {

@@ -76,6 +76,7 @@ struct ChunkPanel {
   /// diag(exp c) K S), by forward substitution. `source` holds these rows of V.
   template <class E>
   [[gnu::always_inline]] void solve_rows(int64_t i, const E *source, int64_t stride) {
+    for (int m = 0; m < kTileRows; ++m) __builtin_prefetch(source + m * stride, 0, 3);
     Tile<kTileRows> r;
     times_state(r, shared.k + i * shared.row);
 #pragma GCC unroll 16
@@ -105,7 +106,8 @@ struct ChunkPanel {
       r.v[m][0] = r.v[m][0] * w;
       r.v[m][1] = r.v[m][1] * w;
     }
-    store_operand(r, write + i * kTileColumns, kSplit ? write_low + i * kTileColumns : nullptr);
+    const bool split = kSplit && i + kTileRows > decays.low_first;
+    store_operand(r, write + i * kTileColumns, split ? write_low + i * kTileColumns : nullptr);
   }
 
   /// Rows [i, i + kTileRows) of O = scale (diag(exp c) Q S + tril(..) V').
@@ -119,7 +121,20 @@ struct ChunkPanel {
       o.v[m][0] = o.v[m][0] * read;
       o.v[m][1] = o.v[m][1] * read;
     }
-    mma<F32Operand>(o, decays.p + i * kStep, kStep, v, kTileColumns, i + kTileRows);
+    mma<F32Operand>(o, decays.p + i * kStep, kStep, v, kTileColumns, i);
+    const float *p = decays.p + i * kStep + i;
+    const float *own = v + i * kTileColumns;
+#pragma GCC unroll 16
+    for (int j = 0; j < kTileRows; ++j) {
+      const Vec v0 = load(own + j * kTileColumns);
+      const Vec v1 = load(own + j * kTileColumns + kWidth);
+#pragma GCC unroll 16
+      for (int m = j; m < kTileRows; ++m) {
+        const Vec x = set1(p[m * kStep + j]);
+        o.v[m][0] = fma(x, v0, o.v[m][0]);
+        o.v[m][1] = fma(x, v1, o.v[m][1]);
+      }
+    }
 #pragma GCC unroll 16
     for (int m = 0; m < kTileRows; ++m) {
       store(target + m * stride, o.v[m][0]);
@@ -140,7 +155,11 @@ struct ChunkPanel {
       }
       const Element *k = shared.k_turned + d * kStep;
       mma<Operand>(s, k, kStep, write, kTileColumns * kPack, tokens);
-      if constexpr (kSplit) mma<Operand>(s, k, kStep, write_low, kTileColumns * kPack, tokens);
+      if constexpr (kSplit) {
+        const int64_t low = decays.low_first;
+        mma<Operand>(s, k + low, kStep, write_low + low * kTileColumns, kTileColumns * kPack,
+                     tokens - low);
+      }
       ahead.step();
       store_tile(s, state + d * kTileColumns, kTileColumns);
       if constexpr (kPack == 2) store_operand(s, operand + d * kTileColumns, nullptr);

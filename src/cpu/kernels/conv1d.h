@@ -150,7 +150,7 @@ struct Lines {
 };
 
 /// kTokens outputs of `lanes` channels from c on; rows and y as for convolve_tile.
-template <class H, class E, int W, int kTokens, bool kWhole>
+template <class H, class E, int W, int kTokens, bool kWhole, class Exact>
 [[gnu::always_inline]] inline void convolve_vec(const Taps &taps, const H *const *rows, E *const *y,
                                                 int64_t c, int64_t lanes, bool use_silu) {
   Vec x[kTokens + W - 1];
@@ -169,7 +169,7 @@ template <class H, class E, int W, int kTokens, bool kWhole>
   }
   if (use_silu) {
 #pragma GCC unroll 4
-    for (int t = 0; t < kTokens; ++t) sum[t] = silu_to<E>(sum[t]);
+    for (int t = 0; t < kTokens; ++t) sum[t] = silu_to<Exact>(sum[t]);
   }
 #pragma GCC unroll 4
   for (int t = 0; t < kTokens; ++t) {
@@ -182,15 +182,15 @@ template <class H, class E, int W, int kTokens, bool kWhole>
 }
 
 /// kTokens outputs of columns [first, end) of a block. rows[i] are the inputs of token i - (W - 1),
-/// channels side by side; y[i] likewise.
-template <class H, class E, int W, int kTokens>
+/// channels side by side; y[i] likewise. silu is as exact as results of type Exact need.
+template <class H, class E, int W, int kTokens, class Exact = E>
 void convolve_tile(const Taps &taps, const H *const *rows, E *const *y, int64_t first, int64_t end,
                    bool use_silu) {
   int64_t c = first;
   for (; c + kWidth <= end; c += kWidth) {
-    convolve_vec<H, E, W, kTokens, true>(taps, rows, y, c, kWidth, use_silu);
+    convolve_vec<H, E, W, kTokens, true, Exact>(taps, rows, y, c, kWidth, use_silu);
   }
-  if (c < end) convolve_vec<H, E, W, kTokens, false>(taps, rows, y, c, end - c, use_silu);
+  if (c < end) convolve_vec<H, E, W, kTokens, false, Exact>(taps, rows, y, c, end - c, use_silu);
 }
 
 /// Rows of inputs and outputs for convolve_tile: the tensors' own where channels lie side by side,

@@ -2,43 +2,12 @@
 #define GDN_CPU_KERNELS_DECODE_CHANNELS_H_
 
 // The convolution of fused_gdn_decode: some channels of one sequence, which stays in f32. Include
-// GDN_TILE, conv1d.h, recurrent_steps.h and strided.h first.
+// GDN_TILE, conv_step.h and recurrent_steps.h first.
 
 #include "core/fused_gdn_decode.h"
 
 namespace gdn::cpu::GDN_ISA {
 namespace {
-
-/// Inputs before a token where each channel's slot is four entries.
-template <class E>
-struct FourEntries {
-  const E *slot;
-
-  void load(int64_t c, Vec *x) const {
-    Vec entries[4];
-    split_four(slot + c * 4, entries);
-    for (int i = 0; i < 3; ++i) x[i] = entries[i + 1];
-  }
-  /// Fetches what load(c) reads.
-  void fetch(int64_t c) const {
-    constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(E));
-    for (int64_t i = 0; i < kWidth * 4; i += kLine) prefetch(slot + c * 4 + i);
-  }
-};
-
-/// The same where an entry's channels lie side by side.
-template <class E>
-struct EntryRows {
-  const E *first;  ///< Of three entries.
-  int64_t stride;
-
-  void load(int64_t c, Vec *x) const {
-    for (int i = 0; i < 3; ++i) x[i] = GDN_ISA::load(first + i * stride + c);
-  }
-  void fetch(int64_t c) const {
-    for (int i = 0; i < 3; ++i) prefetch(first + i * stride + c);
-  }
-};
 
 /// Runs of channels (heads' q, k or v) as the columns of one block.
 class DecodeChannels {
@@ -49,9 +18,8 @@ class DecodeChannels {
     const CausalConv1dUpdate &conv = p.conv;
     const Tensor &state = conv.conv_state;
     const bool four = state.shape[2] == 4 && state.stride[1] == 4 && state.stride[2] == 1;
-    quick_ = conv.weight.shape[1] == 4 && conv.weight.stride[0] == 4 &&
-             conv.weight.stride[1] == 1 && conv.weight.dtype == conv.x.dtype &&
-             state.dtype == conv.x.dtype && (four || state.stride[1] == 1);
+    quick_ = has_four_taps(conv.weight, conv.x.dtype) && state.dtype == conv.x.dtype &&
+             (four || state.stride[1] == 1);
   }
 
   void clear() {
@@ -74,7 +42,9 @@ class DecodeChannels {
     done_ = one && quick_ && whole_vectors();
     with_element(p_.conv.x.dtype, [&]<class E>(E) {
       if (done_) {
-        for (const Run &run : used()) convolve_one<E>(run, kept.before);
+        bool pushed = true;
+        for (const Run &run : used()) pushed = convolve_one<E>(run, kept.before) && pushed;
+        if (pushed) return;
       }
       with_element(p_.conv.conv_state.dtype, [&]<class S>(S) {
         for (const Run &run : used()) {
@@ -112,7 +82,9 @@ class DecodeChannels {
         }
       }
       float *y = y_;
-      convolve_tile<float, float, W, 1>(taps_, rows, &y, first, end, p_.conv.silu);
+      with_element(p_.conv.x.dtype, [&]<class E>(E) {
+        convolve_tile<float, float, W, 1, E>(taps_, rows, &y, first, end, p_.conv.silu);
+      });
     });
     return y_;
   }
@@ -161,38 +133,23 @@ class DecodeChannels {
   }
 
   /// A decode step in the layouts that models have, from the tensors' own memory: as convolve(),
-  /// four taps.
+  /// four taps. True if the slot has moved on.
   template <class E>
-  void convolve_one(const Run &run, int64_t before) {
+  bool convolve_one(const Run &run, int64_t before) {
     const Lines<E> slot = state<E>(run);
-    if (slot.token_stride == 1 && slot.channel_stride == 4) {
-      convolve_one<E>(run, FourEntries<E>{slot.data});
-    } else {
-      convolve_one<E>(
-          run, EntryRows<E>{slot.data + (before - 3) * slot.token_stride, slot.token_stride});
+    const int64_t stride = slot.token_stride;
+    if (stride == 1 && slot.channel_stride == 4) {
+      return convolve_one<E>(run, FourEntries<E>{slot.data});
     }
+    if (before == 3) return convolve_one<E>(run, EntryRows<E, true>{slot.data, stride});
+    return convolve_one<E>(run, EntryRows<E, false>{slot.data + (before - 3) * stride, stride});
   }
 
   template <class E, class History>
-  void convolve_one(const Run &run, History history) {
-    const E *weight = p_.conv.weight.at<const E>(run.channel);
-    const E *newest = inputs<E>(run).data;
-    const Tensor &bias = p_.conv.bias;
-    for (int64_t c = 0; c < run.count; c += kWidth) {
-      Vec taps[4];
-      Vec x[4];
-      split_four(weight + c * 4, taps);
-      history.load(c, x);
-      // The next key head's.
-      history.fetch(c + run.count);
-      x[3] = load(newest + c);
-      Vec sum = zero();
-      if (bias.present()) {
-        sum = load_strided(bias, bias.offset(run.channel + c), bias.stride[0], kWidth);
-      }
-      for (int i = 0; i < 4; ++i) sum = fma(taps[i], x[i], sum);
-      store(y_ + run.column + c, silu_to<float>(sum));
-    }
+  bool convolve_one(const Run &run, History history) {
+    convolve_step<E>(p_.conv.weight, p_.conv.bias, run.channel, run.count, history,
+                     inputs<E>(run).data, p_.conv.silu, y_ + run.column);
+    return History::kPushes;
   }
 
   /// Inputs of token t, whole runs that meet the columns [first, end); rounded to the state's type

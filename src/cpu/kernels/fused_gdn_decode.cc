@@ -22,6 +22,8 @@
 #include "cpu/kernels/gated_row.h"
 #include "cpu/kernels/recurrent_steps.h"
 
+#include "cpu/kernels/conv_step.h"
+
 #include "cpu/kernels/decode_channels.h"
 
 namespace gdn::cpu::GDN_ISA {
@@ -73,7 +75,9 @@ class DecodeItems {
       with_element(rule_.initial_state.dtype, [&](auto element) {
         using S = decltype(element);
         const S *ahead = nullptr;
-        if (i + 1 < group_) {
+        if (!Layout::template worth_fetching<S>(rule_)) {
+          ahead = nullptr;
+        } else if (i + 1 < group_) {
           ahead = Layout::template rows<S>(rule_.initial_state, rule_.initial_slot(n_),
                                            rule_.heads.value_head(key_head_, i + 1), 0)
                       .data;

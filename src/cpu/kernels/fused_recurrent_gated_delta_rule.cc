@@ -167,6 +167,7 @@ template <class Layout, class S>
 const S *state_ahead(const DeltaRule &p, const Item &item) {
   const int64_t slot = p.initial_slot(item.sequence);
   if (slot < 0 || !p.reads_state(item.sequence)) return nullptr;
+  if (!Layout::template worth_fetching<S>(p)) return nullptr;
   return Layout::template rows<S>(p.initial_state, slot, item.head, item.first).data;
 }
 

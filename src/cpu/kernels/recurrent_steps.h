@@ -8,6 +8,10 @@
 // `source` and `target` may be the same memory. The bits of a column depend neither on the
 // columns beside it nor on source and target being f32 tensors or a block on the stack.
 
+#include <type_traits>
+
+#include "cpu/processor.h"
+
 namespace gdn::cpu::GDN_ISA {
 namespace {
 
@@ -118,6 +122,17 @@ inline void round_rows(Rows<float> x, Extent extent) {
 struct KeyFirst {
   static constexpr int64_t kBlockColumns = kTileColumns;
 
+  /// Whether the state that comes next is worth fetching by instructions. Where all states of the
+  /// call fit a cache, an AMD processor's own prefetchers keep up with whole rows of f32, and the
+  /// instructions cost more than they bring.
+  template <class S>
+  static bool worth_fetching(const DeltaRule &p) {
+    constexpr int64_t kCached = int64_t{32} << 20;
+    if (sizeof(S) < sizeof(float) || kWidth < 16 || !processor().amd) return true;
+    const int64_t elements = p.sequences.count * p.heads.value_heads * p.key_dim * p.value_dim;
+    return elements * static_cast<int64_t>(sizeof(S)) > kCached;
+  }
+
   template <class S>
   static Rows<S> rows(const Tensor &t, int64_t slot, int64_t head, int64_t column) {
     return {t.at<S>(slot, head, 0, column), t.stride[2]};
@@ -132,94 +147,237 @@ struct KeyFirst {
   }
 
   /// v and o hold `columns` elements, readable and writable up to a whole Vec. `ahead` lies where
-  /// the state that comes next will be read (or null). A function of its own: inlined into larger
-  /// ones its loops were measured 3 % slower.
+  /// the state that comes next will be read (or null).
   template <class S>
-  [[gnu::noinline]] static void step(const RecurrentToken &token, int64_t key_dim, int64_t columns,
-                                     Rows<S> source, Rows<S> target, const S *ahead, const float *v,
-                                     float *o) {
+  static void step(const RecurrentToken &token, int64_t key_dim, int64_t columns, Rows<S> source,
+                   Rows<S> target, const S *ahead, const float *v, float *o) {
     alignas(64) float w[kMaxColumns];
+    for (int64_t j = 0; j < columns; j += kWidth) store(w + j, zero());
+    for_each_slice(key_dim, columns, [&](auto width, int64_t d, int64_t c) {
+      const S *next = ahead != nullptr ? ahead + d * source.stride + c : nullptr;
+      read(token, width, rows_at(source, d, c), next, d, key_dim, w + c);
+    });
     const Vec decay = set1(token.decay.whole);
     const Vec beta = set1(token.beta);
-    for (int64_t j = 0; j < columns; j += kWidth) store(w + j, zero());
-    for_each_band(key_dim, [&]<int kRows>(Band<kRows>, int64_t d) {
-      read_rows<kRows>(token.k + d, columns, source.from(d), w);
-    });
     for (int64_t j = 0; j < columns; j += kWidth) {
       store(w + j, beta * fnma(decay, load(w + j), load(v + j)));
       store(o + j, zero());
     }
-    for_each_band(key_dim, [&]<int kRows>(Band<kRows>, int64_t d) {
-      const S *next = (ahead != nullptr ? ahead : source.data) + d * source.stride;
-      write_rows<kRows>(token, d, columns, source.from(d), target.from(d), next, w, o);
+    for_each_slice(key_dim, columns, [&](auto width, int64_t d, int64_t c) {
+      const S *next = ahead != nullptr ? ahead + d * source.stride + c : nullptr;
+      write(token, width, rows_at(source, d, c), rows_at(target, d, c), next, d, key_dim, w + c,
+            o + c);
     });
   }
 
  private:
-  template <int kRows>
-  struct Band {};
+  /// Vectors of a slice of columns, whose sums stay in registers. Eight hide the latency of a
+  /// multiply-add and leave room for the factors where there are 16 registers.
+  static constexpr int kSlice = 8;
+  /// Keys that pass over a slice before the next slice of these rows.
+  static constexpr int64_t kBand = 64;
 
-  /// Calls f(Band<rows>, first row) for bands that cover all keys: whole tiles, then what is left.
+  template <class S>
+  static Rows<S> rows_at(Rows<S> rows, int64_t d, int64_t c) {
+    return {rows.data + d * rows.stride + c, rows.stride};
+  }
+
+  /// A slice of kVectors vectors of columns. The last one begins at column `last` and may share
+  /// columns with the one before it: both then compute the same. (A vector cut by a mask would, for
+  /// the processor, overlap the next row, whose load would wait for its store.)
+  template <int kVectors, class Lanes>
+  struct Width {
+    int64_t last;
+    Lanes lanes;
+
+    int64_t column(int j) const { return j + 1 < kVectors ? j * kWidth : last; }
+  };
+
+  /// Calls f(Width, first key, first column) for slices that cover all columns of
+  /// each band of keys.
   template <class F>
-  static void for_each_band(int64_t key_dim, F &&f) {
-    int64_t d = 0;
-    for (; d + kTileRows <= key_dim; d += kTileRows) f(Band<kTileRows>(), d);
-    if constexpr (kTileRows > 4) {
-      for (; d + 4 <= key_dim; d += 4) f(Band<4>(), d);
-    }
-    for (; d < key_dim; ++d) f(Band<1>(), d);
-  }
-
-  /// sums += k^T S over a band of rows.
-  template <int kRows, class S>
-  [[gnu::always_inline]] static void read_rows(const float *k, int64_t columns, Rows<S> source,
-                                               float *sums) {
-    Vec factor[kRows];
-#pragma GCC unroll 8
-    for (int i = 0; i < kRows; ++i) factor[i] = set1(k[i]);
-    for_each_lanes(columns, [&](int64_t j, auto lanes) {
-      Vec sum = load(sums + j);
-#pragma GCC unroll 8
-      for (int i = 0; i < kRows; ++i) {
-        sum = fma(factor[i], lanes.load(source.data + i * source.stride + j), sum);
+  static void for_each_slice(int64_t key_dim, int64_t columns, F &&f) {
+    const int64_t vectors = (columns + kWidth - 1) / kWidth;
+    const int64_t slices = (vectors + kSlice - 1) / kSlice;
+    const int64_t whole = (vectors + slices - 1) / slices * kWidth;
+    for (int64_t d = 0; d < key_dim; d += kBand) {
+      for (int64_t c = 0; c < columns; c += whole) {
+        const int64_t left = columns - c < whole ? columns - c : whole;
+        with_width_of<kSlice>(left, [&](auto width) { f(width, d, c); });
       }
-      store(sums + j, sum);
-    });
+    }
   }
 
-  /// S <- decay S + k w^T over a band of rows from d on; sums += q^T S.
-  template <int kRows, class S>
-  [[gnu::always_inline]] static void write_rows(const RecurrentToken &token, int64_t d,
-                                                int64_t columns, Rows<S> source, Rows<S> target,
-                                                const S *next, const float *w, float *sums) {
+  template <int kVectors, class F>
+  static void with_width_of(int64_t columns, F &&f) {
+    if constexpr (kVectors > 1) {
+      if (columns <= (kVectors - 1) * kWidth) return with_width_of<kVectors - 1>(columns, f);
+      f(Width<kVectors, WholeLanes>{columns - kWidth, {}});
+    } else if (columns == kWidth) {
+      f(Width<1, WholeLanes>{0, {}});
+    } else {
+      f(Width<1, FirstLanes>{0, {columns}});
+    }
+  }
+
+  /// sums += k^T S over a band of rows. A function of its own: inlined into larger ones its loops
+  /// were measured 3 % slower.
+  template <int kVectors, class Lanes, class S>
+  [[gnu::noinline]] static void read(const RecurrentToken &token, Width<kVectors, Lanes> width,
+                                     Rows<S> source, const S *next, int64_t first, int64_t key_dim,
+                                     float *sums) {
+    const int64_t end = key_dim - first < kBand ? key_dim : first + kBand;
+    if constexpr (in_pairs<kVectors, S>()) {
+      if (width.last == (kVectors - 1) * kWidth) {
+        return read_pairs<kVectors / 2>(token, source, first, end, sums);
+      }
+    }
+    Vec sum[kVectors];
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors; ++j) sum[j] = load(sums + width.column(j));
+    const S *row = source.data;
+    for (int64_t d = first; d < end; ++d, row += source.stride) {
+      const Vec k = set1(token.k[d]);
+      if (next != nullptr) fetch_row<0, kRead<kVectors, S>>(next + (d - first) * source.stride);
+#pragma GCC unroll 8
+      for (int j = 0; j + 1 < kVectors; ++j) sum[j] = fma(k, load(row + j * kWidth), sum[j]);
+      sum[kVectors - 1] = fma(k, width.lanes.load(row + width.last), sum[kVectors - 1]);
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors; ++j) store(sums + width.column(j), sum[j]);
+  }
+
+  /// S <- decay S + k w^T over a band of rows; sums += q^T S.
+  template <int kVectors, class Lanes, class S>
+  [[gnu::noinline]] static void write(const RecurrentToken &token, Width<kVectors, Lanes> width,
+                                      Rows<S> source, Rows<S> target, const S *next, int64_t first,
+                                      int64_t key_dim, const float *values, float *sums) {
+    const int64_t end = key_dim - first < kBand ? key_dim : first + kBand;
+    if constexpr (in_pairs<kVectors, S>()) {
+      if (width.last == (kVectors - 1) * kWidth) {
+        return write_pairs<kVectors / 2>(token, source, target, next, first, end, values, sums);
+      }
+    }
+    Vec w[kVectors];
+    Vec sum[kVectors];
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors; ++j) {
+      w[j] = load(values + width.column(j));
+      sum[j] = load(sums + width.column(j));
+    }
     const Vec kept = set1(token.decay.kept);
     const Vec rest = set1(token.decay.rest);
-    Vec k[kRows];
-    Vec q[kRows];
-#pragma GCC unroll 8
-    for (int i = 0; i < kRows; ++i) {
-      k[i] = set1(token.k[d + i]);
-      q[i] = set1(token.q[d + i]);
-    }
-    for_each_lanes(columns, [&](int64_t j, auto lanes) {
-      const Vec x = load(w + j);
-      Vec sum = load(sums + j);
-#pragma GCC unroll 8
-      for (int i = 0; i < kRows; ++i) {
-        prefetch(next + i * source.stride + j);
-        const Vec s = lanes.load(source.data + i * source.stride + j);
-        const Vec y = fma(k[i], x, fma(kept, s, rest * s));
-        lanes.store(target.data + i * target.stride + j, y);
-        sum = fma(q[i], y, sum);
+    const S *row = source.data;
+    S *to = target.data;
+    for (int64_t d = first; d < end; ++d, row += source.stride, to += target.stride) {
+      const Vec k = set1(token.k[d]);
+      const Vec q = set1(token.q[d]);
+      if (next != nullptr) {
+        fetch_row<kRead<kVectors, S>, kVectors>(next + (d - first) * source.stride);
       }
-      store(sums + j, sum);
-    });
+      // Before its columns are stored by the vector before.
+      const Vec last = width.lanes.load(row + width.last);
+#pragma GCC unroll 8
+      for (int j = 0; j < kVectors; ++j) {
+        const Vec s = j + 1 < kVectors ? load(row + j * kWidth) : last;
+        const Vec y = fma(k, w[j], fma(kept, s, rest * s));
+        sum[j] = fma(q, y, sum[j]);
+        if (j + 1 < kVectors) {
+          store(to + j * kWidth, y);
+        } else {
+          width.lanes.store(to + width.last, y);
+        }
+      }
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < kVectors; ++j) store(sums + width.column(j), sum[j]);
+  }
+
+  /// Vectors of a row of f32 that the first pass fetches: memory is then busy in both. 16-bit rows
+  /// have fewer lines, and a first pass that is already bound by instructions, as sets of 128 bits
+  /// have.
+  template <int kVectors, class S>
+  static constexpr int kRead = sizeof(S) == sizeof(float) && kWidth > 4 ? kVectors / 2 : 0;
+
+  /// Fetches vectors [kFirst, kEnd) of a row.
+  template <int kFirst, int kEnd, class S>
+  static void fetch_row(const S *row) {
+    constexpr int kLine = 64 / static_cast<int>(sizeof(S));
+#pragma GCC unroll 8
+    for (int i = kFirst * kWidth; i < kEnd * kWidth; i += kLine) prefetch(row + i);
+  }
+
+  /// Whether a register of bf16 pairs is widened and narrowed at once, so that a sum holds every
+  /// other column.
+  template <int kVectors, class S>
+  static constexpr bool in_pairs() {
+    return kHasBf16Dot && std::is_same_v<std::remove_const_t<S>, Bf16> && kVectors % 2 == 0;
+  }
+
+  template <int kPairs, class S>
+  [[gnu::always_inline]] static void read_pairs(const RecurrentToken &token, Rows<S> source,
+                                                int64_t first, int64_t end, float *sums) {
+    Vec sum[kPairs][2];
+#pragma GCC unroll 8
+    for (int j = 0; j < kPairs; ++j) split_two(sums + j * 2 * kWidth, sum[j]);
+    const S *row = source.data;
+    for (int64_t d = first; d < end; ++d, row += source.stride) {
+      const Vec k = set1(token.k[d]);
+#pragma GCC unroll 8
+      for (int j = 0; j < kPairs; ++j) {
+        const auto pairs = load_pairs(row + j * 2 * kWidth);
+        sum[j][0] = fma(k, first_of_pairs(pairs), sum[j][0]);
+        sum[j][1] = fma(k, second_of_pairs(pairs), sum[j][1]);
+      }
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < kPairs; ++j) join_two(sum[j], sums + j * 2 * kWidth);
+  }
+
+  template <int kPairs, class S>
+  [[gnu::always_inline]] static void write_pairs(const RecurrentToken &token, Rows<S> source,
+                                                 Rows<S> target, const S *next, int64_t first,
+                                                 int64_t end, const float *values, float *sums) {
+    Vec w[kPairs][2];
+    Vec sum[kPairs][2];
+#pragma GCC unroll 8
+    for (int j = 0; j < kPairs; ++j) {
+      split_two(values + j * 2 * kWidth, w[j]);
+      split_two(sums + j * 2 * kWidth, sum[j]);
+    }
+    const Vec kept = set1(token.decay.kept);
+    const Vec rest = set1(token.decay.rest);
+    const S *row = source.data;
+    S *to = target.data;
+    for (int64_t d = first; d < end; ++d, row += source.stride, to += target.stride) {
+      const Vec k = set1(token.k[d]);
+      const Vec q = set1(token.q[d]);
+      if (next != nullptr) fetch_row<0, 2 * kPairs>(next + (d - first) * source.stride);
+#pragma GCC unroll 8
+      for (int j = 0; j < kPairs; ++j) {
+        const auto pairs = load_pairs(row + j * 2 * kWidth);
+        const Vec s[2] = {first_of_pairs(pairs), second_of_pairs(pairs)};
+        Vec y[2];
+        for (int i = 0; i < 2; ++i) {
+          y[i] = fma(k, w[j][i], fma(kept, s[i], rest * s[i]));
+          sum[j][i] = fma(q, y[i], sum[j][i]);
+        }
+        store_pairs(to + j * 2 * kWidth, y[0], y[1]);
+      }
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < kPairs; ++j) join_two(sum[j], sums + j * 2 * kWidth);
   }
 };
 
 /// State rows are values: [DV][DK].
 struct ValueFirst {
   static constexpr int64_t kBlockColumns = kWidth;
+
+  template <class S>
+  static bool worth_fetching(const DeltaRule &) {
+    return true;
+  }
 
   template <class S>
   static Rows<S> rows(const Tensor &t, int64_t slot, int64_t head, int64_t column) {

@@ -17,6 +17,10 @@ struct RowNorm {
 constexpr float kOrdinaryLow = 0x1p-40F;
 constexpr float kOrdinaryHigh = 0x1p40F;
 
+inline bool is_ordinary(float sum_of_squares) {
+  return sum_of_squares >= kOrdinaryLow && sum_of_squares <= kOrdinaryHigh;
+}
+
 /// 2^n for a normal result.
 inline float power_of_2(int32_t n) { return bits_float(static_cast<uint32_t>(n + 127) << 23); }
 
@@ -56,7 +60,7 @@ template <class E>
 template <class E>
 inline RowNorm row_norm(const E *x, int64_t n, int64_t count, float eps) {
   const float sum = sum_of_squares(x, n);
-  if (!(sum >= kOrdinaryLow && sum <= kOrdinaryHigh)) return norm_of_extreme(x, n, count, eps);
+  if (!is_ordinary(sum)) return norm_of_extreme(x, n, count, eps);
   return {1.0F, 1.0F / __builtin_sqrtf(sum / static_cast<float>(count) + eps)};
 }
 

@@ -258,7 +258,8 @@ __device__ __forceinline__ void run_lines(const CausalConv1dFwd &p, const ConvPl
       push(window, values[i]);
       out[i] = taps[0].apply(window, p.silu);
     }
-    Group<true, E>::store(y + t, out);
+    // In one access, as store_group; the line is not needed here again.
+    __stcs(reinterpret_cast<uint4 *>(y + t), pack16<E>(out));
   }
 #pragma unroll 1
   for (; left != 0; left &= left - 1) {
@@ -334,16 +335,6 @@ __global__ void __launch_bounds__(kThreads, kChannelsFirst ? 4 : 8)
   }
 }
 
-/// True if the elements along `dimension` are contiguous and their groups start on 16 bytes.
-bool groups_aligned(const Tensor &t, int dimension) {
-  const auto size = static_cast<int64_t>(dtype_size(t.dtype));
-  if (t.stride[dimension] != 1 || reinterpret_cast<uintptr_t>(t.data) % 16 != 0) return false;
-  for (int i = 0; i < 3; ++i) {
-    if (i != dimension && t.shape[i] > 1 && t.stride[i] * size % 16 != 0) return false;
-  }
-  return true;
-}
-
 template <class E, int kWidth>
 Status launch_width(const CausalConv1dFwd &p, const Launch &l, int64_t blocks,
                     const ConvPlan &plan) {
@@ -363,9 +354,7 @@ Status launch_conv(const CausalConv1dFwd &p, const Launch &l) {
   plan.channels_first = p.x.stride[1] == 1 || p.x.stride[2] != 1;
   const int dimension = plan.channels_first ? 1 : 2;
   plan.aligned = groups_aligned(p.x, dimension) && groups_aligned(p.y, dimension);
-  const Tensor &w = p.weight;
-  plan.aligned_weight = w.shape[1] == 4 && w.stride[1] == 1 && w.stride[0] % 4 == 0 &&
-                        reinterpret_cast<uintptr_t>(w.data) % (4 * dtype_size(w.dtype)) == 0;
+  plan.aligned_weight = taps_aligned(p.weight);
   const int64_t tokens = p.sequences.tokens, batch = p.sequences.batch;
   if (plan.channels_first) {
     plan.tiles = (tokens + kTile - 1) / kTile;
@@ -376,7 +365,7 @@ Status launch_conv(const CausalConv1dFwd &p, const Launch &l) {
     plan.tile_blocks = (batch * plan.channels * plan.tiles + kWarps - 1) / kWarps;
   }
   const int64_t blocks = plan.tile_blocks + p.sequences.count * plan.channel_blocks;
-  switch (w.shape[1]) {
+  switch (p.weight.shape[1]) {
     case 2:
       return launch_width<E, 2>(p, l, blocks, plan);
     case 3:

@@ -1,8 +1,10 @@
 #include "cuda/device/sequences.cuh"
 #include "cuda/launch.h"
+#include "cuda/sm80/device/taps.cuh"
 #include "cuda/sm80/kernels.h"
 
-// Depthwise causal convolution of a few new tokens a sequence; one thread a channel and sequence.
+// Depthwise causal convolution of a few new tokens a sequence; one thread a channel and sequence,
+// or 16 bytes of neighbouring channels where tokens and states have them so, as engines do.
 
 namespace gdn::cuda::sm80 {
 namespace {
@@ -61,9 +63,90 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+/// The group of channels of entry i.
+template <class E>
+__device__ __forceinline__ uint4 *group_at(E *first, int64_t i, int64_t stride) {
+  return reinterpret_cast<uint4 *>(first + i * stride);
+}
+template <class E>
+__device__ __forceinline__ const uint4 *group_at(const E *first, int64_t i, int64_t stride) {
+  return reinterpret_cast<const uint4 *>(first + i * stride);
+}
+
+/// The same for groups of channels: x, y and the states are of E, with the channels contiguous and
+/// whole groups, and the width is kMaxWidth. The same bits.
+template <class E>
+__global__ void __launch_bounds__(kThreads, 3)
+    conv1d_update_groups_kernel(const __grid_constant__ CausalConv1dUpdate p, bool aligned_weight) {
+  constexpr int kCount = 16 / static_cast<int>(sizeof(E)), kHistory = kMaxWidth - 1;
+  const int64_t item = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  const int64_t groups = p.x.shape[1] / kCount;
+  const int64_t n = item / groups, c = (item - n * groups) * kCount;
+  if (n >= p.sequences.count) return;
+  const SequenceSpan span = clamped_span(p.sequences, n);
+  const int64_t tokens = span.length, slot = p.slot(n);
+  const E *const x = static_cast<const E *>(p.x.data) + p.x.offset(span.batch, c, span.begin);
+  E *const y = static_cast<E *>(p.y.data) + p.y.offset(span.batch, c, span.begin);
+  if (slot < 0) {
+    for (int64_t t = 0; t < tokens; ++t) *group_at(y, t, p.y.stride[2]) = {};
+    return;
+  }
+  const auto [before, after] = p.kept(n, tokens);
+  E *const state = static_cast<E *>(p.conv_state.data) + p.conv_state.offset(slot, c);
+  const int64_t state_step = p.conv_state.stride[2], x_step = p.x.stride[2];
+  uint4 history[kHistory];
+#pragma unroll
+  for (int i = 0; i < kHistory; ++i) {
+    const int64_t from = before - kHistory + i;
+    history[i] = from >= 0 ? *group_at(state, from, state_step) : uint4{};
+  }
+  Taps<kMaxWidth> taps[kCount];
+  load_taps(taps, p, aligned_weight, c);
+  float window[kCount][kMaxWidth] = {};
+  const auto enter = [&](const uint4 &bits) {
+    float values[kCount];
+    unpack16<E>(values, bits);
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) push(window[i], values[i]);
+  };
+#pragma unroll
+  for (int i = 0; i < kHistory; ++i) enter(history[i]);
+  for (int64_t t = 0; t < tokens; ++t) {
+    enter(*group_at(x, t, x_step));
+    float out[kCount];
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) out[i] = taps[i].apply(window[i], p.silu);
+    store_group(group_at(y, t, p.y.stride[2]), pack16<E>(out));
+  }
+  const int64_t shift = before + tokens - after;
+  for (int64_t i = 0; i < after; ++i) {  // Ascending, as above.
+    const int64_t from = i + shift;
+    *group_at(state, i, state_step) =
+        from < before ? *group_at(state, from, state_step) : *group_at(x, from - before, x_step);
+  }
+}
+
+/// True if conv1d_update_groups_kernel serves the call.
+bool has_groups(const CausalConv1dUpdate &p) {
+  return p.weight.shape[1] == kMaxWidth && p.y.dtype == p.x.dtype &&
+         p.conv_state.dtype == p.x.dtype &&
+         p.x.shape[1] * static_cast<int64_t>(dtype_size(p.x.dtype)) % 16 == 0 &&
+         groups_aligned(p.x, 1) && groups_aligned(p.y, 1) && groups_aligned(p.conv_state, 1);
+}
+
 }  // namespace
 
 Status causal_conv1d_update(const CausalConv1dUpdate &p, const Launch &l) {
+  if (has_groups(p)) {
+    return for_type(p.x.dtype, [&](auto e) {
+      using E = decltype(e);
+      const int64_t groups =
+          p.sequences.count * p.x.shape[1] * static_cast<int64_t>(sizeof(E)) / 16;
+      return launch<conv1d_update_groups_kernel<E>>("causal_conv1d_update", l,
+                                                    (groups + kThreads - 1) / kThreads, kThreads, 0,
+                                                    p, taps_aligned(p.weight));
+    });
+  }
   const int64_t items = p.sequences.count * p.x.shape[1];
   return launch<conv1d_update_kernel>("causal_conv1d_update", l, (items + kThreads - 1) / kThreads,
                                       kThreads, 0, p);

@@ -1,6 +1,6 @@
 #include "cuda/sm80/chunk_fwd_h_c64.h"
 #include "cuda/sm80/device/gain.cuh"
-#include "cuda/sm80/device/half_pieces.cuh"
+#include "cuda/sm80/device/half_rows.cuh"
 #include "cuda/sm80/device/stage.cuh"
 #include "cuda/sm80/device/state.cuh"
 
@@ -25,7 +25,10 @@ struct ChainPlan {
   int column_blocks;
   int piece_k, piece_w, piece_u, piece_v;  ///< Bytes that rows move in.
   int piece_h;                             ///< The same of h.
+  int key_shift, value_shift;              ///< half_row_shift of w and k, of u, V' and h.
+  int loaders;                             ///< Warps that load and do nothing else; of halves.
   bool staged_h;                           ///< h is of E, with DV contiguous.
+  bool packed_h;  ///< Of halves: the rows of h follow each other in whole pieces of 16 bytes.
 };
 
 template <Rows kRows>
@@ -59,19 +62,30 @@ constexpr int kBlocks = 2;
 /// block of its own, where halves of rows trade places so that neither side meets a bank twice;
 /// else in rows that the block's warps share.
 template <bool kWhole>
-__device__ __forceinline__ int staged_word(int key, int word) {
-  return kWhole ? key * 8 + (word ^ (key & 4)) : key * (kLdV / 2) + word;
+__device__ __forceinline__ int staged_word(int key, int word, int row_words = kLdV / 2) {
+  return kWhole ? key * 8 + (word ^ (key & 4)) : key * row_words + word;
 }
 
-/// Puts 16 rows of h, as a left operand of S^T, where the warp's columns are staged.
-template <bool kWhole, class E>
+/// Puts 16 rows of h, as a left operand of S^T, where the warp's columns are staged. Of halves,
+/// whose rows may share that place with no room between, the first `words` words alone.
+template <Rows kRows, class E>
 __device__ __forceinline__ void stage_rows(uint32_t *block, const LeftTile<E> &a, int key,
-                                           int lane) {
+                                           int row_words, int words, int lane) {
+  constexpr bool kWhole = kRows == Rows::whole;
   const int r = lane >> 2, c = lane & 3;
-  block[staged_word<kWhole>(key + r, c)] = transpose8(a.r[0]);
-  block[staged_word<kWhole>(key + r, 4 + c)] = transpose8(a.r[1]);
-  block[staged_word<kWhole>(key + 8 + r, c)] = transpose8(a.r[2]);
-  block[staged_word<kWhole>(key + 8 + r, 4 + c)] = transpose8(a.r[3]);
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const uint32_t low = transpose8(a.r[i]), high = transpose8(a.r[i + 2]);
+    if (kRows == Rows::halves && i * 4 + c >= words) continue;
+    block[staged_word<kWhole>(key + r, i * 4 + c, row_words)] = low;
+    block[staged_word<kWhole>(key + 8 + r, i * 4 + c, row_words)] = high;
+  }
+}
+
+/// 4-byte words from a staged row of h to the next.
+template <Rows kRows>
+__device__ __forceinline__ int h_row_words(const ChunkFwdH &p, const ChainPlan &plan) {
+  return kRows == Rows::halves && plan.packed_h ? static_cast<int>(p.value_dim) / 2 : kLdV / 2;
 }
 
 /// Writes `keys` rows of 16 columns of a warp's block to h.
@@ -99,14 +113,45 @@ __device__ __forceinline__ void wait_for_state_warps(const ChainItem &item) {
   asm volatile("bar.sync 1, %0;" ::"r"(state_threads(item)) : "memory");
 }
 
+/// Writes rows of a tile in shared memory back, by the warps that have columns.
+template <Rows kRows, class E>
+__device__ __forceinline__ void write_rows(E *to, int64_t row_stride, const E *tile, int rows,
+                                           int piece, const ChainPlan &plan,
+                                           const ChainItem &item) {
+  if constexpr (kRows == Rows::halves) {
+    const HalfWalk walk(plan.value_shift, fresh_thread(), state_threads(item));
+    store_half_rows(to, row_stride, tile, kLdV, walk.inside(item.columns) ? rows : 0, walk.row,
+                    walk.row_step, walk.column);
+  } else {
+    store_tile(to, row_stride, tile, kLdV, rows, item.columns, piece, fresh_thread(),
+               state_threads(item));
+  }
+}
+
+/// Writes `rows` staged rows that h has without room between, by the same warps.
+template <class E>
+__device__ __forceinline__ void write_packed_rows(E *to, const E *staged, int rows,
+                                                  const ChainItem &item) {
+  constexpr int kPer = 16 / static_cast<int>(sizeof(E));
+  const int elements = rows * item.columns;
+#pragma unroll 4
+  for (int i = fresh_thread() * kPer; i < elements; i += state_threads(item) * kPer) {
+    copy_piece(to + i, staged + i, 16);
+  }
+}
+
 /// Writes the rows of h from `first` on that are staged to the chunk's row `index` of h.
 template <Rows kRows, class E>
 __device__ __forceinline__ void store_staged_rows(const ChainShared<E> &s, const ChunkFwdH &p,
                                                   const ChainPlan &plan, const ChainItem &item,
                                                   int64_t index, int first, int key_dim) {
-  store_rows<kRows>(p.h.at<E>(index, item.h, first, item.column), p.h.stride[2], s.staged, kLdV,
-                    min(kStagedKeys, key_dim - first), item.columns, plan.piece_h, fresh_thread(),
-                    state_threads(item));
+  E *const to = p.h.at<E>(index, item.h, first, item.column);
+  const int rows = min(kStagedKeys, key_dim - first);
+  if (kRows == Rows::halves && plan.packed_h) {
+    write_packed_rows(to, s.staged, rows, item);
+  } else {
+    write_rows<kRows>(to, p.h.stride[2], s.staged, rows, plan.piece_h, plan, item);
+  }
 }
 
 /// e^{last - c} of two neighbouring tokens, 0 past the end.
@@ -185,6 +230,25 @@ __device__ __forceinline__ int length_of(const ChainItem &item, int chunk) {
       min(static_cast<int64_t>(kTokens), item.span.length - static_cast<int64_t>(chunk) * kTokens));
 }
 
+/// Starts the copy of a tile of kTokens rows.
+template <Rows kRows, class E>
+__device__ __forceinline__ void read_rows(E *tile, int ld, const E *from, int64_t row_stride,
+                                          int valid, int columns, int piece, int shift, int thread,
+                                          int threads) {
+  if constexpr (kRows == Rows::halves) {
+    load_half_rows(tile, ld, from, row_stride, kTokens, valid, columns,
+                   HalfWalk(shift, thread, threads));
+  } else {
+    load_tile<kRows == Rows::whole>(tile, ld, from, row_stride, kTokens, valid, columns, piece,
+                                    thread, threads);
+  }
+}
+
+/// The first thread that loads.
+__device__ __forceinline__ int first_loader(const ChainPlan &plan) {
+  return plan.loaders > 0 ? plan.warps * 32 : 0;
+}
+
 /// Starts the copies of tile i of the sequence, which goes to a slot of the ring: tile 2 n is w of
 /// chunk n and brings u and c with it, tile 2 n + 1 is k.
 template <Rows kRows, class E>
@@ -195,19 +259,20 @@ __device__ __forceinline__ void load_tile_of(const ChainShared<E> &s, const Chun
   const SequenceSpan &span = item.span;
   const int64_t t = span.begin + static_cast<int64_t>(chunk) * kTokens;
   const int valid = length_of(item, chunk);
-  const int thread = kRows == Rows::halves ? fresh_thread() : threadIdx.x;  // Fewest registers.
+  // Fewest registers.
+  const int thread = kRows == Rows::halves ? fresh_thread() - first_loader(plan) : threadIdx.x;
   E *const tile = s.ring + slot * kTokens * kLd;
   if ((i & 1) != 0) {
-    load_rows<kRows>(tile, kLd, p.k.at<const E>(span.batch, t, item.hk), p.k.stride[1], kTokens,
-                     valid, key_dim, plan.piece_k, thread, threads);
+    read_rows<kRows>(tile, kLd, p.k.at<const E>(span.batch, t, item.hk), p.k.stride[1], valid,
+                     key_dim, plan.piece_k, plan.key_shift, thread, threads);
   } else {
-    load_rows<kRows>(tile, kLd, p.w.at<const E>(span.batch, t, item.h), p.w.stride[1], kTokens,
-                     valid, key_dim, plan.piece_w, thread, threads);
-    load_rows<kRows>(s.values + (chunk & 1) * kTokens * kLdV, kLdV,
-                     p.u.at<const E>(span.batch, t, item.h, item.column), p.u.stride[1], kTokens,
-                     valid, item.columns, plan.piece_u, thread, threads);
+    read_rows<kRows>(tile, kLd, p.w.at<const E>(span.batch, t, item.h), p.w.stride[1], valid,
+                     key_dim, plan.piece_w, plan.key_shift, thread, threads);
+    read_rows<kRows>(s.values + (chunk & 1) * kTokens * kLdV, kLdV,
+                     p.u.at<const E>(span.batch, t, item.h, item.column), p.u.stride[1], valid,
+                     item.columns, plan.piece_u, plan.value_shift, thread, threads);
     if (p.g_cumsum.present()) {
-      for (int j = threadIdx.x; j < kTokens; j += threads) {
+      for (int j = thread; j < kTokens; j += threads) {
         copy_async<4>(s.decays + (chunk & 1) * kTokens + j,
                       p.g_cumsum.at<const float>(span.batch, t + (j < valid ? j : 0), item.h),
                       j < valid ? 4 : 0);
@@ -235,7 +300,8 @@ __device__ __forceinline__ void form_values(LeftTile<E> (&left)[kTokens / 16],
         LeftTile<E> a;
         left_from_accumulators(a, state[j], state[j + 1]);
         if (half == 0 && stages_h<kRows>(plan)) {
-          stage_rows<kWhole>(staged, a, j * 8 % kStagedKeys, lane);
+          stage_rows<kRows>(staged, a, j * 8 % kStagedKeys, h_row_words<kRows>(p, plan),
+                            (item.columns - (fresh_thread() >> 5) * 16) / 2, lane);
         }
 #pragma unroll
         for (int t = 0; t < 2; ++t) {
@@ -278,11 +344,14 @@ __device__ __forceinline__ void store_shared(const ChainShared<E> &s, const Chun
   int rows = length_of(item, chunk), piece = plan.piece_v;
 #pragma unroll 1
   for (int left = stages_h<kRows>(plan) ? 2 : 1; left > 0; --left) {
-    store_rows<kRows>(to, stride, from, kLdV, rows, item.columns, piece, fresh_thread(),
-                      state_threads(item));
+    write_rows<kRows>(to, stride, from, rows, piece, plan, item);
     const int first = (key_dim - 1) / kStagedKeys * kStagedKeys;
     to = p.h.at<E>(item.index - 1, item.h, first, item.column);
     from = s.staged, stride = p.h.stride[2], rows = key_dim - first, piece = plan.piece_h;
+    if (kRows == Rows::halves && plan.packed_h) {
+      write_packed_rows(to, from, rows, item);
+      break;
+    }
   }
 }
 
@@ -311,7 +380,8 @@ __global__ void __launch_bounds__(kStageThreads, kBlocks)
     chain_kernel(const __grid_constant__ ChunkFwdH p, const __grid_constant__ ChainPlan plan) {
   extern __shared__ __align__(16) unsigned char memory[];
   constexpr bool kWhole = kRows == Rows::whole;
-  const int own_lane = threadIdx.x & 31, warp = threadIdx.x >> 5, threads = plan.warps * 32;
+  const int own_lane = threadIdx.x & 31, warp = threadIdx.x >> 5,
+            threads = (plan.warps + plan.loaders) * 32;
   const int key_dim = static_cast<int>(p.key_dim);
   ChainItem item = chain_item(p, plan.warps, plan.column_blocks, kTokens, own_lane);
 
@@ -333,11 +403,19 @@ __global__ void __launch_bounds__(kStageThreads, kBlocks)
     load_state<kWhole>(state, p.initial_state, item.n, item.h, key_dim, own_column, own_lane);
   }
   for (int i = threadIdx.x; i < 2 * kTokens; i += threads) s.decays[i] = 0.0F;
+  if constexpr (kRows == Rows::halves) {
+    clear_half_columns(s.ring, kLd, kRing * kTokens, key_dim, threadIdx.x, threads);
+    clear_half_columns(s.values, kLdV, 2 * kTokens, item.columns, threadIdx.x, threads);
+  }
   __syncthreads();
 
   const int tiles = static_cast<int>((item.span.length + kTokens - 1) / kTokens) * 2;
   const auto fill = [&](int i, int slot) {
-    if (i < tiles) load_tile_of<kRows>(s, p, plan, item, i, slot, key_dim, threads);
+    if (kRows != Rows::halves) {
+      if (i < tiles) load_tile_of<kRows>(s, p, plan, item, i, slot, key_dim, threads);
+    } else if (i < tiles && fresh_thread() >= first_loader(plan)) {
+      load_tile_of<kRows>(s, p, plan, item, i, slot, key_dim, threads - first_loader(plan));
+    }
     copy_commit();
   };
   for (int i = 0; i + 1 < kRing; ++i) fill(i, i);
@@ -395,12 +473,18 @@ Status launch_chain(const ChunkFwdH &p, const Launch &l) {
   plan.piece_w = row_piece(p.w);
   plan.piece_u = row_piece(p.u);
   plan.piece_v = row_piece(p.v_new);
+  plan.loaders = 0;
   plan.staged_h = p.h.dtype == p.k.dtype && p.h.stride[3] == 1;
   plan.piece_h = row_piece(p.h);
+  plan.packed_h = plan.staged_h && plan.column_blocks == 1 && p.h.stride[2] == p.value_dim &&
+                  reinterpret_cast<uintptr_t>(p.h.data) % 16 == 0 && p.h.stride[0] % 8 == 0 &&
+                  p.h.stride[1] % 8 == 0;
+  plan.key_shift = half_row_shift(static_cast<int>(p.key_dim));
+  plan.value_shift = half_row_shift(std::min(plan.warps * 16, static_cast<int>(p.value_dim)));
   const auto launch_as = [&](auto rows) {
     return launch<chain_kernel<E, rows>>(
         "chunk_fwd_h", l, p.sequences.count * p.heads.value_heads * plan.column_blocks,
-        plan.warps * 32, kSharedBytes, p, plan);
+        (plan.warps + plan.loaders) * 32, kSharedBytes, p, plan);
   };
   const bool aligned = plan.piece_k + plan.piece_w + plan.piece_u + plan.piece_v == 4 * 16 &&
                        (!plan.staged_h || plan.piece_h == 16);
@@ -409,6 +493,7 @@ Status launch_chain(const ChunkFwdH &p, const Launch &l) {
   }
   if (plan.staged_h && fit_half_pieces<E>(p.key_dim, p.value_dim, plan.piece_k, plan.piece_w,
                                           plan.piece_u, plan.piece_v, plan.piece_h)) {
+    plan.loaders = plan.warps < kStageWarps ? 1 : 0;
     return launch_as(std::integral_constant<Rows, Rows::halves>());
   }
   return launch_as(std::integral_constant<Rows, Rows::any>());

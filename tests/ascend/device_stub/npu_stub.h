@@ -126,6 +126,14 @@ void copy_matrix_cc_to_gm(E *to, float *from, uint8_t sid, uint16_t columns, uin
 }
 
 template <class E>
+void copy_matrix_cc_to_cbuf(E *to, float *from, uint8_t sid, uint16_t columns, uint16_t rows,
+                            uint32_t to_column, uint16_t from_height, uint8_t unit_flag,
+                            QuantMode_t rounding, uint8_t relu, bool split, bool nz2nd) {
+  npu_stub::note("copy_matrix_cc_to_cbuf", to, from, sid, columns, rows, to_column, from_height,
+                 unit_flag, rounding, relu, split, nz2nd);
+}
+
+template <class E>
 void load_cbuf_to_ca(E *to, E *from, uint16_t first, uint8_t repeat, uint16_t from_stride,
                      uint16_t to_gap, uint8_t sid, bool transpose, addr_cal_mode_t mode) {
   npu_stub::note("load_cbuf_to_ca", to, from, first, repeat, from_stride, to_gap, sid, transpose,

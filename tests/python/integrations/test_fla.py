@@ -210,6 +210,27 @@ def gated_norm(**changes):
     )
 
 
+@pytest.mark.parametrize("activation, gate", [("swish", F.silu), ("sigmoid", torch.sigmoid)])
+def test_gated_norm(activation, gate):
+    x, z = torch.randn(3, 8), torch.randn(3, 8)
+    y, *_ = gated_norm(x=x, g=z, activation=activation, eps=1e-5)
+    expected = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-5) * gate(z)
+    torch.testing.assert_close(y, expected)
+
+
+@pytest.mark.parametrize("shape", [(2, 7, 4), (5, 4)])
+@pytest.mark.parametrize("biased", [False, True])
+def test_gate(shape, biased):
+    from fla.ops.gated_delta_rule.gate import fused_gdn_gate, naive_gdn_gate
+
+    g, A_log = torch.randn(shape), torch.randn(4)
+    bias = torch.randn(4) if biased else None
+    torch.testing.assert_close(fused_gdn_gate(g, A_log, bias), naive_gdn_gate(g, A_log, bias))
+    half = fused_gdn_gate(g.bfloat16(), A_log, bias, torch.bfloat16)
+    assert half.dtype == torch.bfloat16 and half.shape == shape
+    assert hook.calls["gdn_gate_fwd"] == 2
+
+
 def plain_norm(**changes):
     from fla.modules.norm.layernorm import layer_norm_fwd
 
@@ -241,6 +262,7 @@ def chunk(**changes):
         (gated_norm, dict(is_rms_norm=False), NotImplementedError, "is_rms_norm"),
         (gated_norm, dict(bias=torch.ones(8)), NotImplementedError, "bias"),
         (gated_norm, dict(residual=torch.ones(3, 8)), NotImplementedError, "residual"),
+        (gated_norm, dict(activation="gelu"), ValueError, "activation"),
         (gated_norm, dict(out_dtype=torch.float16), NotImplementedError, "out_dtype"),
         (plain_norm, dict(num_groups=2), NotImplementedError, "num_groups"),
         (plain_norm, dict(residual_dtype=torch.float16), NotImplementedError, "residual_dtype"),

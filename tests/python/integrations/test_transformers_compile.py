@@ -46,10 +46,10 @@ def restarted(batch, length, at):
 
 
 def test_one_graph(model):
-    """No graph break (fullgraph), and all GDN layers in the one graph."""
+    """No graph break (fullgraph), also under a default device; all GDN layers in the one graph."""
     ids, recorder = tokens(2, 70), Recorder()
     expected = model(ids, use_cache=False).logits
-    with hook.enabled():
+    with hook.enabled(), torch.device(ids.device):
         compiled = torch.compile(model, fullgraph=True, backend=recorder)
         assert_close(compiled(ids, use_cache=False).logits, expected)
     (ops,) = recorder.graphs

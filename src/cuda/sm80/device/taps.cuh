@@ -10,14 +10,41 @@
 
 namespace gdn::cuda::sm80 {
 
+/// True if the elements along `dimension` of a tensor [B, C, T] are contiguous and their groups
+/// start on 16 bytes.
+inline bool groups_aligned(const Tensor &t, int dimension) {
+  const auto size = static_cast<int64_t>(dtype_size(t.dtype));
+  if (t.stride[dimension] != 1 || reinterpret_cast<uintptr_t>(t.data) % 16 != 0) return false;
+  for (int i = 0; i < 3; ++i) {
+    if (i != dimension && t.shape[i] > 1 && t.stride[i] * size % 16 != 0) return false;
+  }
+  return true;
+}
+
+/// True if the four weights of a channel are one access.
+inline bool taps_aligned(const Tensor &w) {
+  return w.shape[1] == 4 && w.stride[1] == 1 && w.stride[0] % 4 == 0 &&
+         reinterpret_cast<uintptr_t>(w.data) % (4 * dtype_size(w.dtype)) == 0;
+}
+
+/// 16 bytes to global memory in one access: of a plain store ptxas may make four, each of a quarter
+/// of every sector.
+__device__ __forceinline__ void store_group(void *to, const uint4 &x) {
+  asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(x.x), "r"(x.y), "r"(x.z),
+               "r"(x.w)
+               : "memory");
+}
+
+// P: a problem with weight and bias.
+
 /// The weights and the bias of a channel as they lie in memory.
 template <int kWidth>
 struct TapBits {
   uint32_t weight[kWidth], bias;
 
   /// kWhole: the weights are four, in one access; 16-bit types two in a word.
-  template <bool kWhole>
-  __device__ __forceinline__ void load(const CausalConv1dFwd &p, int64_t c) {
+  template <bool kWhole, class P>
+  __device__ __forceinline__ void load(const P &p, int64_t c) {
     const Tensor &w = p.weight;
     const int64_t at = w.offset(c);
     if constexpr (!kWhole) {
@@ -39,8 +66,8 @@ struct Taps {
   float weight[kWidth];  ///< The last meets the newest input.
   float bias;
 
-  template <bool kWhole>
-  __device__ __forceinline__ void set(const CausalConv1dFwd &p, const TapBits<kWidth> &bits) {
+  template <bool kWhole, class P>
+  __device__ __forceinline__ void set(const P &p, const TapBits<kWidth> &bits) {
     const bool pairs = kWhole && p.weight.dtype != DType::f32;
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) {
@@ -60,9 +87,9 @@ struct Taps {
 };
 
 /// The taps of kCount channels from c on.
-template <int kCount, int kWidth>
-__device__ __forceinline__ void load_taps(Taps<kWidth> (&taps)[kCount], const CausalConv1dFwd &p,
-                                          bool aligned, int64_t c) {
+template <int kCount, int kWidth, class P>
+__device__ __forceinline__ void load_taps(Taps<kWidth> (&taps)[kCount], const P &p, bool aligned,
+                                          int64_t c) {
   constexpr int kAtOnce = kCount < 4 ? kCount : 4;  // More would cost registers.
   const auto load = [&](auto whole) {
 #pragma unroll
