@@ -24,9 +24,8 @@ struct Form {
   const char *name, *isa;
   uint32_t flags;
 };
-constexpr Form kForms[] = {{"uncut", "sm90a", GDN_EXEC_NO_SPLIT},
-                           {"chosen", "sm90a", 0},
-                           {"segments", "sm90a_split", 0}};
+constexpr Form kForms[] = {
+    {"uncut", "sm90a", GDN_EXEC_NO_SPLIT}, {"chosen", "sm90a", 0}, {"segments", "sm90a_split", 0}};
 
 /// A call of `sequences` x `length` tokens with gates of the ladder times `factor`, bounded from
 /// below.
