@@ -1,9 +1,10 @@
 // How long the operations take on a GPU, beside what its memory allows.
 //
 //   gdn_gpu_bench [--json FILE] [--isa NAME]
-//                 [--only chunk|stages|recurrent|fused_gdn_decode|layer|host]
+//                 [--only chunk|forms|stages|recurrent|fused_gdn_decode|layer|host]
 //   [--repeat N] [--dk N] [--dv N]
 //
+// forms (forms_bench.cuh), of a Hopper GPU alone, has to be asked for.
 // --dk and --dv: head widths of chunk, stages and recurrent, 128 by default.
 //
 // Prefill and stages: device time of one call, CUDA events around each of N calls, median, least
@@ -21,6 +22,7 @@
 
 #include "decode_bench.cuh"
 #include "device_bench.cuh"
+#include "forms_bench.cuh"
 #include "host_cost.cuh"
 
 namespace gdn::bench {
@@ -208,6 +210,7 @@ int main(int argc, char **argv) {
     chunk(o, report, "mixed lengths x 16", mixed, 16, 32);
     chunk(o, report, "1 x 32768", same(1, 32768), 2, 4);
   }
+  if (o.only == "forms") forms(o);
   if (wanted("stages")) {
     for (const int hv : {16, 32, 48, 64}) stages(o, report, 16, 16384, 16, hv);
   }

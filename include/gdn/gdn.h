@@ -44,7 +44,7 @@
  * - Results are bitwise the same from run to run, for any number of threads, and for a sequence
  *   alone or packed with others. The last ends where the CUDA backend cuts the sequences of a call
  *   into segments (few sequences and value heads, long sequences, on Hopper GPUs; it follows from
- *   shapes alone); GDN_EXEC_NO_SPLIT restores it.
+ *   shapes and from how many multiprocessors the GPU has); GDN_EXEC_NO_SPLIT restores it.
  * - Several threads may call at once on different outputs.
  * - GDN_BACKEND, GDN_ISA, GDN_CHECK, GDN_NO_SPLIT and GDN_NUM_THREADS are read from the environment
  *   once, at the first call that needs them. What one of them cannot mean refuses the call.

@@ -22,10 +22,8 @@ Status launch_forgetting(const DeltaRule &p, const Launch &l, int64_t length);
 /// The segments of a call and where the workspace has what they need.
 Segments lay_out_segments(const DeltaRule &p, const Launch &l, int64_t length, bool transfers);
 
-// Passes. most: steps that N may need. copy_states: the initial states that are read go to the
-// first segments' transfers.
-Status launch_segment_starts(const DeltaRule &p, const Launch &l, const Segments &segments,
-                             int most, bool copy_states);
+// Passes.
+Status launch_segment_starts(const DeltaRule &p, const Launch &l, const Segments &segments);
 Status launch_segment_inverses(const DeltaRule &p, const Launch &l, const Segments &segments);
 Status launch_segment_transfers(const DeltaRule &p, const Launch &l, const Segments &segments);
 Status launch_segment_states(const DeltaRule &p, const Launch &l, const Segments &segments);

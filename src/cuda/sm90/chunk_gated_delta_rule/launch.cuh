@@ -40,7 +40,7 @@ struct Prepared {
 template <class F>
 Prepared prepare(const DeltaRule &p, const Launch &l, const Segments &segments) {
   const int64_t each = p.heads.value_heads * (2 / F::kGroups);
-  const int64_t parts = F::kSegments ? segments.count * (F::kOutput ? 1 : 2) : p.sequences.count;
+  const int64_t parts = F::kSegments ? segments.count : p.sequences.count;
   const int64_t items = parts * each;
   Prepared made;
   made.grid = static_cast<int>(std::min<int64_t>(items, l.device->multiprocessors));

@@ -64,6 +64,7 @@ struct LoadWarp {
   /// Stores O of a step.
   __device__ __forceinline__ void store_o(const StepPlace &at) {
     if (at.warm) {
+      __syncwarp();  // Before the place of the step is written over.
       o_buffer ^= 1;
       return;
     }
@@ -85,7 +86,7 @@ struct LoadWarp {
               &s.o[o_buffer][group][r * kHalf + (c ^ swizzle128(r) / 8) * 8]);
         }
       } else {
-        store_rows<F::kGroups>(to, p.o.stride[1], s.o[o_buffer][0], at.valid, lane);
+        store_rows<F::kGroups>(to, p.o.stride[1], s.o[o_buffer][0], at.valid, opaque(lane));
       }
     }
     __syncwarp();
@@ -103,7 +104,7 @@ struct LoadWarp {
     } else {
       load_rows<F::kGroups>(s.v[place], kTileHalf,
                             p.v.at<const bf16>(at.batch, at.token, at.head) + at.half * kHalf,
-                            p.v.stride[1], at.valid, lane);
+                            p.v.stride[1], at.valid, opaque(lane));
     }
     __syncwarp();
   }
@@ -149,9 +150,10 @@ struct LoadWarp {
       }
     } else {
       load_rows<2>(kq, Shared<F>::kKqHalf, p.k.at<const bf16>(at.batch, at.token, key_head),
-                   p.k.stride[1], at.valid, lane);
+                   p.k.stride[1], at.valid, opaque(lane));
       load_rows<2>(kq + kTileHalf, Shared<F>::kKqHalf,
-                   p.q.at<const bf16>(at.batch, at.token, key_head), p.q.stride[1], at.valid, lane);
+                   p.q.at<const bf16>(at.batch, at.token, key_head), p.q.stride[1], at.valid,
+                   opaque(lane));
       proxy_fence();
       __syncwarp();
       if (kEveryLaneArrives || elect()) {

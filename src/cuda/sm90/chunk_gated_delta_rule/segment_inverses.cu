@@ -1,11 +1,17 @@
 #include "cuda/device/tile.cuh"
 #include "cuda/sm90/chunk_gated_delta_rule/forms.h"
 #include "cuda/sm90/chunk_gated_delta_rule/launch.cuh"
+#include "cuda/sm90/chunk_gated_delta_rule/segment_growth.cuh"
 #include "cuda/sm90/chunk_gated_delta_rule/segments.cuh"
 #include "cuda/sm90/chunk_gated_delta_rule/solver_warps.cuh"
 
-// T diag(beta) of the steps that the transfers need, a warp a step: N and M share it. All of them
-// are whole. K K^T on the tensor cores, the substitution in f32.
+// Of the chunks of 64 tokens that the transfers need, a warp a chunk: N and M share it. All of them
+// are whole. With 1 and 2 for the first and second 32 tokens
+//
+//     T1 diag(beta)      T = (I + A)^-1: K K^T on the tensor cores, the substitution in f32
+//     T2 diag(beta)
+//     -A21               A21[i, j] = exp(c_i - c_j) (k_i . k_j), without beta, which T2's columns
+//     have
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 namespace {
@@ -13,7 +19,7 @@ namespace {
 constexpr int kWarps = 4;
 /// Blocks of a multiprocessor.
 template <bool kAligned>
-constexpr int kResident = kAligned ? 5 : 4;
+constexpr int kResident = kAligned ? 5 : 3;
 
 /// Sixteen bytes of a row.
 template <bool kAligned>
@@ -125,46 +131,106 @@ __device__ __forceinline__ void scales_of(float (&scale)[4], const float (&sums)
   }
 }
 
+/// What ties the steps of a chunk, for each token.
+struct Token {
+  float c;      ///< Within its step, in base 2.
+  float norm;   ///< 1 / |k| under l2norm, else 1.
+  float scale;  ///< That its key has been multiplied by.
+};
+
 /// The products, and 1 / |k| of the lane's token. Rows far from 1 have been brought near
-/// it in both.
+/// it in both; `far`: there are some, and their scales are left in `tokens`.
 template <bool kAligned>
-__device__ __forceinline__ float normed_products(float (&d)[6][4], const Keys &keys) {
+__device__ __forceinline__ void normed_products(float (&d)[6][4], float &norm, bool &far,
+                                                Token (&tokens)[kStep], const Keys &keys) {
   float sums[4], scale[4] = {1.0F, 1.0F, 1.0F, 1.0F};
   key_products<kAligned, true, false>(d, sums, keys, scale);
-  bool far = false;
+  far = false;
 #pragma unroll
   for (int r = 0; r < 4; ++r) far = far || norm_is_far(sums[r]);
-  if (__any_sync(kFullWarp, far)) {
+  far = __any_sync(kFullWarp, far);
+  if (far) {
     scales_of<kAligned>(scale, sums, keys);
     key_products<kAligned, true, true>(d, sums, keys, scale);
+    __syncwarp();
+#pragma unroll
+    for (int r = 0; r < 4; ++r) tokens[keys.lane / 4 + 8 * r].scale = scale[r];
   }
-  float norm = 1.0F;
 #pragma unroll
   for (int r = 0; r < 4; ++r) {
     const float of_row = inverse_norm(sums[r], scale[r]);
     const float of_lane = __shfl_sync(kFullWarp, of_row, (keys.lane & 7) * 4);
     if (keys.lane >> 3 == r) norm = of_lane;
   }
-  return norm;
 }
 
-/// T diag(beta) of the step of 32 tokens that starts with `token`, by way of `a`.
+/// K1 K2^T of two steps: of rows 16 i .. of the first, 8 j .. of the second in d[i][j]. kScaled:
+/// each row times its scale.
+template <bool kAligned, bool kScaled>
+__device__ __forceinline__ void cross_products(float (&d)[2][4][4], const Keys &first,
+                                               const Keys &second,
+                                               const Token (&tokens)[2][kStep]) {
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+#pragma unroll
+    for (float &x : d[i / 4][i % 4]) x = 0.0F;
+  }
+#pragma unroll 1
+  for (int piece = 0; piece < 4; ++piece) {
+    uint4 x[4], y[4];
+#pragma unroll
+    for (int r = 0; r < 4; ++r) {
+      x[r] = first.load<kAligned>(r, piece);
+      y[r] = second.load<kAligned>(r, piece);
+      if constexpr (kScaled) {
+        const int row = first.lane / 4 + 8 * r;
+        x[r] = rescaled(x[r], tokens[0][row].scale);
+        y[r] = rescaled(y[r], tokens[1][row].scale);
+      }
+    }
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const uint4 &low = x[2 * i], &high = x[2 * i + 1];
+        const uint32_t a[4] = {half == 0 ? low.x : low.z, half == 0 ? high.x : high.z,
+                               half == 0 ? low.y : low.w, half == 0 ? high.y : high.w};
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          mma16816<bf16>(d[i][j], a, half == 0 ? y[j].x : y[j].z, half == 0 ? y[j].y : y[j].w);
+        }
+      }
+    }
+  }
+}
+
+__device__ __forceinline__ Keys keys_of(const DeltaRule &p, int batch, int token, int head,
+                                        int lane) {
+  return {p.k.at<const bf16>(batch, token, p.heads.key_head(head)), p.k.stride[1], lane};
+}
+
+/// T diag(beta) of the step of 32 tokens that starts with `token`, by way of `a`. Returns whether
+/// some row is far from 1.
 template <bool kAligned>
-__device__ __forceinline__ void invert_step(const DeltaRule &p, int64_t batch, int64_t token,
-                                            int head, float (*a)[kInverseLd],
-                                            bf16 (&t)[2][kStep * kStep], int lane) {
+__device__ __forceinline__ bool invert_step(const DeltaRule &p, int batch, int token, int head,
+                                            float (*a)[kInverseLd], bf16 (&t)[2][kStep * kStep],
+                                            Token (&tokens)[kStep], int lane) {
   const float decay = token_decay(p, batch, token + lane, head);
   const float beta = token_beta(p, batch, token + lane, head);
   float d[6][4], norm = 1.0F;
-  const Keys keys = {p.k.at<const bf16>(batch, token, p.heads.key_head(head)), p.k.stride[1], lane};
+  bool far = false;
+  const Keys keys = keys_of(p, batch, token, head, lane);
+  tokens[lane].scale = 1.0F;
   if (p.qk_l2norm) {
-    norm = normed_products<kAligned>(d, keys);
+    normed_products<kAligned>(d, norm, far, tokens, keys);
   } else {
     float none[4];
     key_products<kAligned, false, false>(d, none, keys, none);
   }
   const float c = warp_scan(decay * kLog2E, lane), factor = beta * norm;
   const float column = p.qk_l2norm ? c - __log2f(norm) : c;
+  tokens[lane].c = c;
+  tokens[lane].norm = norm;
 
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
@@ -203,46 +269,93 @@ __device__ __forceinline__ void invert_step(const DeltaRule &p, int64_t batch, i
   const float zeros[8] = {};
   put_column(t, 16 + l16, corner, zeros, 0.0F);
   __syncwarp();
+  return far;
 }
 
-/// `parts` blocks for each head of a segment.
+/// -A21 of the chunk that starts with `token`. far: some row is far from 1.
+template <bool kAligned>
+__device__ __forceinline__ void tie_steps(const DeltaRule &p, int batch, int token, int head,
+                                          const Token (&tokens)[2][kStep], bool far,
+                                          bf16 (&t)[2][kStep * kStep], int lane) {
+  float d[2][4][4];
+  const Keys keys1 = keys_of(p, batch, token, head, lane);
+  const Keys keys2 = keys_of(p, batch, token + kStep, head, lane);
+  if (far) {
+    cross_products<kAligned, true>(d, keys1, keys2, tokens);
+  } else {
+    cross_products<kAligned, false>(d, keys1, keys2, tokens);
+  }
+  const float last = tokens[0][kStep - 1].c;
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    const int row = 8 * j + lane % 4 * 2;
+    const Token to[2] = {tokens[1][row], tokens[1][row + 1]};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const int column = 8 * i + lane / 4;
+      const Token from = tokens[0][column];
+      const float *const x = &d[i / 2][j][i % 2 * 2];
+      const float rest = p.qk_l2norm ? last - from.c + __log2f(from.norm) : last - from.c;
+      const float a = -to[0].norm * x[0] * exp2_fast(rest + to[0].c);
+      const float b = -to[1].norm * x[1] * exp2_fast(rest + to[1].c);
+      const uint32_t high = pack2<bf16>(a, b);
+      const float2 rounded = unpack2<bf16>(high);
+      const int place = column * kStep + (row ^ swizzle64(column));
+      *reinterpret_cast<uint32_t *>(&t[0][place]) = high;
+      *reinterpret_cast<uint32_t *>(&t[1][place]) = pack2<bf16>(a - rounded.x, b - rounded.y);
+    }
+  }
+}
+
+/// Chunks of all segments in turn, so that those of the last one, of which nobody asks any, come to
+/// all warps.
 template <bool kAligned>
 __global__ void __launch_bounds__(kWarps * 32, kResident<kAligned>)
-    inverses_kernel(const __grid_constant__ DeltaRule p, const __grid_constant__ Segments all,
-                    int parts) {
+    inverses_kernel(const __grid_constant__ DeltaRule p, const __grid_constant__ Segments all) {
+  using Tile = bf16[2][kStep * kStep];
   __shared__ float memory[kWarps][kStep][kInverseLd];
+  __shared__ Token tokens[kWarps][2][kStep];
   let_next_start();
   const int lane = static_cast<int>(threadIdx.x) & 31, warp = static_cast<int>(threadIdx.x) >> 5;
-  const int heads = static_cast<int>(p.heads.value_heads), steps = all.length / kStep;
-  const int rest = static_cast<int>(blockIdx.x) / heads;
-  const int head = static_cast<int>(blockIdx.x) - rest * heads, row = rest / parts;
-  const SegmentPlace place = find_segment(p.sequences, all, row);
+  const int heads = static_cast<int>(p.heads.value_heads), chunks = all.length / kSolvedTokens;
+  const int count = all.count * chunks * heads, stride = static_cast<int>(gridDim.x) * kWarps;
   wait_for_previous();
-  if (place.sequence < 0 || place.last) return;
-  const SequenceSpan span = clamped_span(p.sequences, place.sequence);
-  int step = max(all.starts[row * heads + head], 0) + (rest - row * parts) * kWarps + warp;
-  for (; step < steps; step += parts * kWarps) {
-    auto &t = *reinterpret_cast<bf16(*)[2][kStep * kStep]>(inverse_at(all, heads, row, step, head));
-    invert_step<kAligned>(p, span.batch, span.begin + place.offset + step * kStep, head,
-                          memory[warp], t, lane);
+#pragma unroll 1
+  for (int i = static_cast<int>(blockIdx.x) * kWarps + warp; i < count; i += stride) {
+    const int of_all = i / heads, row = of_all / chunks, chunk = of_all - row * chunks;
+    const int head = i - of_all * heads;
+    const SegmentPlace place = find_segment(p.sequences, all, row);
+    if (place.sequence < 0 || place.last) continue;
+    if (chunk < all.starts[row * heads + head] / 2) continue;
+    const SequenceSpan span = clamped_span(p.sequences, place.sequence);
+    const int token = static_cast<int>(span.begin) + place.offset + chunk * kSolvedTokens;
+    const int batch = static_cast<int>(span.batch);
+    // Chunks are numbered as they lie in memory.
+    auto *const t = reinterpret_cast<Tile *>(all.inverses + int64_t{i} * kInverseBytes);
+    bool far = false;
+#pragma unroll 1
+    for (int step = 0; step < 2; ++step) {
+      far |= invert_step<kAligned>(p, batch, token + step * kStep, head, memory[warp], t[step],
+                                   tokens[warp][step], lane);
+    }
+    tie_steps<kAligned>(p, batch, token, head, tokens[warp], far, t[2], lane);
+    __syncwarp();
   }
 }
 
 }  // namespace
 
 Status launch_segment_inverses(const DeltaRule &p, const Launch &l, const Segments &segments) {
-  const int64_t pairs = segments.count * p.heads.value_heads;
-  const bool aligned = reinterpret_cast<uintptr_t>(p.k.data) % 16 == 0 && p.k.stride[0] % 8 == 0 &&
-                       p.k.stride[1] % 8 == 0 && p.k.stride[2] % 8 == 0;
-  // As many blocks as run at once, if there are steps for them.
-  const int64_t wanted = std::max<int64_t>(kResident<true> * l.device->multiprocessors / pairs, 1);
-  const auto parts = static_cast<int>(
-      std::min<int64_t>(wanted, (segments.length + kStep * kWarps - 1) / (kStep * kWarps)));
-  const int64_t blocks = pairs * parts;
-  return aligned ? launch_beside_previous<inverses_kernel<true>>(l, blocks, kWarps * 32, 0, p,
-                                                                 segments, parts)
-                 : launch_beside_previous<inverses_kernel<false>>(l, blocks, kWarps * 32, 0, p,
-                                                                  segments, parts);
+  const int64_t count = segments.count * p.heads.value_heads * (segments.length / kSolvedTokens);
+  const bool aligned = keys_aligned(p);
+  // As many blocks as run at once, if there are chunks for them.
+  const int64_t blocks =
+      std::min<int64_t>((aligned ? kResident<true> : kResident<false>)*l.device->multiprocessors,
+                        (count + kWarps - 1) / kWarps);
+  return aligned
+             ? launch_beside_previous<inverses_kernel<true>>(l, blocks, kWarps * 32, 0, p, segments)
+             : launch_beside_previous<inverses_kernel<false>>(l, blocks, kWarps * 32, 0, p,
+                                                              segments);
 }
 
 }  // namespace gdn::cuda::sm90::chunk_gated_delta_rule

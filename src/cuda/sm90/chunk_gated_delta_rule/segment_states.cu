@@ -1,5 +1,3 @@
-#include <utility>
-
 #include "cuda/device/element.cuh"
 #include "cuda/sm90/chunk_gated_delta_rule/forms.h"
 #include "cuda/sm90/chunk_gated_delta_rule/launch.cuh"
@@ -7,36 +5,32 @@
 #include "cuda/sm90/chunk_gated_delta_rule/segments.h"
 #include "cuda/sm90/device/ptx.cuh"
 
-// The states between segments: S_{j+1} = M_j S_j + N_j in f32, in the places of N_j. A block takes
-// kColumns value columns of one head through a sequence; the next M is on its way meanwhile. Where
-// M_j is zero N_j is the state already.
+// The states between segments: S_{j+1} = M_j S_j + N_j, in the places of N_j. A block takes
+// kColumns value columns of one head through a sequence; the next M are on their way meanwhile.
+// Where M_j is zero N_j is the state already.
 //
-// For 128 x 128 a combination is 2 * 128^3 operations a head, and each block of columns reads M, 64
-// KB. A lane has four rows and all columns, a warp a slice of the sum over keys, so that an operand
-// from shared memory serves four to eight multiply-adds; slices are added in order. M lies with its
-// rows side by side: one copy brings it in, and lanes meet all banks.
+// For 128 x 128 a combination is 2 * 128^3 operations a head, and each block reads M, 64 KB. Sums
+// and what is kept are f32; as operands M and S are in two parts of bf16, whose low parts are not
+// multiplied with each other. A warp has 16 rows.
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 namespace {
 
-constexpr int kColumns = 8;
+constexpr int kColumns = 16;
 constexpr int kBlocks = kDim / kColumns;  ///< Of a head.
-constexpr int kWarps = 8;
+constexpr int kWarps = kDim / 16;
 constexpr int kStateThreads = kWarps * 32;
-constexpr int kPart = 64;  ///< Columns of M that come in at once.
-constexpr int kParts = kDim / kPart;
-constexpr int kBuffers = 5;
-constexpr int kSlice = kPart / kWarps;  ///< Of them a warp's.
-constexpr int kSumRow = kColumns + 4;   ///< Of partial sums: rows of lanes meet all banks.
+constexpr int kBuffers = 3;
+constexpr int kStateRow = kColumns + 8;  ///< Eight rows of 16 bytes meet all banks.
 
 struct Memory {
-  float m[kBuffers][kPart][kDim];            ///< Columns of M: [column][row].
-  float sums[kWarps][4][kDim / 4][kSumRow];  ///< Row 4 i + j at [j][i].
-  float s[kDim][kColumns];
+  bf16 m[kBuffers][2][kDim * kDim];  ///< [part], as transfer_place() says.
+  bf16 s[2][2][kDim * kStateRow];    ///< Of even and odd combinations: [part][row][column].
   uint64_t full[kBuffers];
   int remembering[kMostSegments];  ///< Rows of the segments that have an M, in order.
   int count;                       ///< Of these.
 };
+static_assert(sizeof(Memory) <= 227 * 1024);
 
 /// Fills m.remembering with rows from `begin` to end - 1, by the whole block.
 __device__ __forceinline__ void find_remembering(Memory &m, const Segments &all, int begin, int end,
@@ -53,27 +47,76 @@ __device__ __forceinline__ void find_remembering(Memory &m, const Segments &all,
   if (thread == 0) m.count = count;
 }
 
-/// sum[i] += the warp's slice of row 4 lane + i of M times S.
-__device__ __forceinline__ void multiply_slice(float (&sum)[4][kColumns], const float (*m)[kDim],
-                                               const float (*s)[kColumns], int lane) {
-#pragma unroll
-  for (int k = 0; k < kSlice; ++k) {
-    const float4 rows = *reinterpret_cast<const float4 *>(&m[k][4 * lane]);
-    const float4 low = *reinterpret_cast<const float4 *>(&s[k][0]);
-    const float4 high = *reinterpret_cast<const float4 *>(&s[k][4]);
-    const float a[4] = {rows.x, rows.y, rows.z, rows.w};
-    const float b[kColumns] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+/// What a lane has of 16 rows and kColumns columns, as accumulators of a warp lie: column 8 j + cl
+/// + i of rows `row` and `row` + 8.
+struct Place {
+  int row, cl;
+  int64_t first;  ///< In a state, of column 0.
+
+  __device__ __forceinline__ void load(float (&x)[2][4], const float *state) const {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-#pragma unroll
-      for (int j = 0; j < kColumns; ++j) sum[i][j] = fmaf(a[i], b[j], sum[i][j]);
+      const float2 f = *reinterpret_cast<const float2 *>(state + offset(i));
+      x[i / 2][i % 2 * 2] = f.x;
+      x[i / 2][i % 2 * 2 + 1] = f.y;
     }
   }
+  __device__ __forceinline__ void store(float *state, const float (&x)[2][4]) const {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      *reinterpret_cast<float2 *>(state + offset(i)) =
+          make_float2(x[i / 2][i % 2 * 2], x[i / 2][i % 2 * 2 + 1]);
+    }
+  }
+  /// Into an operand, in two parts.
+  __device__ __forceinline__ void split(bf16 (&s)[2][kDim * kStateRow],
+                                        const float (&x)[2][4]) const {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const float a = x[i / 2][i % 2 * 2], b = x[i / 2][i % 2 * 2 + 1];
+      const uint32_t high = pack2<bf16>(a, b);
+      const float2 rounded = unpack2<bf16>(high);
+      const int at = (row + i % 2 * 8) * kStateRow + i / 2 * 8 + cl;
+      *reinterpret_cast<uint32_t *>(&s[0][at]) = high;
+      *reinterpret_cast<uint32_t *>(&s[1][at]) = pack2<bf16>(a - rounded.x, b - rounded.y);
+    }
+  }
+
+ private:
+  __device__ __forceinline__ int64_t offset(int i) const {
+    return first + i % 2 * 8 * kDim + i / 2 * 8;
+  }
+};
+
+/// x += the warp's rows of M times S.
+__device__ __forceinline__ void multiply_rows(float (&x)[2][4], const bf16 (&m)[2][kDim * kDim],
+                                              const bf16 (&s)[2][kDim * kStateRow], int warp,
+                                              int lane) {
+  float low[2][4] = {}, high[2][4] = {};
+#pragma unroll
+  for (int k = 0; k < kDim; k += 16) {
+    const int column = k + (lane & 7) + (lane >> 4) * 8, row = warp * 16 + (lane >> 3 & 1) * 8;
+    const int of_s = (k + (lane & 15)) * kStateRow + (lane >> 4) * 8;
+    uint32_t a[2][4], b[2][4];
+#pragma unroll
+    for (int part = 0; part < 2; ++part) {
+      ldmatrix_trans(a[part], &m[part][transfer_place(column, row)]);
+      ldmatrix_trans(b[part], &s[part][of_s]);
+    }
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      mma16816<bf16>(x[j], a[0], b[0][2 * j], b[0][2 * j + 1]);
+      mma16816<bf16>(low[j], a[0], b[1][2 * j], b[1][2 * j + 1]);
+      mma16816<bf16>(high[j], a[1], b[0][2 * j], b[0][2 * j + 1]);
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < 8; ++i) x[i / 4][i % 4] += low[i / 4][i % 4] + high[i / 4][i % 4];
 }
 
 __global__ void __launch_bounds__(kStateThreads)
     states_kernel(const __grid_constant__ DeltaRule p, const __grid_constant__ Segments all) {
-  extern __shared__ __align__(16) unsigned char memory[];
+  extern __shared__ __align__(128) unsigned char memory[];
   Memory &m = *reinterpret_cast<Memory *>(memory);
   let_next_start();
   const int thread = static_cast<int>(threadIdx.x), heads = static_cast<int>(p.heads.value_heads);
@@ -90,7 +133,7 @@ __global__ void __launch_bounds__(kStateThreads)
   if (p.reads_state(sequence)) {
     const Tensor &from = p.initial_state;
     for (int i = thread; i < kDim * kColumns; i += kStateThreads) {
-      const int key = i % kDim, value = column + i / kDim;
+      const int key = i / kColumns, value = column + i % kColumns;
       *all.transfers.at<float>(row, head, key, value) =
           load_any(from, from.offset(slot, head, key, value));
     }
@@ -102,55 +145,41 @@ __global__ void __launch_bounds__(kStateThreads)
     for (uint64_t &full : m.full) barrier_init(&full, 1);
     barrier_init_fence();
   }
-  // Of the results a thread has four columns of a row.
-  const int own_row = thread / 2, own_column = thread % 2 * 4;
-  const int own = own_row * kDim + column + own_column;
+  Place own;
+  own.row = warp * 16 + lane / 4;
+  own.cl = lane % 4 * 2;
+  own.first = int64_t{own.row} * kDim + column + own.cl;
   __syncthreads();
-  // Parts of M, numbered through the segments; every one is asked for when its buffer is free.
-  const int count = m.count, parts = count * kParts;
-  const auto load = [&](int part) {
-    if (thread != 0 || part >= parts) return;
-    const int buffer = part % kBuffers;
+  const int count = m.count;
+  const auto load = [&](int j) {
+    if (thread != 0 || j >= count) return;
+    uint64_t *const full = &m.full[j % kBuffers];
     proxy_fence();  // Else the copy might pass what was read before.
-    arrive_expect(&m.full[buffer], sizeof(m.m[buffer]));
-    bulk_load(
-        m.m[buffer],
-        all.transfers.at<float>(m.remembering[part / kParts], head) + part % kParts * kPart * kDim,
-        sizeof(m.m[buffer]), &m.full[buffer]);
+    arrive_expect(full, sizeof(m.m[0]));
+    bulk_load(m.m[j % kBuffers], transfer_at(all, heads, m.remembering[j], head), sizeof(m.m[0]),
+              full);
   };
-  for (int part = 0; part < kBuffers - kParts; ++part) load(part);
-  for (int j = 0, part = 0; j < count; ++j) {
-    for (int i = 0; i < kParts; ++i) load(part + kBuffers - kParts + i);
+  for (int j = 0; j < kBuffers; ++j) load(j);
+  float next[2][4];  // N, ahead of its use.
+  if (count > 0) own.load(next, all.states.at<float>(m.remembering[0], head));
+  for (int j = 0; j < count; ++j) {
     const int at = m.remembering[j];
+    float x[2][4];
     if (j == 0 || m.remembering[j - 1] != at - 1) {
-      *reinterpret_cast<float4 *>(&m.s[own_row][own_column]) =
-          *reinterpret_cast<const float4 *>(all.states.at<float>(at - 1, head) + own);
+      own.load(x, all.states.at<float>(at - 1, head));
+      own.split(m.s[j & 1], x);
       __syncthreads();
     }
-    float *const state = all.states.at<float>(at, head) + own;
-    float4 x = *reinterpret_cast<const float4 *>(state);
-    float sum[4][kColumns] = {};
-    for (int i = 0; i < kParts; ++i, ++part) {
-      const int first = warp * kSlice;
-      wait(&m.full[part % kBuffers], part / kBuffers & 1);
-      multiply_slice(sum, m.m[part % kBuffers] + first, m.s + i * kPart + first, lane);
-    }
+    float *const state = all.states.at<float>(at, head);
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      float *const to = m.sums[warp][i][lane];
-      *reinterpret_cast<float4 *>(to) = make_float4(sum[i][0], sum[i][1], sum[i][2], sum[i][3]);
-      *reinterpret_cast<float4 *>(to + 4) = make_float4(sum[i][4], sum[i][5], sum[i][6], sum[i][7]);
-    }
+    for (int i = 0; i < 8; ++i) x[i / 4][i % 4] = next[i / 4][i % 4];
+    if (j + 1 < count) own.load(next, all.states.at<float>(m.remembering[j + 1], head));
+    wait(&m.full[j % kBuffers], j / kBuffers & 1);
+    multiply_rows(x, m.m[j % kBuffers], m.s[j & 1], warp, lane);
+    own.split(m.s[(j + 1) & 1], x);
+    own.store(state, x);
     __syncthreads();
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) {
-      const float4 y =
-          *reinterpret_cast<const float4 *>(&m.sums[w][own_row % 4][own_row / 4][own_column]);
-      x = make_float4(x.x + y.x, x.y + y.y, x.z + y.z, x.w + y.w);
-    }
-    *reinterpret_cast<float4 *>(&m.s[own_row][own_column]) = x;
-    *reinterpret_cast<float4 *>(state) = x;
-    __syncthreads();
+    load(j + kBuffers);
   }
 }
 
@@ -182,12 +211,11 @@ Segments lay_out_segments(const DeltaRule &p, const Launch &l, int64_t length, b
   auto *const memory = static_cast<unsigned char *>(l.workspace);
   const int64_t bytes = all.count * p.heads.value_heads * kDim * kDim * int64_t{sizeof(float)};
   all.transfers = states(memory);
-  std::swap(all.transfers.stride[2], all.transfers.stride[3]);
   unsigned char *end = memory + bytes;
   if (transfers) {
     all.states = states(end);
     all.inverses = end + bytes;
-    end = all.inverses + all.count * (length / kStep) * p.heads.value_heads * kInverseBytes;
+    end = all.inverses + all.count * (length / kSolvedTokens) * p.heads.value_heads * kInverseBytes;
   }
   all.starts = reinterpret_cast<int *>(end);
   return all;
@@ -196,7 +224,7 @@ Segments lay_out_segments(const DeltaRule &p, const Launch &l, int64_t length, b
 Status launch_segments(const DeltaRule &p, const Launch &l, int64_t length) {
   const Segments all = lay_out_segments(p, l, length, true);
   if (all.count == 0) return {};
-  Status s = launch_segment_starts(p, l, all, all.length / kStep, false);
+  Status s = launch_segment_starts(p, l, all);
   if (s.ok()) s = launch_segment_inverses(p, l, all);
   if (s.ok()) s = launch_segment_transfers(p, l, all);
   if (s.ok()) s = launch_segment_states(p, l, all);

@@ -11,17 +11,21 @@ namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 struct Segments {
   int length = 0;  ///< Tokens.
   int count = 0;   ///< Most that the sequences can have.
-  /// M of each segment, [count, HV, DK, DK], its rows side by side; the first of a sequence, which
-  /// needs none, has a copy of the initial state, since the last may write the final one over it.
+  /// M of each segment (transfer_at); the first of a sequence, which needs none, has a copy of the
+  /// initial state instead, [count, HV, DK, DV], since the last may write the final one over it.
   Tensor transfers;
-  Tensor states;  ///< N, then the state after each segment, [count, HV, DK, DV].
-  unsigned char *inverses = nullptr;  ///< T of each step, [count, length / 32, HV, kInverseBytes].
+  bool initial_copied = true;  ///< Else first segments read the initial state itself.
+  Tensor states;               ///< N, then the state after each segment, [count, HV, DK, DV].
+  unsigned char *inverses = nullptr;  ///< [count, length / 64, HV, kInverseBytes].
   int *starts = nullptr;  ///< [count, HV]: the first step that N needs; kRemembers: M counts too.
 };
 
 constexpr int kRemembers = -1;
 
-constexpr int kInverseBytes = 2 * 32 * 32 * 2;  ///< T diag(beta) in two parts of bf16.
+/// What a transfer asks of 64 tokens but for their operands (segment_inverses.cu): T diag(beta) of
+/// the first 32 and of the second, and what ties the second to the first, in two parts of bf16.
+constexpr int kSolvedTokens = 64;
+constexpr int kInverseBytes = 3 * 2 * 32 * 32 * 2;
 
 /// One segment of a sequence. An empty sequence has one.
 struct SegmentPlace {
@@ -49,11 +53,22 @@ __device__ __forceinline__ SegmentPlace find_segment(const Sequences &s, const S
   return {-1, 0, row, false, false};
 }
 
-/// T of step `step` of a segment.
+/// Of chunk `chunk` of a segment.
 __device__ __forceinline__ unsigned char *inverse_at(const Segments &all, int heads, int row,
-                                                     int step, int head) {
-  const int64_t index = (int64_t{row} * (all.length / 32) + step) * heads + head;
+                                                     int chunk, int head) {
+  const int64_t index = (int64_t{row} * (all.length / kSolvedTokens) + chunk) * heads + head;
   return all.inverses + index * kInverseBytes;
+}
+
+/// M of a segment: a high and a low part of bf16, [part][column][row] but for the order of the
+/// pieces of eight rows, such that eight columns of a piece meet all banks.
+__device__ __forceinline__ __nv_bfloat16 *transfer_at(const Segments &all, int heads, int row,
+                                                      int head) {
+  return static_cast<__nv_bfloat16 *>(all.transfers.data) +
+         (int64_t{row} * heads + head) * 2 * 128 * 128;
+}
+__device__ __forceinline__ int transfer_place(int column, int row) {
+  return column * 128 + (row ^ (column & 7) * 8);
 }
 
 }  // namespace gdn::cuda::sm90::chunk_gated_delta_rule

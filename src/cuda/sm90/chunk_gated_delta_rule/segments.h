@@ -24,18 +24,19 @@ constexpr float kForgotten = 128.0F;
 constexpr int64_t kMostSegments = 64;  ///< Of a sequence.
 
 /// Tokens of a segment, a multiple of 64; 0: the call is not cut. Follows from the number of
-/// sequences, value heads and tokens alone, and so does the rest.
-int64_t segment_length(const DeltaRule &p);
+/// sequences, value heads and tokens and from how many multiprocessors the device has, and so does
+/// the rest. A call is cut where the mean of heads that forget and heads that do not gains.
+int64_t segment_length(const DeltaRule &p, int64_t multiprocessors);
 
 /// The same for a call that is cut whatever it costs.
-int64_t forced_segment_length(const DeltaRule &p);
+int64_t forced_segment_length(const DeltaRule &p, int64_t multiprocessors);
 
 /// The same for a call of which those heads are cut whose segments forget; 0 where
 /// segment_length() is not.
-int64_t forgetting_length(const DeltaRule &p);
+int64_t forgetting_length(const DeltaRule &p, int64_t multiprocessors);
 
 /// The same for a call that is cut so whatever it costs.
-int64_t forced_forgetting_length(const DeltaRule &p);
+int64_t forced_forgetting_length(const DeltaRule &p, int64_t multiprocessors);
 
 /// Most segments that the sequences of a call can have.
 int64_t max_segments(const DeltaRule &p, int64_t length);

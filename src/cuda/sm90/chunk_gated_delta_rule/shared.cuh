@@ -28,7 +28,6 @@ struct WholeHead {
   static constexpr bool kSolved = false;    ///< T comes out of memory.
   static constexpr bool kStraight = false;  ///< See Straight.
   static constexpr bool kWarm = false;      ///< See WarmSegment.
-  static constexpr bool kInPairs = false;   ///< See HalfOfForgetting.
   static constexpr int kGroups = 2;         ///< State warpgroups.
   static constexpr int kTiles = 7;          ///< K, Q tiles and gates.
   static constexpr int kInputs = 4;         ///< V and T.
@@ -45,7 +44,6 @@ struct HalfHead {
   static constexpr bool kSolved = false;
   static constexpr bool kStraight = false;
   static constexpr bool kWarm = false;
-  static constexpr bool kInPairs = false;
   static constexpr int kGroups = 1;
   static constexpr int kTiles = 7;
   static constexpr int kInputs = 6;
@@ -61,7 +59,6 @@ struct SegmentTransfer {
   static constexpr bool kSolved = true;
   static constexpr bool kStraight = false;
   static constexpr bool kWarm = false;
-  static constexpr bool kInPairs = false;
   static constexpr int kGroups = 2;
   static constexpr int kTiles = 8;
   static constexpr int kInputs = kTiles;
@@ -80,12 +77,6 @@ struct SegmentOutput : Form {
 /// Segments that start from nothing, so many steps early that what came before them is forgotten.
 struct WarmSegment : SegmentOutput<WholeHead> {
   static constexpr bool kWarm = true;
-};
-
-/// Heads that are not cut although the call is: the blocks of their first two segments take half of
-/// the head each.
-struct HalfOfForgetting : HalfHead {
-  static constexpr bool kInPairs = true;
 };
 
 /// A form without what most calls do not need: all operands come and go by TMA, states are f32, and
@@ -205,7 +196,7 @@ __device__ __forceinline__ Item segment_item(const DeltaRule &p, const Plan &pla
     return item;
   const int start = transfer ? all.starts[place.row * p.heads.value_heads + item.head] : kRemembers;
   if (item.identity && start != kRemembers) return item;
-  item.skipped = max(start, 0);
+  item.skipped = max(start, 0) / 2 * 2;  // Transfers take two steps at a time.
   const int offset = place.offset + item.skipped * kStep;
   const SequenceSpan span = clamped_span(p.sequences, place.sequence);
   item.batch = static_cast<int>(span.batch);
@@ -222,35 +213,16 @@ __device__ __forceinline__ int warm_steps(const Segments &all, int heads, int ro
   return all.length / kStep - all.starts[(row - 1) * heads + head];
 }
 
-/// The item of a block of HalfOfForgetting.
-__device__ __forceinline__ Item paired_item(const DeltaRule &p, const Plan &plan, Item item,
-                                            int row) {
-  const SegmentPlace place = find_segment(p.sequences, plan.segments, row);
-  item.half = place.offset / plan.segments.length;
-  item.key_head = static_cast<int>(p.heads.key_head(item.head));
-  item.sequence = place.sequence;
-  item.batch = item.begin = item.length = item.lead = 0;
-  item.slot = -1;
-  if (place.sequence < 0 || item.half >= 2) return item;
-  const SequenceSpan span = clamped_span(p.sequences, place.sequence);
-  item.batch = static_cast<int>(span.batch);
-  item.begin = static_cast<int>(span.begin);
-  item.length = static_cast<int>(span.length);
-  item.slot = p.initial_slot(place.sequence);
-  return item;
-}
-
 template <class F>
 __device__ __forceinline__ Item item_at(const DeltaRule &p, const Plan &plan, const Shared<F> &s,
                                         int index) {
-  constexpr int kBlocks = F::kInPairs ? 1 : 2 / F::kGroups;
+  constexpr int kBlocks = 2 / F::kGroups;
   const int blocks = static_cast<int>(p.heads.value_heads) * kBlocks, rank = index / blocks;
   const int block = index - rank * blocks;
   Item item;
   item.head = block / kBlocks;
   item.half = block % kBlocks;
   item.identity = false;
-  if constexpr (F::kInPairs) return paired_item(p, plan, item, rank);
   if constexpr (F::kSegments) item = segment_item(p, plan, item, rank, !F::kOutput);
   if constexpr (F::kWarm) {
     item.warm = 0;
@@ -299,7 +271,7 @@ struct Walk {
       batch = __shfl_sync(kFullWarp, item.batch, 0);
       begin = __shfl_sync(kFullWarp, item.begin, 0);
       length = __shfl_sync(kFullWarp, item.length, 0);
-      lead = F::kSegments || F::kStraight || F::kInPairs ? 0 : __shfl_sync(kFullWarp, item.lead, 0);
+      lead = F::kSegments || F::kStraight ? 0 : __shfl_sync(kFullWarp, item.lead, 0);
       head = __shfl_sync(kFullWarp, item.head, 0);
       key_head = __shfl_sync(kFullWarp, item.key_head, 0);
       half = __shfl_sync(kFullWarp, item.half, 0);

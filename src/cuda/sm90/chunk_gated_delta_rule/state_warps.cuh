@@ -183,8 +183,10 @@ struct StateWarps {
         return;
       }
       if (F::kOutput) {
-        from = place.first ? &all.transfers : &all.states;
-        entry = place.first ? place.row : place.row - 1;
+        if (!place.first || all.initial_copied) {
+          from = place.first ? &all.transfers : &all.states;
+          entry = place.first ? place.row : place.row - 1;
+        }
         any = (any && place.first) || (!F::kWarm && !place.first);
       } else {
         any = any && place.first && item.skipped == 0;
@@ -228,8 +230,7 @@ struct StateWarps {
     // Without V its place is cleared as it is read.
     const uint32_t value_mask = item.identity ? 0U : 0xffffffffU;
     const int head = __shfl_sync(kFullWarp, item.head, 0);
-    const int lead =
-        F::kSegments || F::kStraight || F::kInPairs ? 0 : __shfl_sync(kFullWarp, item.lead, 0);
+    const int lead = F::kSegments || F::kStraight ? 0 : __shfl_sync(kFullWarp, item.lead, 0);
     const bool any = __shfl_sync(kFullWarp, item.length, 0) > 0;
     // From the open step's place on the grid on.
     int left_tokens = any ? __shfl_sync(kFullWarp, item.length, 0) + lead : 0;

@@ -56,7 +56,7 @@ bool make_row_map(CUtensorMap *map, const Tensor &t, int halves, int tokens,
                 CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
 
-bool make_gate_map(CUtensorMap *map, const Tensor &t) {
+bool make_gate_map(CUtensorMap *map, const Tensor &t, int tokens) {
   const Encode encode = encode_function();
   cuuint64_t batch, token;
   if (encode == nullptr || t.dtype != DType::f32 || !base_aligned(t) || t.shape[0] == 0 ||
@@ -67,7 +67,7 @@ bool make_gate_map(CUtensorMap *map, const Tensor &t) {
   const auto size = [&](int d) { return static_cast<cuuint64_t>(t.shape[d]); };
   const cuuint64_t dims[3] = {size(2), size(1), size(0)};
   const cuuint64_t strides[2] = {token, batch};
-  const cuuint32_t box[3] = {4, 32, 1};
+  const cuuint32_t box[3] = {4, static_cast<cuuint32_t>(tokens), 1};
   const cuuint32_t steps[3] = {1, 1, 1};
   return encode(map, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 3, t.data, dims, strides, box, steps,
                 CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_NONE,

@@ -14,8 +14,9 @@ namespace gdn::cuda::sm90 {
 bool make_row_map(CUtensorMap *map, const Tensor &t, int halves, int tokens = 32,
                   CUtensorMapL2promotion fetch = CU_TENSOR_MAP_L2_PROMOTION_L2_256B);
 
-/// Describes an f32 [B, T, HV] tensor: a box is 32 tokens of four heads. False if that cannot be.
-bool make_gate_map(CUtensorMap *map, const Tensor &t);
+/// Describes an f32 [B, T, HV] tensor: a box is `tokens` tokens of four heads. False if that cannot
+/// be.
+bool make_gate_map(CUtensorMap *map, const Tensor &t, int tokens = 32);
 
 }  // namespace gdn::cuda::sm90
 
