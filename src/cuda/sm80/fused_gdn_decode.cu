@@ -209,9 +209,11 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
         ++turn;
         break;
       }
-      if (keys && fresh_thread() == 0) keys_mail.expect(count * 2 * rule.key_dim * sizeof(float));
+      if (keys && fresh_thread() == 0) {
+        keys_mail.expect(count * 2 * rule.key_dim * sizeof(float), plan.alone());
+      }
       if (pass == Pass::whole && fresh_thread() == 0) {
-        squares_mail[turn & 1].expect(count * plan.tiles.divisor * sizeof(double));
+        squares_mail[turn & 1].expect(count * plan.tiles.divisor * sizeof(double), plan.alone());
       }
       bits.give(batch, keys_mail, plan, p, unit, place, job.line, first, count, keys);
       if constexpr (kOne) bits.stash(stash);
@@ -219,7 +221,7 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
         token_slot[thread] = p.rule.token_slot(all.n, first + thread);
       }
       if (keys) {
-        keys_mail.wait(turn);
+        keys_mail.wait(turn, plan.alone());
         bool far = false;
         for (int i = thread; i < count * kKeyDim; i += kThreads) {
           far = far || is_far(batch.k[0][i]) || is_far(batch.q[0][i]);
@@ -255,7 +257,7 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
         if (pass == Pass::whole) {
           const auto block = static_cast<unsigned>(unit.rank - tile + lane);
           if (lane < static_cast<int>(plan.tiles.divisor))
-            squares_mail[turn & 1].send(&squares[turn & 1][tile][t], block, sum);
+            squares_mail[turn & 1].send(&squares[turn & 1][tile][t], block, sum, plan.alone());
         } else if (pass == Pass::sums && lane == 0 && first + t >= from) {
           window[first + t - from] += sum;
         }
@@ -271,7 +273,7 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
         }
       }
       if constexpr (kOne) bits.fetch(stash, plan, p, unit, place, keys);
-      if (pass == Pass::whole) squares_mail[turn & 1].wait(turn >> 1);
+      if (pass == Pass::whole) squares_mail[turn & 1].wait(turn >> 1, plan.alone());
 #pragma unroll
       for (int r = 0; r < Bits::kResults; ++r) {
         const unsigned at = thread + r * kThreads;

@@ -25,7 +25,9 @@ __device__ __forceinline__ void cluster_wait() {
 }
 
 /// What the blocks of a cluster send each other, in shared memory. A barrier of the receiver counts
-/// the bytes: unlike a barrier of the whole cluster it holds up no other access to memory.
+/// the bytes: unlike a barrier of the whole cluster it holds up no other access to memory. A block
+/// that is alone (`alone`, the same in every call) stores as usual: it is launched without a
+/// cluster, and sending is an instruction of clusters.
 struct ClusterMail {
   uint64_t barrier;
 
@@ -37,8 +39,9 @@ struct ClusterMail {
 #endif
   }
   /// By one thread: so many bytes are to come before the next wait() ends.
-  __device__ __forceinline__ void expect(unsigned bytes) {
+  __device__ __forceinline__ void expect(unsigned bytes, bool alone) {
 #if __CUDA_ARCH__ >= 900
+    if (alone) return;
     asm volatile(
         "mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(shared_address(&barrier)),
         "r"(bytes)
@@ -47,8 +50,12 @@ struct ClusterMail {
   }
   /// x goes to where `to` lies in the shared memory of block `rank`.
   template <class T>
-  __device__ __forceinline__ void send(T *to, unsigned rank, T x) {
+  __device__ __forceinline__ void send(T *to, unsigned rank, T x, bool alone) {
 #if __CUDA_ARCH__ >= 900
+    if (alone) {
+      *to = x;
+      return;
+    }
     uint32_t there, counter;
     asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_address(to)), "r"(rank));
     asm("mapa.shared::cluster.u32 %0, %1, %2;"
@@ -72,8 +79,12 @@ struct ClusterMail {
 #endif
   }
   /// For all threads: what was expected is there. turn: how many waits ended before.
-  __device__ __forceinline__ void wait(int turn) {
+  __device__ __forceinline__ void wait(int turn, bool alone) {
 #if __CUDA_ARCH__ >= 900
+    if (alone) {
+      __syncthreads();
+      return;
+    }
     asm volatile(
         "{.reg .pred p;\n"
         "W%=: mbarrier.try_wait.parity.shared.b64 p, [%0], %1;\n"

@@ -43,6 +43,9 @@ struct DecodePlan {
         conv(p.conv, p.rule.round_states),
         rule(plan_rule(p.rule, state, rows_first)),
         z(p.z) {}
+
+  /// A cluster is one block.
+  __device__ __forceinline__ bool alone() const { return blocks.divisor == 1; }
 };
 
 /// Where a block is in the work of a call: a sequence, a key head and, of what its cluster has of
@@ -220,7 +223,7 @@ struct DecodeBits {
           is_k ? batch.k[0] + own.element : batch.q[0] + (own.element - plan.rule.key_dim);
       bits.apply(plan.conv, first, count, [&](int t, float y) {
         for (unsigned rank = 0; rank < plan.blocks.divisor; ++rank) {
-          mail.send(row + t * kKeyDim, rank, y);
+          mail.send(row + t * kKeyDim, rank, y, plan.alone());
         }
       });
     }
