@@ -258,14 +258,9 @@ __device__ __forceinline__ bool invert_step(const DeltaRule &p, int batch, int t
   put_column(t, lane, lane & 16, y, beta);
   put_column(t, lane, (lane & 16) + 8, y + 8, beta);
   __syncwarp();
-  const CornerPart part(lane);
-  float u[2][4];
-  invert_corner<false>(u, a, part);
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    const int column = part.column + 8 * i;
-    put_column<4>(t, column, 16 + part.row, u[i], __shfl_sync(kFullWarp, beta, column));
-  }
+  float u[8];
+  invert_corner(u, a, l16, corner);
+  put_column(t, l16, 16 + corner, u, __shfl_sync(kFullWarp, beta, l16));
   const float zeros[8] = {};
   put_column(t, 16 + l16, corner, zeros, 0.0F);
   __syncwarp();
