@@ -33,7 +33,7 @@ sanitizer-smoke: setup-test
 	@cmake --build --preset asan
 	@ctest --test-dir build/asan -L sanitizer --output-on-failure
 
-test-all: setup-test-all test cuda full asan tsan mutation fuzz  ## also CUDA, full sanitizers, mutations, fuzzing
+test-all: setup-test-all test cuda full asan tsan mutation fuzz ascend  ## also CUDA, full sanitizers, mutations, fuzzing, the Ascend ladder
 
 # nvcc 13.0 from PyPI where there is none on the PATH.
 NVCC ?= $(or $(shell command -v nvcc),$(CURDIR)/.venv/cuda/bin/nvcc)

@@ -114,7 +114,8 @@ def chunk_gated_delta_rule(
         checkpoint_indices. o is [B, T, HV, DV] in the type of q; final_state is [N, HV, DK, DV] in
         state_dtype, initial_state itself with state_indices or inplace_final_state, or None;
         checkpoints is [sum of L_n // m, HV, DK, DV] in state_dtype, packed in the order of the
-        sequences; with positions P it is the sum of (P_n + L_n) // m - P_n // m.
+        sequences; with positions P it is the sum of (P_n + L_n) // m - P_n // m, where those of
+        skipped sequences count as 0.
 
     Raises:
         TypeError: an argument is no array, or of another kind than q; unknown keyword.

@@ -8,9 +8,8 @@
 //     S     <- exp(c_last) S + K^T diag(exp(c_last - c)) V'
 //
 // Who:     a block takes an item, a sequence of one value head. A Vector core keeps half of S's
-// rows
-//          in f32 and makes half of V'. The Cube core multiplies W S and K^T V'. It gets S and the
-//          decayed V' in 16 bits and gives back f32, through GM (it stays in L2).
+//          rows in f32 and makes half of V'. The Cube core multiplies W S and K^T V'. It gets S
+//          and the decayed V' in 16 bits and gives back f32, through GM (it stays in L2).
 // Order:   Vector (S) -> Cube (W S) -> Vector (V') -> Cube (K^T V') -> Vector (S): one chain, whose
 //          flags between cores order all but the first and last moves of an item. No other event
 //          is needed to use a buffer again.
@@ -20,8 +19,7 @@
 //          UB    S 32, product 32, V' 32, U 16, S rounded 16, V' and decayed V' rounded 2 x 16, c
 //                (head_rows.h) 8, its factors 2: 170 of 192
 // Binds:   the chain, more than any pipe: while one kind of core works, the other waits. Two items
-// a
-//          block by turns would hide that, and do not fit into UB beside each other.
+//          a block by turns would hide that, and do not fit into UB beside each other.
 
 #include "ascend/kernels/head_rows.h"
 #include "ascend/kernels/items.h"

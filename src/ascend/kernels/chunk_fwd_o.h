@@ -7,9 +7,8 @@
 // Who:     a block takes an item, a chunk of one key head. The Cube core makes Q K^T. The Vector
 //          cores, half of the rows each, make P and scale exp(c) Q of it for each value head, and
 //          round S. The Cube core adds both products up in L0C and writes O.
-// Flags:   kProducts from FIX of the Cube core: Q K^T is in GM (one slot). kOperands from MTE3 of
-// the
-//          Vector cores: P, Q and S of a head are (two slots). kSlotFree from MTE2 of the Cube
+// Flags:   products from FIX of the Cube core: Q K^T is in GM (one slot). operands from MTE3 of
+//          the Vector cores: P, Q and S of a head are (two slots). slot_free from MTE2 of the Cube
 //          core: it has read them.
 // Buffers, C = 128 (KB):
 //          L1    Q and K 64, P, Q, S and V' 2 x 128 of 512
@@ -17,8 +16,7 @@
 //          L0B   right 2 x 32 of 64
 //          L0C   Q K^T 64, O 64 of 128
 //          UB    Q K^T 32, Q 16, work 32, S 32, rounded 2 x 16, c (head_rows.h) 12, of each row
-//          over
-//                a block 2 x 2, the triangle 1: 161 of 192
+//                over a block 2 x 2, the triangle 1: 161 of 192
 // Binds:   V, some ten instructions of a tile's size for each value head, and the moves much alike.
 
 #include "ascend/kernels/head_rows.h"

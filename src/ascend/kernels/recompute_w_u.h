@@ -17,11 +17,9 @@
 //          L0B   V 32, K 32 of 64
 //          L0C   U 64, W 64 of 128
 //          UB    T 2 x 16 (16-bit: 2 x 8 and 16), scaled 16, rest 16, halves 2 x 2 x 8, beta exp(c)
-//          4,
-//                c and beta (head_rows.h) 2 x 12 and 8: 132 of 192
+//                4, c and beta (head_rows.h) 2 x 12 and 8: 132 of 192
 // Binds:   V, some ten instructions of a tile's size for each value head, and MTE3, which writes
-// four
-//          16-bit tiles for it, much alike. The Cube core has four products.
+//          four 16-bit tiles for it, much alike. The Cube core has four products.
 
 #include "ascend/kernels/gate_rows.h"
 #include "ascend/kernels/items.h"
