@@ -64,8 +64,8 @@ MUTATIONS = (
     Mutation(
         "missing scale",
         KERNELS + "chunk_operands.h",
-        "p.scale * normalise_packed(q_row, key_dim) : p.scale;",
-        "p.scale * normalise_packed(q_row, key_dim) : 1.0F;",
+        "inside ? p.scale * (p.qk_l2norm ? q_norm[i] : 1.0F) : 0.0F;",
+        "inside ? (p.qk_l2norm ? p.scale * q_norm[i] : 1.0F) : 0.0F;",
         _chunk("heads_1_1 scale"),
     ),
     Mutation(
@@ -212,7 +212,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a decode step in the layouts that models have drops the newest input",
-        KERNELS + "decode_channels.h",
+        KERNELS + "conv_step.h",
         "x[3] = load(newest + c);",
         "x[3] = zero();",
         ("fused_decode_test", "*Layouts/*"),
@@ -372,10 +372,10 @@ MUTATIONS = (
         _extremes("Gating"),
     ),
     Mutation(
-        "decode skips the keys after the last whole tile",
+        "decode skips the keys after the last whole band",
         KERNELS + "recurrent_steps.h",
-        "for (; d < key_dim; ++d) f(Band<1>(), d);",
-        "",
+        "for (int64_t d = 0; d < key_dim; d += kBand) {",
+        "for (int64_t d = 0; d + kBand <= key_dim; d += kBand) {",
         _recurrent("decode_dims_37x7_strided"),
     ),
     Mutation(

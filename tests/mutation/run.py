@@ -123,17 +123,30 @@ def check(copy, mutation):
         path.write_text(before)
 
 
+def check_texts(mutations):
+    """Fails unless each mutation's text stands exactly once in its file."""
+    for m in mutations:
+        found = (ROOT / m.file).read_text().count(m.old)
+        if found != 1:
+            fail(f"{m.name}: its text occurs {found} times in {m.file}, expected once")
+    print(f"the texts of {len(mutations)} mutations stand once each")
+
+
 def main():
     """Runs all mutations, or those whose name contains the argument."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build" / "mutation")
     parser.add_argument("--every-isa", action="store_true")
+    parser.add_argument("--texts", action="store_true", help="only look for what would be changed")
     parser.add_argument("name", nargs="?", default="")
     arguments = parser.parse_args()
     os.environ["GDN_TEST_BACKEND"] = "cpu"
     chosen = [m for m in MUTATIONS if arguments.name in m.name]
     if not chosen:
         fail(f"no mutation is called {arguments.name!r}")
+    check_texts(chosen)
+    if arguments.texts:
+        return
 
     start = time.monotonic()
     copy = Copy(arguments.build)
