@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 import gdn
 from gdn import _checks
+from gdn._heads import heads, split_qkv
 from gdn.integrations._transformers_modules import is_plain
 
 __all__ = ["GatedDeltaNet", "GatedDeltaNetCache"]
@@ -221,14 +222,10 @@ class GatedDeltaNet(nn.Module):
             return self.out_proj(self._decode(mixed_qkv, z, b, a, cache, state_indices).flatten(2))
         if not decode:
             slots.update(cu_seqlens=cu_seqlens, has_initial_state=has_initial_state)
-        q, k, v = self._convolve(mixed_qkv, cache, decode, slots).split(
-            [self.key_dim, self.key_dim, self.value_dim], dim=-1
-        )
+        mixed_qkv = self._convolve(mixed_qkv, cache, decode, slots)
         rule = gdn.fused_recurrent_gated_delta_rule if decode else gdn.chunk_gated_delta_rule
         o, _ = rule(
-            q.unflatten(-1, (-1, self.head_k_dim)),
-            k.unflatten(-1, (-1, self.head_k_dim)),
-            v.unflatten(-1, (-1, self.head_v_dim)),
+            *split_qkv(mixed_qkv, self.value_dim, self.head_k_dim, self.head_v_dim),
             g=a,
             beta=b,
             initial_state=None if cache is None else cache.recurrent_state,
@@ -271,15 +268,15 @@ class GatedDeltaNet(nn.Module):
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """q | k | v [B, T, C], z [B, T, HV, DV], b and a [B, T, HV]."""
         if not self.interleaved:
-            z = self.in_proj_z(x).unflatten(-1, (-1, self.head_v_dim))
+            z = heads(self.in_proj_z(x), self.head_v_dim)
             return self.in_proj_qkv(x), z, self.in_proj_b(x), self.in_proj_a(x)
         group = self.num_v_heads // self.num_k_heads
         dk, dv = self.head_k_dim, group * self.head_v_dim
-        qkvz = self.in_proj_qkvz(x).unflatten(-1, (self.num_k_heads, -1))
+        qkvz = heads(self.in_proj_qkvz(x), 2 * (dk + dv))
         q, k, v, z = qkvz.split([dk, dk, dv, dv], dim=-1)
-        b, a = self.in_proj_ba(x).unflatten(-1, (self.num_k_heads, -1)).split(group, dim=-1)
+        b, a = heads(self.in_proj_ba(x), 2 * group).split(group, dim=-1)
         mixed = torch.cat([part.flatten(2) for part in (q, k, v)], dim=-1)
-        z = z.flatten(2).unflatten(-1, (-1, self.head_v_dim))
+        z = heads(z.flatten(2), self.head_v_dim)
         return mixed, z, b.flatten(2), a.flatten(2)
 
     def _convolve(

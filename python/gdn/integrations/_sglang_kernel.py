@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 import gdn
+from gdn._heads import split_qkv
 
 CHUNK_SIZE = 64
 """Tokens between the states that SGLang keeps of a prefill."""
@@ -64,13 +65,10 @@ class GdnKernel:
         """One token of each sequence out of packed rows [B, C]; returns [1, B, HV, V]."""
         _refuse_replay(kwargs)
         self.calls["packed_decode"] += 1
-        values, dk = num_v_heads * head_v_dim, ssm_states.shape[-1]
-        keys = (mixed_qkv.shape[1] - values) // 2
-        q, k, v = mixed_qkv[:, None].split([keys, keys, values], dim=-1)
         o, _ = gdn.fused_recurrent_gated_delta_rule(
-            q.unflatten(-1, (-1, dk)),
-            k.unflatten(-1, (-1, dk)),
-            v.unflatten(-1, (-1, head_v_dim)),
+            *split_qkv(
+                mixed_qkv[:, None], num_v_heads * head_v_dim, ssm_states.shape[-1], head_v_dim
+            ),
             scale=scale,
             initial_state=ssm_states,
             state_indices=cache_indices,

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 import gdn
+from gdn._heads import heads, split_qkv
 
 from ._transformers_cache import states_of
 from ._transformers_modules import gated_norm_of, is_plain_conv
@@ -96,14 +97,7 @@ def gated_delta_net_forward(
         return _finish(layer, this_pass, _decode(layer, mixed_qkv, z, b, a, states, *norm))
     mixed_qkv = _convolve(layer, mixed_qkv, states, packed, decode)
     g, beta = gdn.fused_gdn_gating(layer.A_log, a, b, layer.dt_bias, beta_dtype=torch.float32)
-    q, k, v = (
-        _heads(part, dim)
-        for part, dim in zip(
-            mixed_qkv.split([layer.key_dim, layer.key_dim, layer.value_dim], dim=-1),
-            (layer.head_k_dim, layer.head_k_dim, layer.head_v_dim),
-            strict=True,
-        )
-    )
+    q, k, v = split_qkv(mixed_qkv, layer.value_dim, layer.head_k_dim, layer.head_v_dim)
     if decode and recurrent is not None:
         out, _ = gdn.fused_recurrent_gated_delta_rule(
             q,
@@ -175,15 +169,10 @@ def _refuse_gradient(layer, hidden_states: torch.Tensor) -> None:
         )
 
 
-def _heads(x: torch.Tensor, dim: int) -> torch.Tensor:
-    """[B, T, H D] as [B, T, H, D]; by unflatten Dynamo cannot trace it under a default device."""
-    return x.view(x.shape[0], x.shape[1], -1, dim)
-
-
 def _project(layer, hidden_states: torch.Tensor):
     """The dense projections: q | k | v [B, T, C], z [B, T, HV, DV], b and a [B, T, HV]."""
     if hasattr(layer, "in_proj_qkv"):
-        z = _heads(layer.in_proj_z(hidden_states), layer.head_v_dim)
+        z = heads(layer.in_proj_z(hidden_states), layer.head_v_dim)
         b, a = layer.in_proj_b(hidden_states), layer.in_proj_a(hidden_states)
         return layer.in_proj_qkv(hidden_states), z, b, a
     # Qwen3-Next interleaves the projections by key head.

@@ -17,6 +17,7 @@ from vllm.model_executor.layers.mamba.mamba_utils import is_conv_state_dim_first
 from vllm.utils.torch_utils import _resolve_layer_name
 
 import gdn
+from gdn._heads import heads, split_qkv
 
 NULL_BLOCK = 0
 """vLLM's block that belongs to no sequence: what pads a batch names it."""
@@ -34,7 +35,7 @@ def project(layer, hidden_states: Tensor) -> tuple[Tensor, Tensor, Tensor, Tenso
     values = layer.value_dim // layer.tp_size
     mixed_qkv, z = qkvz.split([qkvz.shape[-1] - values, values], dim=-1)
     b, a = ba.chunk(2, dim=-1)
-    return mixed_qkv, z.unflatten(-1, (-1, layer.head_v_dim)), b, a
+    return mixed_qkv, heads(z, layer.head_v_dim), b, a
 
 
 def layer_of(layer_name: Any):
@@ -173,6 +174,4 @@ class _Parts:
 
     def _heads(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """q, k, v [1, T, .., ..], views of y [T, C]."""
-        q, k, v = y[None].split([self.keys, self.keys, self.values], dim=-1)
-        dk = self.dk
-        return q.unflatten(-1, (-1, dk)), k.unflatten(-1, (-1, dk)), v.unflatten(-1, (-1, self.dv))
+        return split_qkv(y[None], self.values, self.dk, self.dv)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 import gdn
+from gdn._heads import split_qkv
 from gdn.integrations.vllm import count
 
 NULL_BLOCK = 0
@@ -346,9 +347,7 @@ def _gates(A_log: Tensor, dt_bias: Tensor) -> dict[str, Any]:
 def _heads(mixed_qkv: Tensor, pool: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """q, k, v [B, T, .., ..], views of rows [B, T, C]."""
     _, heads, dv, dk = pool.shape
-    keys = (mixed_qkv.shape[-1] - heads * dv) // 2
-    q, k, v = mixed_qkv.split([keys, keys, heads * dv], dim=-1)
-    return q.unflatten(-1, (-1, dk)), k.unflatten(-1, (-1, dk)), v.unflatten(-1, (-1, dv))
+    return split_qkv(mixed_qkv, heads * dv, dk, dv)
 
 
 def _refuse(pool: Any, inplace_final_state: bool, indices: Any) -> None:
