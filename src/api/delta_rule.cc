@@ -127,9 +127,13 @@ void read_checkpoints(Call *call, const Args &a, Shapes *s, DeltaRule *p) {
     }
     return;
   }
-  if (every <= 0 || every % GDN_CHUNK_SIZE != 0) {
+  const char *const given = a.checkpoint_indices != nullptr ? "checkpoint_indices" : "checkpoints";
+  if (every == 0) {
+    call->invalid("checkpoint_every is missing, expected a positive multiple of ", GDN_CHUNK_SIZE,
+                  " with ", given, ".");
+  } else if (every < 0 || every % GDN_CHUNK_SIZE != 0) {
     call->invalid("checkpoint_every is ", every, ", expected a positive multiple of ",
-                  GDN_CHUNK_SIZE, " with checkpoints.");
+                  GDN_CHUNK_SIZE, " with ", given, ".");
   }
   p->checkpoint_every = every;
   if (a.checkpoint_indices != nullptr) {

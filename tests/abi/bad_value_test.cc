@@ -186,10 +186,13 @@ TEST(BadValue, States) {
 TEST(BadValue, Checkpoints) {
   auto s = chunk_scenario();
   Refusals refusals(s.get());
-  for (const int64_t wrong : {0, -64, 1, 32, 65, 96}) {
+  for (const int64_t wrong : {-64, 1, 32, 65, 96}) {
     refusals.expect({"checkpoint_every is " + std::to_string(wrong), "multiple of 64"},
                     [&] { s->args.checkpoint_every = wrong; });
   }
+  refusals.expect(
+      {"checkpoint_every is missing, expected a positive multiple of 64 with checkpoints."},
+      [&] { s->args.checkpoint_every = 0; });
   refusals.expect({"checkpoint_every is 64, expected 0", "NULL"},
                   [&] { s->args.checkpoints = nullptr; });
   refusals.expect({"checkpoints has 1 rows, expected 0"}, [&] { s->args.checkpoint_every = 128; });
@@ -254,8 +257,11 @@ TEST(BadValue, PositionsAndCheckpointSlots) {
                   [&] { (*s)["checkpoint_indices"].shape[1] = 1; });
   refusals.expect({"checkpoints is given, expected NULL with checkpoint_indices"},
                   [&] { s->args.checkpoints = s->args.initial_state; });
-  refusals.expect({"checkpoint_every is 0", "multiple of 64"},
-                  [&] { s->args.checkpoint_every = 0; });
+  refusals.expect(
+      {"checkpoint_every is missing, expected a positive multiple of 64 with checkpoint_indices."},
+      [&] { s->args.checkpoint_every = 0; });
+  refusals.expect({"checkpoint_every is 65, expected a positive multiple of 64"},
+                  [&] { s->args.checkpoint_every = 65; });
   refusals.expect({"checkpoint_every is 64, expected 0 when checkpoints and checkpoint_indices"},
                   [&] { s->args.checkpoint_indices = nullptr; });
   refusals.expect({"cu_seqlens ends at 131, expected at most T = 130"}, [&] {
