@@ -13,7 +13,9 @@ constexpr Isa kIsas[] = {{"model", true}};
 template <class Op, Status (*Function)(const typename Op::Problem &, const model::Options &)>
 Service<Op> service(HeadDims head_dims = {}) {
   return {[](const typename Op::Problem &p, const Exec &) -> Status {
-            return Function(p, default_options());
+            model::Options options;
+            Status status = read_environment(&options);
+            return status.ok() ? Function(p, options) : status;
           },
           nullptr, head_dims};
 }

@@ -37,24 +37,64 @@ TEST(AscendBackend, LacksTheWholeOperation) {
   }
 }
 
+/// Expects a refusal with this code that says `part`.
+void expect_refusal(const std::string &failure, const char *code, const std::string &part) {
+  EXPECT_NE(failure.find(code), std::string::npos) << failure;
+  EXPECT_NE(failure.find(part), std::string::npos) << failure;
+}
+
 /// Runs kkt on a call and expects a refusal that says `part`.
 void expect_refusal(const DeltaRuleCall &call, int32_t chunk_size, const char *part) {
   StageCall stages(call, chunk_size);
-  const std::string failure = stages.run(Stage::kkt, kModel);
-  EXPECT_NE(failure.find("GDN_UNSUPPORTED"), std::string::npos) << failure;
-  EXPECT_NE(failure.find(part), std::string::npos) << failure;
+  expect_refusal(stages.run(Stage::kkt, kModel), "GDN_UNSUPPORTED", part);
 }
 
 TEST(AscendBackend, RefusesWhatItsKernelsDoNotTake) {
   const OwnCase own({70, 3}, 2, 128, 128, 0);
-  expect_refusal(own.draw(Element::f32), 64, "k in bfloat16 or float16");
+  expect_refusal(own.draw(Element::f32), 64, "k in bfloat16 or float16, but it is in float32");
   expect_refusal(own.draw(Element::bf16), 32, "chunk_size is 32");
   const OwnCase interleaved({70, 3}, 2, 128, 128, kInterleaved);
-  expect_refusal(interleaved.draw(Element::bf16), 64, "head_map = block");
+  expect_refusal(interleaved.draw(Element::bf16), 64,
+                 "head_map = block alone, but it is interleaved");
   const OwnCase strided({70, 3}, 2, 128, 128, kStrided);
-  expect_refusal(strided.draw(Element::bf16), 64, "tensors without gaps");
+  expect_refusal(strided.draw(Element::bf16), 64,
+                 "tensors without gaps, but k of shape [1, 73, 1, 128] has the strides [");
   const OwnCase narrow({70, 3}, 2, 64, 64, 0);
   expect_refusal(narrow.draw(Element::bf16), 64, "DK = 64");
+  const OwnCase padded({70, 3}, 2, 128, 128, kPadded);
+  expect_refusal(padded.draw(Element::bf16), 64, "end with their sequences, but GDN_PADDED");
+  DeltaRuleCall mixed = own.draw(Element::bf16);
+  mixed.beta = Array(Element::f16, mixed.beta->shape());
+  expect_refusal(mixed, 64, "beta in float32 or in the type of k, bfloat16, but it is in float16");
+  DeltaRuleCall apart = own.draw(Element::bf16);
+  apart.cu_seqlens = Array(Element::i32, {3}, {{2}, 0});
+  apart.cu_seqlens->assign(std::vector<int64_t>{0, 70, 73});
+  expect_refusal(apart, 64, "tensors without gaps, but cu_seqlens has the stride 2");
+}
+
+TEST(AscendBackend, RefusesOtherStates) {
+  const OwnCase own({70, 3}, 2, 128, 128, kInitialState | kStateBf16);
+  const DeltaRuleCall call = own.draw(Element::bf16);
+  StageCall stages(call, 64);
+  expect_refusal(stages.run(Stage::fwd_h, kModel), "GDN_UNSUPPORTED",
+                 "states in float32, but initial_state is in bfloat16");
+}
+
+TEST(AscendBackend, RefusesASeedThatIsNoNumber) {
+  const OwnCase own({5}, 1, 128, 128, 0);
+  const DeltaRuleCall call = own.draw(Element::bf16);
+  StageCall stages(call, 64);
+  for (const std::string seed : {"abc", "7x", "-1", " 7", "18446744073709551616"}) {
+    setenv("GDN_ASCEND_SEED", seed.c_str(), 1);
+    expect_refusal(stages.run(Stage::cumsum, kModel), "GDN_INVALID_ARGUMENT",
+                   "GDN_ASCEND_SEED is \"" + seed +
+                       "\", expected a whole number from 0 to 18446744073709551615.");
+  }
+  for (const char *seed : {"", "0", "18446744073709551615"}) {
+    setenv("GDN_ASCEND_SEED", seed, 1);
+    EXPECT_EQ(stages.run(Stage::cumsum, kModel), "");
+  }
+  unsetenv("GDN_ASCEND_SEED");
 }
 
 // Vector cores take heads in groups of 8.

@@ -222,6 +222,66 @@ TEST_F(Findings, OperandsThatOverlap) {
   expect(Kind::operand, {"overlaps the result"});
 }
 
+// Of the primitives whose operands have other shapes than their results.
+TEST_F(Findings, OtherOperandsThatOverlap) {
+  run([&](Core &core) {
+    const auto a = core.take<Ub<float>>("a", 256);
+    vbrcb(core, a, a + 56, 1);
+  });
+  expect(Kind::operand, {"overlaps the result is 224"});
+  run([&](Core &core) {
+    const auto a = core.take<Ub<float>>("a", 256);
+    vtranspose(core, a, a + 120, 1, {1, 0, 2, 0});
+  });
+  expect(Kind::operand, {"overlaps the result is 480"});
+  run([&](Core &core) {
+    const auto a = core.take<Ub<float>>("a", 256);
+    const auto mask = core.take<Ub<uint8_t>>("mask", 32);
+    const auto otherwise = core.take<Ub<float>>("otherwise", 8);
+    vselect(core, {a}, (a + 56).as<uint8_t>(), {a}, otherwise, {1});
+    vselect(core, {a}, mask, {a}, a + 32, {1});
+  });
+  expect(Kind::operand, {"overlaps the result is 224"});
+  ASSERT_EQ(found_.size(), 4U);
+  EXPECT_NE(found_[1].text.find("overlaps the result is 128"), std::string::npos) << found_[1].text;
+}
+
+// Behind each other, with nothing between.
+TEST_F(Findings, NeighboursDoNotOverlap) {
+  run([&](Core &core) {
+    if (core.vector() != 0) return;
+    const auto a = core.take<Ub<float>>("a", 320);
+    vdup(core, {a}, 1.0F, {5});
+    pipe_barrier(core, Pipe::v);
+    vbrcb(core, a, a + 64, 1);
+    pipe_barrier(core, Pipe::v);
+    vtranspose(core, a, a + 128, 1, {1, 0, 2, 0});
+    pipe_barrier(core, Pipe::v);
+    vselect(core, {a}, (a + 64).as<uint8_t>(), {a}, a + 72, {1});
+  });
+  EXPECT_TRUE(found_.empty()) << found_.front().text;
+}
+
+TEST_F(Findings, StridesOfATranspose) {
+  run([&](Core &core) {
+    const auto a = core.take<Ub<float>>("a", 256);
+    const auto b = core.take<Ub<float>>("b", 256);
+    vtranspose(core, a, b, 1, {-1, 0, 2, 0});
+  });
+  expect(Kind::operand, {"strides.from_row is -1", "0 to 65535"});
+}
+
+// A pipe runs in its own order, and S finishes each instruction before the next: the machine has
+// neither such an event nor such a barrier.
+TEST_F(Findings, SynchronisationThatThereIsNot) {
+  run([&](Core &core) { set_flag(core, Pipe::v, Pipe::v, 0); });
+  expect(Kind::operand, {"from and to are both V, expected two pipes"});
+  run([&](Core &core) { wait_flag(core, Pipe::mte2, Pipe::mte2, 0); });
+  expect(Kind::operand, {"from and to are both MTE2, expected two pipes"});
+  run([&](Core &core) { pipe_barrier(core, Pipe::s); });
+  expect(Kind::operand, {"pipe is S, expected one whose instructions may overlap"});
+}
+
 TEST_F(Findings, WrongCore) {
   run([&](Core &core) { fill_l1(core, core.take<L1<bf16>>("a", 16), 16); });
   expect(Kind::wrong_core, {"\"a\" in L1"});

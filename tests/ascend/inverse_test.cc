@@ -8,8 +8,7 @@
 #include <limits>
 #include <random>
 
-#include "ascend/model/convert.h"
-#include "ascend/problems.h"
+#include "ascend/exact.h"
 
 namespace gdn::ascend::testing {
 namespace {
@@ -64,32 +63,6 @@ std::vector<float> draw_A(const Keys &keys, const std::vector<int64_t> &lengths,
     }
   }
   return A;
-}
-
-/// (I + A)^-1 of each chunk, row by row.
-std::vector<double> inverse(const std::vector<float> &A, const std::vector<int64_t> &lengths,
-                            int64_t C) {
-  std::vector<double> T(A.size());
-  int64_t row = 0;
-  for (const int64_t length : lengths) {
-    for (int64_t i = 0; i < length; ++i, ++row) {
-      double *to = &T[static_cast<size_t>(row * C)];
-      to[i % C] = 1.0;
-      for (int64_t j = 0; j < i % C; ++j) {
-        const double a = static_cast<double>(A[static_cast<size_t>(row * C + j)]);
-        const double *from = to - (i % C - j) * C;
-        for (int64_t p = 0; p <= j; ++p) to[p] -= a * from[p];
-      }
-    }
-  }
-  return T;
-}
-
-float value_at(const Data &data, DType type, size_t i) {
-  const model::Type element = type == DType::f32   ? model::Type::f32
-                              : type == DType::f16 ? model::Type::f16
-                                                   : model::Type::bf16;
-  return model::widen_at(data.bytes().data(), element, static_cast<int64_t>(i));
 }
 
 class Inverse : public ::testing::TestWithParam<Keys> {};

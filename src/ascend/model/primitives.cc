@@ -41,6 +41,12 @@ int64_t pitch_of(const Rows &rows, int64_t size) {
   return ((rows.width * size + kBlockBytes - 1) / kBlockBytes + rows.gap) * kBlockBytes;
 }
 
+/// Bytes that an instruction touches, from the first to the last.
+struct Bytes {
+  Ref at;
+  int64_t count;
+};
+
 /// Collects what is wrong with one instruction's operands.
 class Checks {
  public:
@@ -81,13 +87,33 @@ class Checks {
     const bool same = to.at.byte == from.at.byte && to.block_stride == from.block_stride &&
                       to.repeat_stride == from.repeat_stride &&
                       to.element_size == from.element_size;
-    const bool overlap = to.at.buffer == from.at.buffer && to.at.byte < end(from, repeats) &&
-                         from.at.byte < end(to, repeats);
-    return expect(same || !overlap, Kind::operand, "an operand that overlaps the result",
-                  from.at.byte, "the result's own or memory apart from it");
+    return same ? *this : apart(bytes(to, repeats), bytes(from, repeats));
+  }
+  Checks &apart(const Operand &to, const Bytes &from, const Repeats &repeats) {
+    return apart(bytes(to, repeats), from);
+  }
+  Checks &apart(const Bytes &to, const Bytes &from) {
+    const bool overlap = to.at.buffer == from.at.buffer && to.at.byte < from.at.byte + from.count &&
+                         from.at.byte < to.at.byte + to.count;
+    return expect(!overlap, Kind::operand, "an operand that overlaps the result", from.at.byte,
+                  "the result's own or memory apart from it");
+  }
+  /// The scalar unit finishes each instruction before the next.
+  Checks &barred(Pipe pipe) {
+    return expect(pipe != Pipe::s, Kind::operand,
+                  "pipe is S, expected one whose instructions may overlap.");
+  }
+  /// Events are between two pipes that work beside each other.
+  Checks &two_pipes(Pipe from, Pipe to) {
+    return expect(
+        from != to, Kind::operand,
+        std::string("from and to are both ") + model::name_of(from) + ", expected two pipes.");
   }
 
  private:
+  static Bytes bytes(const Operand &operand, const Repeats &repeats) {
+    return {operand.at, end(operand, repeats) - operand.at.byte};
+  }
   static int64_t end(const Operand &operand, const Repeats &repeats) {
     const int64_t in_block = kBlockBytes / operand.element_size;
     const int64_t blocks = (repeats.lanes + in_block - 1) / in_block;
@@ -97,10 +123,12 @@ class Checks {
 
   Checks &expect(bool holds, Kind kind, const char *what, int64_t value,
                  const std::string &expected) {
-    ok_ = recorder_->expect(holds, kind, where_,
-                            std::string(what) + " is " + std::to_string(value) + ", expected " +
-                                expected + ".") &&
-          ok_;
+    return expect(
+        holds, kind,
+        std::string(what) + " is " + std::to_string(value) + ", expected " + expected + ".");
+  }
+  Checks &expect(bool holds, Kind kind, const std::string &text) {
+    ok_ = recorder_->expect(holds, kind, where_, text) && ok_;
     return *this;
   }
 
@@ -116,16 +144,17 @@ void issue(Core &core, Pipe pipe, const model::Action &action, const Where &wher
 }  // namespace
 
 void set_flag(Core &core, Pipe from, Pipe to, int event, Where where) {
-  if (!Checks(core, where).range("event", event, 0, kEvents - 1).ok()) return;
+  if (!Checks(core, where).two_pipes(from, to).range("event", event, 0, kEvents - 1).ok()) return;
   issue(core, from, model::SetFlag{to, event}, where);
 }
 
 void wait_flag(Core &core, Pipe from, Pipe to, int event, Where where) {
-  if (!Checks(core, where).range("event", event, 0, kEvents - 1).ok()) return;
+  if (!Checks(core, where).two_pipes(from, to).range("event", event, 0, kEvents - 1).ok()) return;
   issue(core, to, model::WaitFlag{from, event}, where);
 }
 
 void pipe_barrier(Core &core, Pipe pipe, Where where) {
+  if (!Checks(core, where).barred(pipe).ok()) return;
   issue(core, pipe, model::PipeBarrier{}, where);
 }
 
@@ -369,6 +398,8 @@ void vselect(Core &core, Lanes<float> to, Ub<uint8_t> mask, Lanes<float> a, Ub<f
            .aligned("otherwise", action.otherwise)
            .repeats(repeats)
            .apart(action.to, action.a, repeats)
+           .apart(action.to, Bytes{action.mask, repeats.count * kLanes / 8}, repeats)
+           .apart(action.to, Bytes{action.otherwise, kBlockBytes}, repeats)
            .ok()) {
     return;
   }
@@ -380,6 +411,8 @@ void vbrcb(Core &core, Ub<float> to, Ub<float> from, int64_t repeats, Where wher
            .aligned("to", ref(to))
            .aligned("from", ref(from))
            .range("repeats", repeats, 1, kMaxRepeats)
+           .apart({ref(to), repeats * kBlockLanes * kBlockBytes},
+                  {ref(from), repeats * kBlockBytes})
            .ok()) {
     return;
   }
@@ -388,10 +421,21 @@ void vbrcb(Core &core, Ub<float> to, Ub<float> from, int64_t repeats, Where wher
 
 void vtranspose(Core &core, Ub<float> to, Ub<float> from, int64_t repeats, TransposeStrides strides,
                 Where where) {
+  // From the first block to the last, of `rows` rows of `blocks` blocks a repeat.
+  const auto bytes = [repeats](const Ref &at, int64_t rows, int64_t row, int64_t repeat,
+                               int64_t blocks) -> Bytes {
+    return {at, ((repeats - 1) * repeat + (rows - 1) * row + blocks) * kBlockBytes};
+  };
   if (!Checks(core, where)
            .aligned("to", ref(to))
            .aligned("from", ref(from))
            .range("repeats", repeats, 1, kMaxRepeats)
+           .range("strides.from_row", strides.from_row, 0, UINT16_MAX)
+           .range("strides.from_repeat", strides.from_repeat, 0, UINT16_MAX)
+           .range("strides.to_row", strides.to_row, 0, UINT16_MAX)
+           .range("strides.to_repeat", strides.to_repeat, 0, UINT16_MAX)
+           .apart(bytes(ref(to), kBlockLanes, strides.to_row, strides.to_repeat, 2),
+                  bytes(ref(from), kFractal, strides.from_row, strides.from_repeat, 1))
            .ok()) {
     return;
   }

@@ -45,7 +45,10 @@ Status run_form(const ChunkFwdH &p, Launch &launch) {
     if (!state.tensor->present()) continue;
     Status gaps = check_stage(p, {state});
     if (!gaps.ok()) return gaps;
-    if (state.tensor->dtype != DType::f32) return unsupported("takes states in float32.");
+    if (state.tensor->dtype != DType::f32) {
+      return unsupported(std::string("takes states in float32, but ") + state.name + " is in " +
+                         type_text(state.tensor->dtype) + ".");
+    }
   }
   return with_key_form(p.k.dtype, p.chunk_size, [&](auto element, auto chunk) {
     using E = decltype(element);

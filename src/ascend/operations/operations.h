@@ -10,10 +10,10 @@ class Packing;
 }
 
 // The operations that the backend has, each in a file of its name. On the model they run with
-// `options`, by default those of the environment: GDN_ASCEND_SEED chooses one of the schedules. For
-// a device they are packed.
+// `options`. For a device they are packed.
 
-model::Options default_options();
+/// What the environment says of how the model runs: GDN_ASCEND_SEED chooses one of the schedules.
+Status read_environment(model::Options *options);
 
 Status chunk_local_cumsum(const ChunkLocalCumsum &p, const model::Options &options);
 Status chunk_scaled_dot_kkt(const ChunkScaledDotKkt &p, const model::Options &options);

@@ -13,7 +13,27 @@ bool compact(const Tensor &t) {
   return true;
 }
 
+std::string list(const int64_t *numbers, int32_t count) {
+  std::string text = "[";
+  for (int32_t i = 0; i < count; ++i) text += (i > 0 ? ", " : "") + std::to_string(numbers[i]);
+  return text + "]";
+}
+
 }  // namespace
+
+const char *type_text(DType type) {
+  switch (type) {
+    case DType::f32:
+      return "float32";
+    case DType::bf16:
+      return "bfloat16";
+    case DType::f16:
+      return "float16";
+    case DType::none:
+      break;
+  }
+  return "no type";
+}
 
 bool empty(const StageShape &p) { return p.sequences.batch * p.sequences.tokens == 0; }
 
@@ -23,15 +43,22 @@ Status check_stage(const StageShape &p, std::initializer_list<Named> tensors) {
                        std::to_string(p.chunk_size) + ".");
   }
   for (const Named &t : tensors) {
-    if (!t.tensor->present()) return unsupported(std::string("needs ") + t.name + ".");
+    if (!t.tensor->present()) {
+      return unsupported(std::string("needs ") + t.name + ", but it is not given.");
+    }
     if (elements_of(*t.tensor) > 0 && !compact(*t.tensor)) {
-      return unsupported(std::string("takes tensors without gaps, but ") + t.name + " has some.");
+      return unsupported(std::string("takes tensors without gaps, but ") + t.name + " of shape " +
+                         list(t.tensor->shape, t.tensor->rank) + " has the strides " +
+                         list(t.tensor->stride, t.tensor->rank) + ".");
     }
   }
-  if (p.sequences.padded) return unsupported("takes buffers that end with their sequences.");
+  if (p.sequences.padded) {
+    return unsupported("takes buffers that end with their sequences, but GDN_PADDED is given.");
+  }
   const IndexArray &offsets = p.sequences.cu_seqlens;
   if (offsets.present && offsets.row_stride != 1) {
-    return unsupported("takes tensors without gaps, but cu_seqlens has some.");
+    return unsupported("takes tensors without gaps, but cu_seqlens has the stride " +
+                       std::to_string(offsets.row_stride) + ".");
   }
   return {};
 }
@@ -39,8 +66,13 @@ Status check_stage(const StageShape &p, std::initializer_list<Named> tensors) {
 Status check_key_stage(const StageShape &p, const Tensor &k, std::initializer_list<Named> tensors) {
   Status status = check_stage(p, tensors);
   if (!status.ok()) return status;
-  if (k.dtype == DType::f32) return unsupported("takes k in bfloat16 or float16.");
-  if (p.heads.interleaved) return unsupported("takes head_map = block alone.");
+  if (k.dtype == DType::f32) {
+    return unsupported(std::string("takes k in bfloat16 or float16, but it is in ") +
+                       type_text(k.dtype) + ".");
+  }
+  if (p.heads.interleaved) {
+    return unsupported("takes head_map = block alone, but it is interleaved.");
+  }
   // An instruction takes the elements from row to row in 16 bits.
   const int64_t heads = p.heads.value_heads;
   if (heads * kernels::kHeadWidth > UINT16_MAX) {
@@ -52,7 +84,8 @@ Status check_key_stage(const StageShape &p, const Tensor &k, std::initializer_li
 
 Status check_beta(const Tensor &beta, const Tensor &k) {
   if (beta.dtype == DType::f32 || beta.dtype == k.dtype) return {};
-  return unsupported("takes beta in float32 or in the type of k.");
+  return unsupported(std::string("takes beta in float32 or in the type of k, ") +
+                     type_text(k.dtype) + ", but it is in " + type_text(beta.dtype) + ".");
 }
 
 std::vector<uint8_t> triangle_bits(int64_t size, bool diagonal) {
