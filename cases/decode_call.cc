@@ -1,22 +1,8 @@
 #include "cases/decode_call.h"
 
-#include "cases/random.h"
+#include "cases/drawn.h"
 
 namespace gdn::testing {
-namespace {
-
-Array drawn(uint64_t seed, Element type, const Shape &shape, const std::string &stream,
-            float factor = 1.0F) {
-  Array array(type, shape);
-  Random random(7 + seed, stream);
-  std::vector<float> values(static_cast<size_t>(array.size()));
-  for (float &e : values) e = factor * random.normal();
-  array.assign(values);
-  return array;
-}
-
-}  // namespace
-
 std::vector<std::optional<Array> *> DecodeCall::inputs() {
   return {&mixed_qkv,
           &conv_weight,

@@ -7,7 +7,7 @@
 #include <iterator>
 #include <limits>
 
-#include "layer_calls.h"
+#include "cases/layer_call.h"
 #include "own_case.h"
 
 namespace gdn::testing {

@@ -9,8 +9,8 @@
 #include <numeric>
 
 #include "case_test.h"
+#include "cases/layer_call.h"
 #include "cases/random.h"
-#include "layer_calls.h"
 
 namespace gdn::testing {
 

@@ -16,6 +16,7 @@
 #include "cases/case_run.h"
 #include "cases/cases.h"
 #include "cases/decode_run.h"
+#include "cases/layer_run.h"
 #include "cases/stage_run.h"
 #include "tools/arguments.h"
 #include "tools/commands.h"
@@ -25,7 +26,9 @@ namespace {
 
 using testing::Case;
 using testing::Element;
+using testing::LayerOperation;
 using testing::Operation;
+using testing::ResultNames;
 using testing::StageVerdict;
 using testing::Target;
 using testing::Verdict;
@@ -62,8 +65,25 @@ constexpr std::pair<std::string_view, testing::Tag> kGroups[] = {
     {"recurrent", testing::kRecurrent},
 };
 
+/// The values of --op.
+std::vector<std::string> operation_names() {
+  std::vector<std::string> names = {"chunk", "recurrent", "fused_gdn_decode", "stages"};
+  for (const LayerOperation operation : testing::kLayerOperations) {
+    names.emplace_back(testing::name_of(operation));
+  }
+  return names;
+}
+
+/// What the errors of an operation are those of.
+ResultNames results_of(std::string_view operation) {
+  if (operation == "stages") return {"error", ""};
+  const std::optional<LayerOperation> layer = testing::layer_operation(operation);
+  return layer ? testing::results_of(*layer) : ResultNames{"o", "state"};
+}
+
 /// Whether an operation knows what the case asks for.
 bool served_by(std::string_view operation, const Case &c) {
+  if (const auto layer = testing::layer_operation(operation)) return testing::for_layer(*layer, c);
   if (operation == "fused_gdn_decode") return testing::for_decode(c);
   if (operation == "recurrent") return c.checkpoint_every == 0 && c.chunk_size == 0;
   return !c.recurrent_only() && (operation != "stages" || testing::for_stages(c));
@@ -99,11 +119,14 @@ std::vector<std::pair<const Case *, Element>> wanted_cases(const VerifyOptions &
 /// Prints one line per result, or collects them for JSON.
 class Report {
  public:
-  Report(bool json, bool stages)
-      : json_(json), color_(!json && isatty(STDOUT_FILENO) == 1), name_width_(stages ? 58 : 38) {
+  Report(bool json, bool stages, ResultNames results)
+      : json_(json),
+        color_(!json && isatty(STDOUT_FILENO) == 1),
+        name_width_(stages ? 58 : 38),
+        results_(results) {
     if (!json_) {
       fmt::print("{:<{}} {:<5} {:<16} {:>9} {:>9}\n", stages ? "case and stage" : "case",
-                 name_width_, "type", "path", stages ? "error" : "o", stages ? "" : "state");
+                 name_width_, "type", "path", results.first, results.second);
     }
   }
 
@@ -119,7 +142,7 @@ class Report {
          target,
          {},
          verdict.o.total,
-         verdict.state.total,
+         has_second() ? std::optional(verdict.state.total) : std::nullopt,
          verdict.failure,
          verdict.served});
   }
@@ -164,25 +187,23 @@ class Report {
     std::string_view type;
     const Target &target;
     std::string part;  ///< A stage; empty: the operation.
-    double o;
-    std::optional<double> state;
+    double first;
+    std::optional<double> second;
     std::string failure;
     bool served;
   };
+
+  bool has_second() const { return *results_.second != '\0'; }
 
   void add(const Row &row) {
     const bool ok = row.failure.empty();
     ++(ok ? passed_ : row.served ? failed_ : not_served_);
     if (json_) {
-      nlohmann::json out = {{"case", row.name},
-                            {"dtype", row.type},
-                            {"backend", row.target.backend},
-                            {"isa", row.target.isa},
-                            {row.part.empty() ? "o" : "error", row.o},
-                            {"served", row.served},
-                            {"passed", ok},
-                            {"failure", row.failure}};
-      if (row.state) out["state"] = *row.state;
+      nlohmann::json out = {
+          {"case", row.name},      {"dtype", row.type},         {"backend", row.target.backend},
+          {"isa", row.target.isa}, {results_.first, row.first}, {"served", row.served},
+          {"passed", ok},          {"failure", row.failure}};
+      if (row.second) out[results_.second] = *row.second;
       if (!row.part.empty()) out["stage"] = row.part;
       rows_.push_back(std::move(out));
       return;
@@ -197,7 +218,7 @@ class Report {
     const std::string name =
         row.part.empty() ? std::string(row.name) : fmt::format("{} {}", row.name, row.part);
     fmt::print("{:<{}} {:<5} {:<16} {:>9} {:>9}  {}\n", name, name_width_, row.type,
-               row.target.name(), error(row.o), error(row.state),
+               row.target.name(), error(row.first), error(row.second),
                color_ ? fmt::format(fg(color), "{}", word) : word);
     if (!ok) fmt::print("    {}\n", row.failure);
   }
@@ -205,6 +226,7 @@ class Report {
   bool json_;
   bool color_;
   int name_width_;
+  ResultNames results_;
   int passed_ = 0;
   int failed_ = 0;
   int not_served_ = 0;
@@ -227,21 +249,25 @@ int verify(const VerifyOptions &options) {
         options.dtype.empty() ? "" : " and the type " + options.dtype));
   }
   const bool stages = options.operation == "stages";
-  Report report(options.json, stages);
+  Report report(options.json, stages, results_of(options.operation));
   for (const Target &target : targets) {
     if (!target.supported) report.skip(target);
   }
   std::erase_if(targets, [](const Target &t) { return !t.supported; });
+  const auto layer = testing::layer_operation(options.operation);
   const bool decode = options.operation == "fused_gdn_decode";
   const Operation operation =
       options.operation == "recurrent" ? Operation::recurrent : Operation::chunk;
+  const auto run = [&](const Case &c, Element type, const Target &target) {
+    if (layer) return testing::run_layer(*layer, c, type, target, options.seed);
+    if (decode) return testing::run_decode(c, type, target, options.seed);
+    return testing::run_case(operation, c, type, target, options.seed);
+  };
   // Targets innermost: the reference result of a case is computed once and serves all.
   for (const auto &[c, type] : cases) {
     for (const Target &target : targets) {
       if (!stages) {
-        report.add(*c, type, target,
-                   decode ? testing::run_decode(*c, type, target, options.seed)
-                          : testing::run_case(operation, *c, type, target, options.seed));
+        report.add(*c, type, target, run(*c, type, target));
         continue;
       }
       for (const StageVerdict &verdict : testing::run_stages(*c, type, target, options.seed)) {
@@ -270,9 +296,10 @@ void add_verify(CLI::App &app) {
   verify_command
       ->add_option(
           "--op", o->operation,
-          "chunk, recurrent, fused_gdn_decode: a layer's step in one call, or stages: each stage "
-          "of the chunk algorithm, and their chain")
-      ->check(CLI::IsMember({"chunk", "recurrent", "fused_gdn_decode", "stages"}))
+          "chunk, recurrent, fused_gdn_decode: a layer's step in one call, stages: each stage "
+          "of the chunk algorithm, and their chain, or an operation around the rule: "
+          "causal_conv1d_fwd, causal_conv1d_update, fused_gdn_gating, l2norm, rms_norm_gated")
+      ->check(CLI::IsMember(operation_names()))
       ->capture_default_str();
   verify_command->add_option("--seed", o->seed, "Draws other inputs")
       ->check(whole_number(0))

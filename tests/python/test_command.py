@@ -104,6 +104,37 @@ def test_verify_of_a_layers_step():
     assert other["failed"] == 0 and other["results"] != found["results"]
 
 
+AROUND_THE_RULE = [
+    ("causal_conv1d_fwd", {"y", "state"}, {"padded", "null_slot", "decode_8_pool", "strided"}),
+    ("causal_conv1d_update", {"y", "state"}, {"decode_1", "verify_slots_null", "decode_padded"}),
+    ("fused_gdn_gating", {"g", "beta"}, {"raw_gate_extremes", "gates_mixed_raw", "decode_1"}),
+    ("l2norm", {"y"}, {"zero_rows", "mixed_keys", "all_empty", "reversed", "decode_1"}),
+    ("rms_norm_gated", {"y"}, {"huge_v", "dims_8x8", "broadcast", "decode_1"}),
+]
+
+
+@pytest.mark.parametrize(("operation", "results", "cases"), AROUND_THE_RULE)
+def test_verify_of_the_operations_around_the_rule(operation, results, cases):
+    one = ("verify", "--op", operation, "--isa", "generic", "--json")
+    found = json.loads(run(*one))
+    assert found["failed"] == 0 and found["not_served"] == 0
+    rows = found["results"]
+    assert cases <= {r["case"] for r in rows}
+    assert {r["dtype"] for r in rows} == {"f32", "bf16", "f16"}
+    about = {"case", "dtype", "backend", "isa", "served", "passed", "failure"}
+    assert {name for r in rows for name in r} - about == results
+    assert any(r[name] > 0 for r in rows for name in results), "something is rounded"
+    case = ("--case", "decode_dims_8x8")
+    other = [json.loads(run(*one, *case, "--seed", seed))["results"] for seed in (0, 1)]
+    assert other[0] != other[1] and all(r["passed"] for r in other[1])
+
+
+def test_verify_names_its_operations():
+    text = " ".join(run("verify", "--help").split())
+    assert all(operation in text for operation, _, _ in AROUND_THE_RULE)
+    assert "rms_norm_gated" in run("verify", "--op", "nonesuch", code=2)
+
+
 def test_bench():
     shape = ["--tokens", "64", "--batch", "2", "--heads", "1/1", "--seconds", "0.01"]
     found = json.loads(run("bench", *shape, "--json"))

@@ -1,4 +1,4 @@
-#include "layer_calls.h"
+#include "cases/layer_call.h"
 
 namespace gdn::testing {
 namespace {
@@ -11,6 +11,11 @@ Args zeroed(uint32_t flags) {
   return args;
 }
 
+std::string outcome(gdn_status found, gdn_status *status) {
+  if (status != nullptr) *status = found;
+  return describe(found);
+}
+
 }  // namespace
 
 std::vector<Operand *> ConvCall::inputs() {
@@ -18,7 +23,7 @@ std::vector<Operand *> ConvCall::inputs() {
       &x, &weight, &bias, &cu_seqlens, &state_indices, &has_initial_state, &num_accepted_tokens};
 }
 
-std::string ConvCall::run(const Target &target, int threads) const {
+std::string ConvCall::run(const Target &target, int threads, gdn_status *status) const {
   const gdn_exec exec = exec_for(target, threads);
   if (update) {
     auto a = zeroed<gdn_causal_conv1d_update_args>(flags);
@@ -31,7 +36,7 @@ std::string ConvCall::run(const Target &target, int threads) const {
     a.y = tensor_of(y);
     a.cu_seqlens = tensor_of(cu_seqlens);
     a.null_slot = null_slot;
-    return describe(gdn_causal_conv1d_update(&a, &exec));
+    return outcome(gdn_causal_conv1d_update(&a, &exec), status);
   }
   auto a = zeroed<gdn_causal_conv1d_fwd_args>(flags);
   a.x = tensor_of(x);
@@ -43,10 +48,10 @@ std::string ConvCall::run(const Target &target, int threads) const {
   a.has_initial_state = tensor_of(has_initial_state);
   a.y = tensor_of(y);
   a.null_slot = null_slot;
-  return describe(gdn_causal_conv1d_fwd(&a, &exec));
+  return outcome(gdn_causal_conv1d_fwd(&a, &exec), status);
 }
 
-std::string GatingCall::run(const Target &target, int threads) const {
+std::string GatingCall::run(const Target &target, int threads, gdn_status *status) const {
   const gdn_exec exec = exec_for(target, threads);
   auto args = zeroed<gdn_fused_gdn_gating_args>(flags);
   args.A_log = tensor_of(A_log);
@@ -55,10 +60,10 @@ std::string GatingCall::run(const Target &target, int threads) const {
   args.dt_bias = tensor_of(dt_bias);
   args.g = tensor_of(g);
   args.beta = tensor_of(beta);
-  return describe(gdn_fused_gdn_gating(&args, &exec));
+  return outcome(gdn_fused_gdn_gating(&args, &exec), status);
 }
 
-std::string NormCall::run(const Target &target, int threads) const {
+std::string NormCall::run(const Target &target, int threads, gdn_status *status) const {
   const gdn_exec exec = exec_for(target, threads);
   if (rms) {
     auto a = zeroed<gdn_rms_norm_gated_args>(flags);
@@ -67,13 +72,13 @@ std::string NormCall::run(const Target &target, int threads) const {
     a.z = tensor_of(z);
     a.weight = tensor_of(weight);
     a.y = tensor_of(y);
-    return describe(gdn_rms_norm_gated(&a, &exec));
+    return outcome(gdn_rms_norm_gated(&a, &exec), status);
   }
   auto a = zeroed<gdn_l2norm_args>(flags);
   a.eps = eps;
   a.x = tensor_of(x);
   a.y = tensor_of(y);
-  return describe(gdn_l2norm(&a, &exec));
+  return outcome(gdn_l2norm(&a, &exec), status);
 }
 
 }  // namespace gdn::testing

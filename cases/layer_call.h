@@ -1,5 +1,5 @@
-#ifndef GDN_TESTS_LAYER_CALLS_H_
-#define GDN_TESTS_LAYER_CALLS_H_
+#ifndef GDN_CASES_LAYER_CALL_H_
+#define GDN_CASES_LAYER_CALL_H_
 
 #include <gdn/gdn.h>
 
@@ -25,7 +25,8 @@ struct ConvCall {
 
   std::vector<Operand *> inputs();
   std::vector<Operand *> outputs() { return {&y, &conv_state}; }
-  std::string run(const Target &target, int threads = 0) const;
+  /// Empty, or a sentence with the status, which is also left in `status`.
+  std::string run(const Target &target, int threads = 0, gdn_status *status = nullptr) const;
 };
 
 /// A call of fused_gdn_gating.
@@ -35,7 +36,7 @@ struct GatingCall {
 
   std::vector<Operand *> inputs() { return {&A_log, &a, &b, &dt_bias}; }
   std::vector<Operand *> outputs() { return {&g, &beta}; }
-  std::string run(const Target &target, int threads = 0) const;
+  std::string run(const Target &target, int threads = 0, gdn_status *status = nullptr) const;
 };
 
 /// A call of l2norm or rms_norm_gated.
@@ -47,7 +48,7 @@ struct NormCall {
 
   std::vector<Operand *> inputs() { return {&x, &z, &weight}; }
   std::vector<Operand *> outputs() { return {&y}; }
-  std::string run(const Target &target, int threads = 0) const;
+  std::string run(const Target &target, int threads = 0, gdn_status *status = nullptr) const;
 };
 
 /// The same call with the same values in compact float32, its outputs poisoned.
@@ -104,4 +105,4 @@ std::vector<unsigned char> input_bytes(Call &call) {
 
 }  // namespace gdn::testing
 
-#endif  // GDN_TESTS_LAYER_CALLS_H_
+#endif  // GDN_CASES_LAYER_CALL_H_
