@@ -38,7 +38,8 @@ bool for_layer(LayerOperation operation, const Case &c);
 /// A call around the operands of a case, as a layer would make it: q | k | v go through the
 /// convolution, g and beta are the gates' logits, k is normalised, v goes through the gated norm.
 /// States of the convolution are as many as the case's and named as its are. What the case does not
-/// have is drawn; its name says how wide the convolution is, and which optional operands there are.
+/// have is drawn. Of cases that are not of the ladder the name says how wide the convolution is,
+/// and whether it has a bias.
 LayerCall make_layer_call(LayerOperation operation, const Case &c, Element type, uint64_t seed = 0);
 
 /// Runs such a call and holds it against the float64 reference: results (Verdict::o and ::state,

@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "cases/layer_run.h"
+
 namespace gdn::tools {
 
 namespace {
@@ -50,6 +52,13 @@ CLI::Validator number(double lowest, double highest) {
             return fmt::format("expected a number from {} to {}, found {}", lowest, highest, text);
           },
           "", "number"};
+}
+
+std::vector<std::string> with_layer_operations(std::vector<std::string> names) {
+  for (const testing::LayerOperation operation : testing::kLayerOperations) {
+    names.emplace_back(name_of(operation));
+  }
+  return names;
 }
 
 void check(gdn_status status) {

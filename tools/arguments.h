@@ -6,6 +6,8 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <limits>
+#include <string>
+#include <vector>
 
 namespace gdn::tools {
 
@@ -23,6 +25,9 @@ CLI::Validator thread_count();
 
 /// A finite number in a range.
 CLI::Validator number(double lowest, double highest);
+
+/// Values of --op: these, and the operations around the delta rule.
+std::vector<std::string> with_layer_operations(std::vector<std::string> names);
 
 /// Throws std::runtime_error with the library's message unless the status is GDN_OK, with options
 /// of the command line where the library names its own arguments.

@@ -14,6 +14,7 @@
 #include "cases/cases.h"
 #include "cases/decode_call.h"
 #include "cases/delta_rule_call.h"
+#include "cases/layer_run.h"
 #include "cases/stage_call.h"
 #include "cases/workspace.h"
 #include "tools/arguments.h"
@@ -24,6 +25,7 @@ namespace gdn::tools {
 namespace {
 
 using testing::Element;
+using testing::LayerOperation;
 using testing::Target;
 
 // So large that no machine holds them, so small that their products fit 64 bits.
@@ -32,7 +34,8 @@ constexpr int64_t kMostHeads = 4096;
 constexpr int64_t kWidestHead = 1024;
 
 struct BenchOptions {
-  std::vector<std::string> operations = {"chunk", "stages", "recurrent", "fused_decode"};
+  std::vector<std::string> operations =
+      with_layer_operations({"chunk", "stages", "recurrent", "fused_decode"});
   std::vector<int64_t> tokens = {2048};
   std::vector<int64_t> batch = {1, 64};
   std::vector<std::string> heads = {"16/16", "16/32"};
@@ -128,15 +131,10 @@ class Bench {
     for (const std::string &heads : options_.heads) {
       const auto [hk, hv] = parse_heads(heads);
       for (const std::string &operation : options_.operations) {
-        if (operation == "recurrent") {
-          for (const int64_t b : options_.batch) recurrent(make_case(b, 1, hk, hv));
-        } else if (operation == "fused_decode") {
-          for (const int64_t b : options_.batch) fused_decode(make_case(b, 1, hk, hv));
-        } else {
-          for (const int64_t t : options_.tokens) {
-            const testing::Case c = make_case(1, t, hk, hv);
-            operation == "chunk" ? chunk(c) : stages(c);
-          }
+        const bool decodes = operation == "recurrent" || operation == "fused_decode" ||
+                             operation == name_of(LayerOperation::conv_update);
+        for (const int64_t n : decodes ? options_.batch : options_.tokens) {
+          run(operation, decodes ? make_case(n, 1, hk, hv) : make_case(1, n, hk, hv));
         }
       }
     }
@@ -158,8 +156,7 @@ class Bench {
     fmt::print(
         "Times are medians (best .. worst). chunk, recurrent and fused_decode count 6 DK DV FLOP "
         "per token and\nvalue head, stages their own products; GB/s counts every operand once "
-        "(over 100 % of "
-        "copy: caches).\n\n");
+        "(over 100 % of copy: caches).\n\n");
     fmt::print("{:<22} {:>5} {:>7} {:>7}  {:>30}  {:>8} {:>6}  {:>7} {:>6}\n", "operation", "B",
                "T", "HK/HV", "ms", "GFLOP/s", "peak", "GB/s", "copy");
     for (const Row &r : rows_) {
@@ -194,6 +191,13 @@ class Bench {
     c.recipe = testing::Recipe::ladder;
     c.options = testing::kInitialState;
     return c;
+  }
+
+  void run(const std::string &operation, const testing::Case &c) {
+    if (const auto layer = testing::layer_operation(operation)) return around_rule(*layer, c);
+    if (operation == "recurrent") return recurrent(c);
+    if (operation == "fused_decode") return fused_decode(c);
+    operation == "chunk" ? chunk(c) : stages(c);
   }
 
   void chunk(const testing::Case &c) { delta_rule(testing::Operation::chunk, "chunk", c); }
@@ -239,6 +243,22 @@ class Bench {
     for (const auto *operand : call.inputs()) row.bytes += bytes_of(*operand);
     row.bytes += bytes_of(call.o) + 2 * bytes_of(call.state) + 2 * bytes_of(call.conv_state);
     rows_.push_back(row);
+  }
+
+  /// An operation around the rule, on the operands that a layer has there.
+  void around_rule(LayerOperation operation, const testing::Case &c) {
+    testing::LayerCall any = make_layer_call(operation, c, element_of(options_.dtype));
+    std::visit(
+        [&](auto &call) {
+          reset(call);
+          Row row = time_it(name_of(operation), c, options_.seconds,
+                            [&] { return call.run(target_, options_.threads); });
+          for (const auto *operand : call.inputs()) row.bytes += bytes_of(*operand);
+          for (const auto *operand : call.outputs()) row.bytes += bytes_of(*operand);
+          if constexpr (requires { call.conv_state; }) row.bytes += bytes_of(call.conv_state);
+          rows_.push_back(row);
+        },
+        any);
   }
 
   static double rule_flop(const testing::Case &c) {
@@ -336,13 +356,15 @@ void add_bench(CLI::App &app) {
   CLI::App *bench = app.add_subcommand(
       "bench", "Times, rates and percent of this machine's own measured peak, per operation");
   const auto o = std::make_shared<BenchOptions>();
-  bench->add_option("--op", o->operations, "chunk, stages, recurrent, fused_decode")
-      ->check(CLI::IsMember({"chunk", "stages", "recurrent", "fused_decode"}))
+  bench->add_option("--op", o->operations, "What to time")
+      ->check(CLI::IsMember(o->operations))
       ->capture_default_str();
-  bench->add_option("--tokens", o->tokens, "Sequence lengths (chunk, stages)")
+  bench->add_option("--tokens", o->tokens, "Sequence lengths (all but those of --batch)")
       ->check(whole_number(1, kMostTokens))
       ->capture_default_str();
-  bench->add_option("--batch", o->batch, "Batch sizes (recurrent, fused_decode)")
+  bench
+      ->add_option("--batch", o->batch,
+                   "Batch sizes (recurrent, fused_decode, causal_conv1d_update)")
       ->check(whole_number(1, kMostTokens))
       ->capture_default_str();
   bench->add_option("--heads", o->heads, "HK/HV pairs")->check(head_pair())->capture_default_str();

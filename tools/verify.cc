@@ -65,15 +65,6 @@ constexpr std::pair<std::string_view, testing::Tag> kGroups[] = {
     {"recurrent", testing::kRecurrent},
 };
 
-/// The values of --op.
-std::vector<std::string> operation_names() {
-  std::vector<std::string> names = {"chunk", "recurrent", "fused_gdn_decode", "stages"};
-  for (const LayerOperation operation : testing::kLayerOperations) {
-    names.emplace_back(testing::name_of(operation));
-  }
-  return names;
-}
-
 /// What the errors of an operation are those of.
 ResultNames results_of(std::string_view operation) {
   if (operation == "stages") return {"error", ""};
@@ -297,9 +288,9 @@ void add_verify(CLI::App &app) {
       ->add_option(
           "--op", o->operation,
           "chunk, recurrent, fused_gdn_decode: a layer's step in one call, stages: each stage "
-          "of the chunk algorithm, and their chain, or an operation around the rule: "
-          "causal_conv1d_fwd, causal_conv1d_update, fused_gdn_gating, l2norm, rms_norm_gated")
-      ->check(CLI::IsMember(operation_names()))
+          "of the chunk algorithm, and their chain, or an operation around the rule by its name")
+      ->check(CLI::IsMember(
+          with_layer_operations({"chunk", "recurrent", "fused_gdn_decode", "stages"})))
       ->capture_default_str();
   verify_command->add_option("--seed", o->seed, "Draws other inputs")
       ->check(whole_number(0))
