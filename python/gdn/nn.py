@@ -24,7 +24,7 @@ from torch import Tensor, nn
 import gdn
 from gdn import _checks
 from gdn._heads import heads, split_qkv
-from gdn.integrations._transformers_modules import is_plain
+from gdn.integrations._transformers_modules import GatedNorm, norm_of_fused_step
 
 __all__ = ["GatedDeltaNet", "GatedDeltaNetCache"]
 
@@ -39,7 +39,7 @@ class GatedDeltaNetCache:
     """[slots, HV, DK, DV]."""
 
 
-class _Norm(nn.Module):
+class _RMSNormGated(nn.Module):
     """Holds the weight of the gated norm under its name."""
 
     def __init__(self, size: int, eps: float, activation: str, **kwargs: Any):
@@ -115,7 +115,7 @@ class GatedDeltaNet(nn.Module):
         )  # fmt: skip
         self.dt_bias = nn.Parameter(torch.ones(num_v_heads, **made))
         self.A_log = nn.Parameter(torch.empty(num_v_heads, **made).uniform_(0.01, 16).log())
-        self.norm = _Norm(head_v_dim, norm_eps, gate_activation, **made)
+        self.norm = _RMSNormGated(head_v_dim, norm_eps, gate_activation, **made)
         self.out_proj = linear(self.value_dim, hidden_size)
 
     @classmethod
@@ -211,15 +211,10 @@ class GatedDeltaNet(nn.Module):
             and cu_seqlens is None
             and has_initial_state is None
         )
-        # On a GPU the operations one by one, until the fused step has been measured there; where a
-        # user has hooked or replaced the norm, it is called.
-        if (
-            decode
-            and mixed_qkv.device.type == "cpu"
-            and type(self.norm) is _Norm
-            and is_plain(self.norm)
-        ):
-            return self.out_proj(self._decode(mixed_qkv, z, b, a, cache, state_indices).flatten(2))
+        norm = norm_of_fused_step(self)
+        if decode and norm is not None:
+            out = self._decode(mixed_qkv, z, b, a, cache, norm, state_indices)
+            return self.out_proj(out.flatten(2))
         if not decode:
             slots.update(cu_seqlens=cu_seqlens, has_initial_state=has_initial_state)
         mixed_qkv = self._convolve(mixed_qkv, cache, decode, slots)
@@ -246,6 +241,7 @@ class GatedDeltaNet(nn.Module):
         b: Tensor,
         a: Tensor,
         cache: GatedDeltaNetCache,
+        norm: GatedNorm,
         state_indices: Tensor | None,
     ) -> Tensor:
         """One token of each sequence: all between the projections, [B, 1, HV, DV]."""
@@ -257,11 +253,11 @@ class GatedDeltaNet(nn.Module):
             b,
             self.A_log,
             z,
-            self.norm.weight,
+            norm.weight,
             cache.recurrent_state,
             dt_bias=self.dt_bias,
-            eps=self.norm.eps,
-            gate_activation=self.norm.activation,
+            eps=norm.eps,
+            gate_activation=norm.activation,
             state_indices=state_indices,
         )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import DEVICE, cpu_only
+from support import DEVICE
 
 sys.path.insert(0, str(Path(__file__).parent / "integrations"))
 import tiny_models
@@ -69,7 +69,6 @@ def test_cache(layers, pieces):
     assert_close(torch.cat(found, dim=1), theirs(x))
 
 
-@cpu_only("on a GPU the operations are called one by one")
 def test_a_decode_step_is_one_call(layers, monkeypatch):
     """But where the norm was changed, which is then called."""
     _, ours = layers

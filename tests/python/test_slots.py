@@ -229,7 +229,7 @@ def test_refused_positions_and_checkpoints():
             q, k, v, g, beta, checkpoint_every=64, checkpoint_indices=slots, **common
         )
     with pytest.raises(
-        ValueError, match="checkpoint_every is missing, .* of 64 with checkpoint_indices"
+        ValueError, match=r"checkpoint_every is missing, .* of 64 with checkpoint_indices"
     ):
         gdn.chunk_gated_delta_rule(q, k, v, g, beta, checkpoint_indices=slots, **common)
     with pytest.raises(ValueError, match="has_initial_state is given"):

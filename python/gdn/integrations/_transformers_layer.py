@@ -9,7 +9,7 @@ import gdn
 from gdn._heads import heads, split_qkv
 
 from ._transformers_cache import states_of
-from ._transformers_modules import gated_norm_of, is_plain_conv
+from ._transformers_modules import GatedNorm, gated_norm_of, is_plain_conv, norm_of_fused_step
 from ._transformers_packing import from_arguments
 from ._transformers_pass import current_pass
 
@@ -91,10 +91,9 @@ def gated_delta_net_forward(
     mixed_qkv, z, b, a = _project(layer, hidden_states)
     decode = states is not None and length == 1 and states.conv is not None
     recurrent = None if states is None else states.recurrent
-    norm = gated_norm_of(layer.norm)
-    own_modules = norm is not None and is_plain_conv(layer.conv1d)
-    if decode and recurrent is not None and not states.recording and own_modules:
-        return _finish(layer, this_pass, _decode(layer, mixed_qkv, z, b, a, states, *norm))
+    norm = norm_of_fused_step(layer)
+    if decode and recurrent is not None and not states.recording and norm is not None:
+        return _finish(layer, this_pass, _decode(layer, mixed_qkv, z, b, a, states, norm))
     mixed_qkv = _convolve(layer, mixed_qkv, states, packed, decode)
     g, beta = gdn.fused_gdn_gating(layer.A_log, a, b, layer.dt_bias, beta_dtype=torch.float32)
     q, k, v = split_qkv(mixed_qkv, layer.value_dim, layer.head_k_dim, layer.head_v_dim)
@@ -139,7 +138,7 @@ def _finish(layer, this_pass, out: torch.Tensor) -> torch.Tensor:
     return layer.out_proj(out)
 
 
-def _decode(layer, mixed_qkv: torch.Tensor, z, b, a, states, norm_weight, eps) -> torch.Tensor:
+def _decode(layer, mixed_qkv: torch.Tensor, z, b, a, states, norm: GatedNorm) -> torch.Tensor:
     """One token of each sequence from the cached states, which are updated in place."""
     out = gdn.fused_gdn_decode(
         mixed_qkv,
@@ -149,11 +148,12 @@ def _decode(layer, mixed_qkv: torch.Tensor, z, b, a, states, norm_weight, eps) -
         b,
         layer.A_log,
         z,
-        norm_weight,
+        norm.weight,
         states.recurrent,
         conv_bias=layer.conv1d.bias,
         dt_bias=layer.dt_bias,
-        eps=eps,
+        eps=norm.eps,
+        gate_activation=norm.activation,
     )
     return out.flatten(2)
 
@@ -185,7 +185,9 @@ def _project(layer, hidden_states: torch.Tensor):
 def _norm(norm, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
     """The gated norm: libgdn's, or the module's own where a user has changed it."""
     known = gated_norm_of(norm)
-    return norm(x, z) if known is None else gdn.rms_norm_gated(x, known[0], z, eps=known[1])
+    if known is None:
+        return norm(x, z)
+    return gdn.rms_norm_gated(x, known.weight, z, known.eps, gate_activation=known.activation)
 
 
 def _convolve(layer, mixed_qkv: torch.Tensor, states, packed, decode: bool) -> torch.Tensor:

@@ -6,6 +6,8 @@ hooked, wrapped or replaced is called.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import nn
 from torch.nn.modules import module as _module
@@ -35,15 +37,36 @@ def is_plain_conv(module: nn.Module) -> bool:
     )
 
 
-def gated_norm_of(module: nn.Module) -> tuple[torch.Tensor, float] | None:
-    """(weight, eps) of transformers' own gated norm or FLA's; None for any other, to be called."""
+class GatedNorm(NamedTuple):
+    """What a gated norm computes with."""
+
+    weight: torch.Tensor
+    eps: float
+    activation: str
+    """Of the gate: silu, swish (the same) or sigmoid."""
+
+
+def gated_norm_of(module: nn.Module) -> GatedNorm | None:
+    """transformers' own gated norm, FLA's or gdn.nn's; None for any other, to be called."""
     kind = type(module)
     known = kind.__name__.endswith("RMSNormGated") and kind.__module__.startswith(
-        ("transformers.models.", "fla.")
+        ("transformers.models.", "fla.", "gdn.")
     )
     if not known or not is_plain(module) or getattr(module, "bias", None) is not None:
         return None
-    if getattr(module, "activation", "silu") not in ("silu", "swish"):
+    activation = getattr(module, "activation", "silu")
+    if activation not in ("silu", "swish", "sigmoid"):
         return None
     eps = module.variance_epsilon if hasattr(module, "variance_epsilon") else module.eps
-    return module.weight, eps
+    return GatedNorm(module.weight, eps, activation)
+
+
+def norm_of_fused_step(layer: nn.Module) -> GatedNorm | None:
+    """The norm of a layer whose decode step fused_gdn_decode may take; None: operation by operation.
+
+    It reads the weights of the norm and the convolution and calls neither. Taken on every device:
+    on a GPU it is faster for few sequences and slower for hundreds (docs/performance.md), and one
+    path means the same rounding everywhere.
+    """
+    norm = gated_norm_of(layer.norm)
+    return norm if norm is not None and is_plain_conv(layer.conv1d) else None
