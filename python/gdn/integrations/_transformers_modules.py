@@ -62,7 +62,7 @@ def gated_norm_of(module: nn.Module) -> GatedNorm | None:
 
 
 def norm_of_fused_step(layer: nn.Module) -> GatedNorm | None:
-    """The norm of a layer whose decode step fused_gdn_decode may take; None: operation by operation.
+    """The norm of a layer whose decode step fused_gdn_decode may take; None for any other layer.
 
     It reads the weights of the norm and the convolution and calls neither. Taken on every device:
     on a GPU it is faster for few sequences and slower for hundreds (docs/performance.md), and one
