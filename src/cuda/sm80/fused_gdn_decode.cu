@@ -64,15 +64,15 @@ struct Job {
   int64_t last_slot;  ///< Takes the last state, or the only one; -1: none.
 };
 
-/// S: element type of the states. kOne: every sequence has one token.
-template <class S, bool kRowsFirst, int kChunks, bool kOne, Pieces kKind>
+/// S: element type of the states. kOne: every sequence has one token. kPlain: as in DecodeBits.
+template <class S, bool kRowsFirst, int kChunks, bool kOne, Pieces kKind, bool kPlain>
 __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()))
     decode_kernel(const __grid_constant__ DecodePlan plan,
                   const __grid_constant__ FusedGdnDecode p) {
   constexpr int kTokens = kOne ? 1 : 2;
   using Part = StatePart<S, kRowsFirst, kChunks, kThreads, kOne && sizeof(S) == 2, kKind>;
   using Step = RuleStep<Part, kRowsFirst, kTokens>;
-  using Bits = DecodeBits<Part, kTokens>;
+  using Bits = DecodeBits<Part, kTokens, kPlain>;
   using Channel = OwnChannel<Part>;
   constexpr int kColumns = Part::kColumns, kKeyDim = Part::kKeyDim;
   __shared__ TokenBatch<Part, kTokens> batch;
@@ -287,7 +287,7 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
           sum = window[first + t - from];
         }
         float y = Norm(sum, plan).apply(outputs[t][column]);
-        const float z = from_bits(plan.z.dtype, bits.z[r]);
+        const float z = from_bits(kPlain ? DType::bf16 : plan.z.dtype, bits.z[r]);
         y *= from_bits(p.norm_weight.dtype, bits.weight[r]);
         y *= output_gate(z, plan.sigmoid_gate);
         const int64_t to = rule.o.offset(job.line.batch, job.line.begin + first + t, head);
@@ -352,9 +352,9 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
   }
 }
 
-template <class S, bool kRowsFirst, int kChunks, bool kOne, Pieces kKind>
+template <class S, bool kRowsFirst, int kChunks, bool kOne, Pieces kKind, bool kPlain = false>
 Status launch_decode(const FusedGdnDecode &p, const Launch &l, DecodePlan &plan) {
-  constexpr auto *kKernel = &decode_kernel<S, kRowsFirst, kChunks, kOne, kKind>;
+  constexpr auto *kKernel = &decode_kernel<S, kRowsFirst, kChunks, kOne, kKind, kPlain>;
   constexpr int kColumns = kThreads / kPartGroups * 16 / static_cast<int>(sizeof(S));
   auto tiles = static_cast<unsigned>((p.rule.value_dim + kColumns - 1) / kColumns);
   unsigned blocks = 1;
@@ -391,6 +391,9 @@ Status launch_for(const FusedGdnDecode &p, const Launch &l) {
     return launch_decode<S, kRowsFirst, 2 * kOneHundred, false, Pieces::any>(p, l, plan);
   }
   if (!exact) return launch_decode<S, kRowsFirst, kOneHundred, false, Pieces::any>(p, l, plan);
+  if (one && is_plain(p.conv) && p.z.dtype == DType::bf16) {
+    return launch_decode<S, kRowsFirst, kOneHundred, true, Pieces::exact, true>(p, l, plan);
+  }
   return one ? launch_decode<S, kRowsFirst, kOneHundred, true, Pieces::exact>(p, l, plan)
              : launch_decode<S, kRowsFirst, kOneHundred, false, Pieces::exact>(p, l, plan);
 }

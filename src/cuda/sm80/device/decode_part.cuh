@@ -1,9 +1,11 @@
 #ifndef GDN_CUDA_SM80_DEVICE_DECODE_PART_CUH_
 #define GDN_CUDA_SM80_DEVICE_DECODE_PART_CUH_
 
+#include <type_traits>
+
 #include "core/fused_gdn_decode.h"
 #include "cuda/sm80/device/cluster.cuh"
-#include "cuda/sm80/device/conv_channel.cuh"
+#include "cuda/sm80/device/conv_plain.cuh"
 #include "cuda/sm80/device/rule_block.cuh"
 #include "cuda/sm80/device/rule_plan.cuh"
 
@@ -103,14 +105,16 @@ struct OwnChannel {
 };
 
 /// Tokens of a part of a value head as they lie in memory: channel `thread` of the block's; gates
-/// as in the recurrent kernel; z and the norm's weight of the results that the thread has.
-template <class Part, int kTokens>
+/// as in the recurrent kernel; z and the norm's weight of the results that the thread has. kPlain:
+/// one token of a call whose convolution is_plain, with z in bf16.
+template <class Part, int kTokens, bool kPlain>
 struct DecodeBits {
   static constexpr int kKeyDim = Part::kKeyDim, kColumns = Part::kColumns;
   static constexpr int kResults = (kTokens * kColumns + kDecodeThreads - 1) / kDecodeThreads;
   using Channel = OwnChannel<Part>;
+  using Conv = std::conditional_t<kPlain, PlainConvBits, ConvBits<kTokens>>;
   Channel own;  ///< Outside if the thread has none.
-  ConvBits<kTokens> channel;
+  Conv channel;
   GateBits gate;
   uint32_t z[kResults], weight[kResults];
 
@@ -138,7 +142,8 @@ struct DecodeBits {
       const int column = place.tile * kColumns + static_cast<int>(at % kColumns);
       z[r] = weight[r] = 0;
       if (static_cast<int>(k) >= count || column >= plan.rule.value_dim) continue;
-      z[r] = plan.z.bits(plan.z.offset(line.batch, t + k, place.head) + column);
+      const int64_t from = plan.z.offset(line.batch, t + k, place.head) + column;
+      z[r] = kPlain ? bits16(static_cast<const bf16 *>(plan.z.data) + from) : plan.z.bits(from);
       weight[r] = load_bits(p.norm_weight, p.norm_weight.offset(column));
     }
   }
@@ -193,7 +198,7 @@ struct DecodeBits {
 #pragma unroll 1
     for (int i = fresh_thread() + kDecodeThreads; i < channels; i += kDecodeThreads) {
       const Channel other(plan, p, unit, place, i);
-      ConvBits<kTokens> bits;
+      Conv bits;
       if (other.index >= 0) {
         bits.load(plan.conv, other.index, line, first, count);
         bits.load_slot(plan.conv, other.index, line, first);
@@ -207,8 +212,7 @@ struct DecodeBits {
   __device__ __forceinline__ static void give_channel(TokenBatch<Part, kTokens> &batch,
                                                       ClusterMail &mail, const DecodePlan &plan,
                                                       const Channel &own, int i, int channels,
-                                                      int64_t first, int count,
-                                                      const ConvBits<kTokens> &bits) {
+                                                      int64_t first, int count, const Conv &bits) {
     if (own.element < 0) {
       if (i >= kColumns) return;
       // Columns outside of the state are zeros: the norm sums over all.
