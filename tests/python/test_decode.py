@@ -191,6 +191,30 @@ def test_numpy():
     np.testing.assert_array_equal(same["state"], host(given["state"]))
 
 
+@pytest.mark.parametrize("state", ["f32", "bf16"])
+@pytest.mark.parametrize("entries", [WIDTH - 1, WIDTH + 2])
+def test_calls_as_models_make_them_have_the_bits_of_others(state, entries):
+    # The same numbers as weights of another type.
+    hk, hv, d = 2, 4, 128
+    channels = (2 * hk + hv) * d
+    given = {
+        "mixed_qkv": randn(3, 1, channels, dtype="bf16"),
+        "conv_state": randn(3, channels, entries, dtype="bf16"),
+        "conv_weight": randn(channels, WIDTH, dtype="bf16"),
+        "a": randn(3, 1, hv, dtype="bf16"),
+        "b": randn(3, 1, hv, dtype="bf16"),
+        "A_log": randn(hv),
+        "z": randn(3, 1, hv, d, dtype="bf16"),
+        "norm_weight": randn(d),
+        "state": randn(3, hv, d, d, dtype=state),
+    }
+    other = copied(given)
+    other["conv_weight"] = other["conv_weight"].float()
+    assert torch.equal(gdn.fused_gdn_decode(**given), gdn.fused_gdn_decode(**other))
+    assert torch.equal(given["state"], other["state"])
+    assert torch.equal(given["conv_state"], other["conv_state"])
+
+
 def test_wide_projection_slices_need_no_copy():
     given = operands(2, 1)
     wide = randn(2, 1, CHANNELS + HV * DV + 2 * HV)
