@@ -42,7 +42,9 @@ def _rows() -> list[Shape]:
         Shape("1 x 32768", (32768,), 16, 32),
         Shape("1 x 32768", (32768,), 16, 16),
         Shape("1 x 131072", (131072,), 16, 32),
+        Shape("1 x 65536", (65536,), 2, 8),
         Shape("8 x 4096", (4096,) * 8, 16, 32),
+        Shape("2 x 4096", (4096,) * 2, 16, 32),
         Shape("1 x 2048", (2048,), 16, 32),
         Shape("1 x 8192", (8192,), 16, 64),
         Shape("64 x 512", (512,) * 64, 16, 32),
@@ -82,7 +84,15 @@ class Inputs:
     """The same as [N, HV, DV, DK]"""
 
 
-def draw(shape: Shape, seed: int = 42) -> Inputs:
+GATES = {
+    "ladder": lambda g: g,
+    "sixteenth": lambda g: g / 16,
+    "slow": lambda g: torch.full_like(g, -1e-3),
+}
+"""What becomes of the ladder's g: with slow gates a state remembers tens of thousands of tokens."""
+
+
+def draw(shape: Shape, seed: int = 42, gates: str = "ladder") -> Inputs:
     """Inputs of the public ladder: q, k of length 1, g = logsigmoid(randn), beta = rand."""
     generator = torch.Generator(device="cuda").manual_seed(seed)
     tokens = sum(shape.lengths)
@@ -92,7 +102,7 @@ def draw(shape: Shape, seed: int = 42) -> Inputs:
 
     q, k = (F.normalize(randn(1, tokens, shape.hk, D), dim=-1).bfloat16() for _ in range(2))
     v = randn(1, tokens, shape.hv, D).bfloat16()
-    g = F.logsigmoid(randn(1, tokens, shape.hv))
+    g = GATES[gates](F.logsigmoid(randn(1, tokens, shape.hv)))
     beta = torch.rand(1, tokens, shape.hv, device="cuda", generator=generator)
     offsets = [0, *itertools.accumulate(shape.lengths)]
     cu_seqlens = torch.tensor(offsets, device="cuda")

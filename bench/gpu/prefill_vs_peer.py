@@ -1,7 +1,8 @@
 """libgdn's Python functions and one peer's, side by side in one process on one GPU.
 
     python bench/gpu/prefill_vs_peer.py [--peer fla|flashqla|flashinfer] [--set rows|grid]
-        [--cases N ..] [--repeat N] [--decode] [--json FILE] [--compile]
+        [--cases N ..] [--gates ladder|sixteenth|slow] [--repeat N] [--decode] [--json FILE]
+        [--compile]
 
 Every case: libgdn, then the peer, on the same inputs; two times each (gpu_timing.py): the device's
 alone with launches hidden, and what the caller waits. The floor moves each operand once at the copy
@@ -20,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from gpu_cases import SETS, D, Inputs, Shape, draw
+from gpu_cases import GATES, SETS, D, Inputs, Shape, draw
 from gpu_peers import DECODE, FORWARD, V_FIRST, version
 from gpu_timing import Timer, card, ceilings, print_setting
 
@@ -64,19 +65,19 @@ def errors(names: list[str], forwards: dict) -> dict[str, list[float]]:
     return found
 
 
-def prefill(shapes, names, forwards, timer, bandwidth, repeat) -> list[dict]:
+def prefill(shapes, names, forwards, timer, bandwidth, args) -> list[dict]:
     """One row per case."""
     rows = []
     for shape in shapes:
         row = {"name": shape.name, "floor_ms": shape.floor_bytes / bandwidth * 1e3}
-        x, outputs, call = draw(shape), {}, None
+        x, outputs, call = draw(shape, gates=args.gates), {}, None
         for name in names:
             try:
                 outputs[name] = forwards[name](x)
                 call = partial(forwards[name], x)
                 row[name] = {
-                    "device_ms": timer.device(call, repeat),
-                    "caller_ms": timer.caller(call, repeat),
+                    "device_ms": timer.device(call, args.repeat),
+                    "caller_ms": timer.caller(call, args.repeat),
                 }
             except Exception as e:  # a peer that cannot serve a case is a finding, not an end
                 row[name] = {"failed": f"{type(e).__name__}: {str(e)[:200]}"}
@@ -154,6 +155,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--peer", choices=[n for n in FORWARD if n != "gdn"])
     parser.add_argument("--set", choices=sorted(SETS), default="rows", dest="cases_of")
     parser.add_argument("--cases", type=int, nargs="+", help="indices into the set")
+    parser.add_argument("--gates", choices=sorted(GATES), default="ladder")
     parser.add_argument("--repeat", type=int, default=20)
     parser.add_argument("--decode", action="store_true")
     parser.add_argument("--json", type=Path)
@@ -183,10 +185,10 @@ def main() -> int:
     print_setting(state, found)
     bandwidth = found["copy_bytes_per_second"]
     result = {
-        "card": state, "ceilings": found, "set": args.cases_of,
+        "card": state, "ceilings": found, "set": args.cases_of, "gates": args.gates,
         "versions": {name: version(name) for name in names},
         "errors": errors(names, forwards),
-        "rows": prefill(shapes, names, forwards, timer, bandwidth, args.repeat),
+        "rows": prefill(shapes, names, forwards, timer, bandwidth, args),
         "decode": decode(names, timer, bandwidth) if args.decode else [],
         "card_after": card(),
     }  # fmt: skip
