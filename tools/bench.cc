@@ -35,7 +35,7 @@ constexpr int64_t kWidestHead = 1024;
 
 struct BenchOptions {
   std::vector<std::string> operations =
-      with_layer_operations({"chunk", "stages", "recurrent", "fused_decode"});
+      with_layer_operations({"chunk", "stages", "recurrent", "fused_gdn_decode"});
   std::vector<int64_t> tokens = {2048};
   std::vector<int64_t> batch = {1, 64};
   std::vector<std::string> heads = {"16/16", "16/32"};
@@ -131,7 +131,7 @@ class Bench {
     for (const std::string &heads : options_.heads) {
       const auto [hk, hv] = parse_heads(heads);
       for (const std::string &operation : options_.operations) {
-        const bool decodes = operation == "recurrent" || operation == "fused_decode" ||
+        const bool decodes = operation == "recurrent" || operation == "fused_gdn_decode" ||
                              operation == name_of(LayerOperation::conv_update);
         for (const int64_t n : decodes ? options_.batch : options_.tokens) {
           run(operation, decodes ? make_case(n, 1, hk, hv) : make_case(1, n, hk, hv));
@@ -154,7 +154,8 @@ class Bench {
     fmt::print(" copy {:.1f} GB/s.\n", peak_.copy_gbps);
     if (rows_.empty()) return;
     fmt::print(
-        "Times are medians (best .. worst). chunk, recurrent and fused_decode count 6 DK DV FLOP "
+        "Times are medians (best .. worst). chunk, recurrent and fused_gdn_decode count 6 DK DV "
+        "FLOP "
         "per token and\nvalue head, stages their own products; GB/s counts every operand once "
         "(over 100 % of copy: caches).\n\n");
     fmt::print("{:<22} {:>5} {:>7} {:>7}  {:>30}  {:>8} {:>6}  {:>7} {:>6}\n", "operation", "B",
@@ -196,7 +197,7 @@ class Bench {
   void run(const std::string &operation, const testing::Case &c) {
     if (const auto layer = testing::layer_operation(operation)) return around_rule(*layer, c);
     if (operation == "recurrent") return recurrent(c);
-    if (operation == "fused_decode") return fused_decode(c);
+    if (operation == "fused_gdn_decode") return fused_decode(c);
     operation == "chunk" ? chunk(c) : stages(c);
   }
 
@@ -237,7 +238,7 @@ class Bench {
                                                      .conv_state = type});
     const gdn_fused_gdn_decode_args args = call.args();
     const gdn_exec exec = testing::exec_for(target_, options_.threads);
-    Row row = time_it("fused_decode", c, options_.seconds,
+    Row row = time_it("fused_gdn_decode", c, options_.seconds,
                       [&] { return testing::describe(gdn_fused_gdn_decode(&args, &exec)); });
     row.flop = rule_flop(c);
     for (const auto *operand : call.inputs()) row.bytes += bytes_of(*operand);
@@ -364,7 +365,7 @@ void add_bench(CLI::App &app) {
       ->capture_default_str();
   bench
       ->add_option("--batch", o->batch,
-                   "Batch sizes (recurrent, fused_decode, causal_conv1d_update)")
+                   "Batch sizes (recurrent, fused_gdn_decode, causal_conv1d_update)")
       ->check(whole_number(1, kMostTokens))
       ->capture_default_str();
   bench->add_option("--heads", o->heads, "HK/HV pairs")->check(head_pair())->capture_default_str();

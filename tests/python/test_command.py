@@ -141,7 +141,7 @@ def test_bench():
     found = json.loads(run("bench", *shape, "--json"))
     around = {operation for operation, *_ in AROUND_THE_RULE}
     assert {row["operation"] for row in found["rows"]} >= {
-        "chunk", "recurrent", "fused_decode", *around,
+        "chunk", "recurrent", "fused_gdn_decode", *around,
     }  # fmt: skip
     # Each operand once: the convolution of a step moves its slots too.
     (step,) = [row for row in found["rows"] if row["operation"] == "causal_conv1d_update"]
