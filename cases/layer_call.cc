@@ -25,29 +25,24 @@ std::vector<Operand *> ConvCall::inputs() {
 
 std::string ConvCall::run(const Target &target, int threads, gdn_status *status) const {
   const gdn_exec exec = exec_for(target, threads);
-  if (update) {
-    auto a = zeroed<gdn_causal_conv1d_update_args>(flags);
+  const auto fill = [&](auto a) {  // What both have.
     a.x = tensor_of(x);
     a.weight = tensor_of(weight);
     a.bias = tensor_of(bias);
     a.conv_state = tensor_of(conv_state);
     a.state_indices = tensor_of(state_indices);
-    a.num_accepted_tokens = tensor_of(num_accepted_tokens);
-    a.y = tensor_of(y);
     a.cu_seqlens = tensor_of(cu_seqlens);
+    a.y = tensor_of(y);
     a.null_slot = null_slot;
+    return a;
+  };
+  if (update) {
+    auto a = fill(zeroed<gdn_causal_conv1d_update_args>(flags));
+    a.num_accepted_tokens = tensor_of(num_accepted_tokens);
     return outcome(gdn_causal_conv1d_update(&a, &exec), status);
   }
-  auto a = zeroed<gdn_causal_conv1d_fwd_args>(flags);
-  a.x = tensor_of(x);
-  a.weight = tensor_of(weight);
-  a.bias = tensor_of(bias);
-  a.cu_seqlens = tensor_of(cu_seqlens);
-  a.conv_state = tensor_of(conv_state);
-  a.state_indices = tensor_of(state_indices);
+  auto a = fill(zeroed<gdn_causal_conv1d_fwd_args>(flags));
   a.has_initial_state = tensor_of(has_initial_state);
-  a.y = tensor_of(y);
-  a.null_slot = null_slot;
   return outcome(gdn_causal_conv1d_fwd(&a, &exec), status);
 }
 

@@ -155,8 +155,7 @@ class Bench {
     if (rows_.empty()) return;
     fmt::print(
         "Times are medians (best .. worst). chunk, recurrent and fused_gdn_decode count 6 DK DV "
-        "FLOP "
-        "per token and\nvalue head, stages their own products; GB/s counts every operand once "
+        "FLOP per token and\nvalue head, stages their own products; GB/s counts every operand once "
         "(over 100 % of copy: caches).\n\n");
     fmt::print("{:<22} {:>5} {:>7} {:>7}  {:>30}  {:>8} {:>6}  {:>7} {:>6}\n", "operation", "B",
                "T", "HK/HV", "ms", "GFLOP/s", "peak", "GB/s", "copy");

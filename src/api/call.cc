@@ -33,7 +33,7 @@ std::string types_text(Types types) {
   for (const DType t : {DType::f32, DType::bf16, DType::f16}) {
     if ((types.bits & Types::bit(t)) == 0) continue;
     if (!out.empty()) out += " or ";
-    out += dtype_text(t);
+    out += dtype_name(t);
   }
   if (types.as != nullptr) out += cat(" (the type of ", types.as, ")");
   return out;

@@ -51,20 +51,6 @@ std::string dtype_text(DLDataType type) {
   return out;
 }
 
-const char *dtype_text(DType type) {
-  switch (type) {
-    case DType::f32:
-      return "float32";
-    case DType::bf16:
-      return "bfloat16";
-    case DType::f16:
-      return "float16";
-    case DType::none:
-      break;
-  }
-  return "none";
-}
-
 std::string device_text(int32_t type, int32_t id) {
   switch (type) {
     case kDLCPU:

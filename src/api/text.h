@@ -39,9 +39,6 @@ std::string shape_text(const int64_t *shape, int32_t rank);
 /// here.
 std::string dtype_text(DLDataType type);
 
-/// "float32", "bfloat16", "float16".
-const char *dtype_text(DType type);
-
 /// "cpu", "cuda:1"; numbers for a device type that has no name here.
 std::string device_text(int32_t type, int32_t id);
 

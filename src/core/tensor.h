@@ -22,6 +22,21 @@ GDN_HOST_DEVICE constexpr size_t dtype_size(DType t) {
   return t == DType::f32 ? 4 : t == DType::none ? 0 : 2;
 }
 
+/// "float32", "bfloat16", "float16".
+constexpr const char *dtype_name(DType t) {
+  switch (t) {
+    case DType::f32:
+      return "float32";
+    case DType::bf16:
+      return "bfloat16";
+    case DType::f16:
+      return "float16";
+    case DType::none:
+      break;
+  }
+  return "none";
+}
+
 /// A checked operand: pointer (byte offset folded in), type, shape and element strides. Absent
 /// operands have dtype none. Plain data: copied into kernels by value, on the GPU too.
 struct Tensor {

@@ -142,14 +142,14 @@ class Halves : public ::testing::TestWithParam<DType> {
 TEST_P(Halves, CountWhereRowsOfTCancel) {
   for (const int64_t C : {64, 128}) {
     for (const DType T_type : {DType::f32, type_}) {
-      SCOPED_TRACE("chunks of " + std::to_string(C) + ", T as " + type_text(T_type));
+      SCOPED_TRACE("chunks of " + std::to_string(C) + ", T as " + dtype_name(T_type));
       check(C, T_type);
     }
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, Halves, ::testing::Values(DType::bf16, DType::f16),
-                         [](const auto &type) { return std::string(type_text(type.param)); });
+                         [](const auto &type) { return std::string(dtype_name(type.param)); });
 
 }  // namespace
 }  // namespace gdn::ascend::testing

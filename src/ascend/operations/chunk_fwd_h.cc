@@ -47,7 +47,7 @@ Status run_form(const ChunkFwdH &p, Launch &launch) {
     if (!gaps.ok()) return gaps;
     if (state.tensor->dtype != DType::f32) {
       return unsupported(std::string("takes states in float32, but ") + state.name + " is in " +
-                         type_text(state.tensor->dtype) + ".");
+                         dtype_name(state.tensor->dtype) + ".");
     }
   }
   return with_key_form(p.k.dtype, p.chunk_size, [&](auto element, auto chunk) {

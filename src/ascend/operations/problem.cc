@@ -21,20 +21,6 @@ std::string list(const int64_t *numbers, int32_t count) {
 
 }  // namespace
 
-const char *type_text(DType type) {
-  switch (type) {
-    case DType::f32:
-      return "float32";
-    case DType::bf16:
-      return "bfloat16";
-    case DType::f16:
-      return "float16";
-    case DType::none:
-      break;
-  }
-  return "no type";
-}
-
 bool empty(const StageShape &p) { return p.sequences.batch * p.sequences.tokens == 0; }
 
 Status check_stage(const StageShape &p, std::initializer_list<Named> tensors) {
@@ -68,7 +54,7 @@ Status check_key_stage(const StageShape &p, const Tensor &k, std::initializer_li
   if (!status.ok()) return status;
   if (k.dtype == DType::f32) {
     return unsupported(std::string("takes k in bfloat16 or float16, but it is in ") +
-                       type_text(k.dtype) + ".");
+                       dtype_name(k.dtype) + ".");
   }
   if (p.heads.interleaved) {
     return unsupported("takes head_map = block alone, but it is interleaved.");
@@ -85,7 +71,7 @@ Status check_key_stage(const StageShape &p, const Tensor &k, std::initializer_li
 Status check_beta(const Tensor &beta, const Tensor &k) {
   if (beta.dtype == DType::f32 || beta.dtype == k.dtype) return {};
   return unsupported(std::string("takes beta in float32 or in the type of k, ") +
-                     type_text(k.dtype) + ", but it is in " + type_text(beta.dtype) + ".");
+                     dtype_name(k.dtype) + ", but it is in " + dtype_name(beta.dtype) + ".");
 }
 
 std::vector<uint8_t> triangle_bits(int64_t size, bool diagonal) {

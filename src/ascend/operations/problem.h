@@ -17,9 +17,6 @@ inline Status unsupported(const std::string &what) {
   return {Code::unsupported, "the ascend backend " + what};
 }
 
-/// "float32", "bfloat16", "float16".
-const char *type_text(DType type);
-
 /// A tensor and its name.
 struct Named {
   const char *name;
