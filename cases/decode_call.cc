@@ -1,6 +1,7 @@
 #include "cases/decode_call.h"
 
 #include "cases/drawn.h"
+#include "cases/workspace.h"
 
 namespace gdn::testing {
 std::vector<std::optional<Array> *> DecodeCall::inputs() {
@@ -48,10 +49,18 @@ gdn_fused_gdn_decode_args DecodeCall::args() const {
   return c;
 }
 
-std::string DecodeCall::run(const Target &target, int threads) const {
-  const gdn_exec exec = exec_for(target, threads);
+std::string DecodeCall::run(const Target &target, int threads, gdn_status *status) const {
+  gdn_status own = GDN_OK;
+  if (status == nullptr) status = &own;
+  gdn_exec exec = exec_for(target, threads);
   const gdn_fused_gdn_decode_args c = args();
-  return describe(gdn_fused_gdn_decode(&c, &exec));
+  *status = gdn_fused_gdn_decode_workspace_size(&c, &exec, &exec.workspace_size);
+  if (*status != GDN_OK) return "workspace size: " + describe(*status);
+  const Workspace workspace(exec.workspace_size);
+  exec.workspace = workspace.data();
+  *status = gdn_fused_gdn_decode(&c, &exec);
+  if (*status != GDN_OK) return describe(*status);
+  return workspace.intact() ? "" : "bytes outside the workspace were written";
 }
 
 void reset(DecodeCall &call) {

@@ -30,7 +30,10 @@ struct DecodeCall {
   std::vector<std::optional<Array> *> outputs() { return {&o, &state, &conv_state}; }
   /// The C arguments; they point into this object.
   gdn_fused_gdn_decode_args args() const;
-  std::string run(const Target &target, int threads = 0) const;
+  /// With a workspace of exactly the queried size, its contents poisoned. Returns a sentence if the
+  /// status is not GDN_OK or a byte outside the workspace was written, else "". `status`, if given,
+  /// is the library's.
+  std::string run(const Target &target, int threads = 0, gdn_status *status = nullptr) const;
 };
 
 /// Poisons the output and restores the states.

@@ -112,11 +112,9 @@ Verdict run_decode(const Case &c, Element type, const Target &target, uint64_t s
   if (!p.failure.empty()) return verdict;
   const auto before = bytes_of_inputs(&p.call);
   reset(p.call);
-  const gdn_exec exec = exec_for(target);
-  const gdn_fused_gdn_decode_args args = p.call.args();
-  const gdn_status status = gdn_fused_gdn_decode(&args, &exec);
-  if (status != GDN_OK) {
-    verdict.failure = describe(status);
+  gdn_status status = GDN_OK;
+  verdict.failure = p.call.run(target, 0, &status);
+  if (!verdict.failure.empty()) {
     verdict.served = status != GDN_UNSUPPORTED;
     return verdict;
   }

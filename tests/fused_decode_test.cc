@@ -199,6 +199,97 @@ TEST_P(FusedDecode, Slots) {
   }
 }
 
+// Rows first .. first + count of an array along dimension 0, compact.
+Array rows_of(const Array &all, int64_t first, int64_t count) {
+  Shape shape = all.shape();
+  const int64_t size = all.size() / shape[0];
+  shape[0] = count;
+  Array part(all.type(), shape);
+  const std::vector<float> values = all.values();
+  part.assign(std::span(values).subspan(static_cast<size_t>(first * size),
+                                        static_cast<size_t>(count * size)));
+  return part;
+}
+
+// A backend may serve calls of many sequences by other means; each sequence's results are those
+// that it has in a call of its own, bit for bit.
+TEST_P(FusedDecode, ManySequences) {
+  struct Many {
+    int64_t hk, hv, dk, dv;
+    Element type, state;
+    bool v_first, interleaved, channels_last, biased;
+  };
+  constexpr int64_t kStates = 1100;  // Sequences times value heads, at least.
+  constexpr Element kF32 = Element::f32, kBf16 = Element::bf16, kF16 = Element::f16;
+  for (const Many &m : {Many{2, 4, 128, 128, kBf16, kBf16, false, false, true, false},
+                        Many{1, 2, 128, 128, kBf16, kF32, false, false, true, false},
+                        Many{4, 4, 64, 96, kBf16, kBf16, true, false, true, false},
+                        Many{2, 8, 128, 40, kBf16, kF32, true, true, true, false},
+                        Many{3, 9, 16, 128, kF16, kF16, false, true, true, true},
+                        Many{2, 4, 120, 72, kBf16, kBf16, false, true, false, false},
+                        Many{2, 4, 40, 64, kF32, kF32, true, false, false, true},
+                        Many{1, 40, 32, 16, kBf16, kF16, true, false, true, false}}) {
+    SCOPED_TRACE(std::to_string(m.hk) + "/" + std::to_string(m.hv) + " " + std::to_string(m.dk) +
+                 " x " + std::to_string(m.dv) + " " + name_of(m.type) + " " + name_of(m.state));
+    const int64_t batch = (kStates + m.hv - 1) / m.hv, slots = batch + 3;
+    const DecodeShape shape = {.batch = batch,
+                               .hk = m.hk,
+                               .hv = m.hv,
+                               .dk = m.dk,
+                               .dv = m.dv,
+                               .slots = slots,
+                               .entries = m.biased ? 5 : 3,
+                               .type = m.type,
+                               .state = m.state,
+                               .conv_state = m.type};
+    DecodeCall call = decode_call(shape);
+    const Shape conv = call.conv_state->shape();
+    const Layout layout = m.channels_last ? channels_last(conv, 4) : Layout{};
+    const Shape state = {slots, m.hv, m.v_first ? m.dv : m.dk, m.v_first ? m.dk : m.dv};
+    give_pools(&call, Array(m.state, state), Array(m.type, conv, layout));
+    if (m.v_first) call.flags |= GDN_STATE_V_FIRST;
+    if (m.interleaved) call.head_map = GDN_HEAD_MAP_INTERLEAVED;
+    if (m.biased) call.conv_bias = drawn(m.type, {shape.channels()}, "conv_bias");
+    // Far q and k in one row; a row without a slot, one without a slot of the convolution.
+    std::vector<float> mixed = call.mixed_qkv->values();
+    for (int64_t i = 0; i < 2 * m.hk * m.dk; ++i) {
+      mixed[static_cast<size_t>(5 * shape.channels() + i)] *= m.type == kF16 ? 100.0F : 1e20F;
+    }
+    call.mixed_qkv->assign(mixed);
+    std::vector<int64_t> index, conv_index;
+    for (int64_t n = 0; n < batch; ++n) {
+      index.push_back(n == 3 ? -1 : slots - 1 - n);
+      conv_index.push_back(n == 7 ? -1 : n + 2);
+    }
+    call.state_indices = integers(Element::i32, {batch}, index);
+    call.conv_state_indices = integers(Element::i64, {batch}, conv_index);
+    check(call);
+    reset(call);
+    ASSERT_EQ(call.run(GetParam()), "");
+
+    for (const int64_t n : {int64_t{0}, int64_t{5}, batch - 1}) {
+      SCOPED_TRACE("sequence " + std::to_string(n));
+      DecodeCall alone = call;
+      for (std::optional<Array> *operand :
+           {&alone.mixed_qkv, &alone.a, &alone.b, &alone.z, &alone.o}) {
+        *operand = rows_of(**operand, n, 1);
+      }
+      const auto at = static_cast<size_t>(n);
+      alone.state_indices = integers(Element::i32, {1}, {index[at]});
+      alone.conv_state_indices = integers(Element::i64, {1}, {conv_index[at]});
+      alone.state = Array(m.state, state);
+      alone.conv_state = Array(m.type, conv, layout);
+      reset(alone);
+      ASSERT_EQ(alone.run(GetParam()), "");
+      EXPECT_EQ(alone.o->bytes(), rows_of(*call.o, n, 1).bytes());
+      EXPECT_EQ(rows_of(*alone.state, index[at], 1).bytes(),
+                rows_of(*call.state, index[at], 1).bytes());
+      EXPECT_EQ(rows_of(*alone.conv_state, conv_index[at], 1).bytes(),
+                rows_of(*call.conv_state, conv_index[at], 1).bytes());
+    }
+  }
+}
+
 // What is skipped leaves both pools as they are.
 TEST_P(FusedDecode, SkippedSequencesTouchNothing) {
   DecodeCall call = decode_call({.batch = 3, .tokens = 2, .slots = 3});

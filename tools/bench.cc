@@ -236,7 +236,10 @@ class Bench {
                                                      .type = type,
                                                      .conv_state = type});
     const gdn_fused_gdn_decode_args args = call.args();
-    const gdn_exec exec = testing::exec_for(target_, options_.threads);
+    gdn_exec exec = testing::exec_for(target_, options_.threads);
+    check(gdn_fused_gdn_decode_workspace_size(&args, &exec, &exec.workspace_size));
+    const testing::Workspace workspace(exec.workspace_size);
+    exec.workspace = workspace.data();
     Row row = time_it("fused_gdn_decode", c, options_.seconds,
                       [&] { return testing::describe(gdn_fused_gdn_decode(&args, &exec)); });
     row.flop = rule_flop(c);

@@ -165,10 +165,15 @@ inline void decode_step(const Options &o, Report &report, int batch, int hv,
   fused.a = a.get(), fused.b = b.get(), fused.A_log = A_log.get(), fused.z = z.get();
   fused.norm_weight = norm.get(), fused.state = pool.get(), fused.state_indices = slots.get();
   fused.o = out.get();
+  size_t scratch_bytes = 0;
+  const gdn_exec any = exec_of(o, nullptr);
+  require(gdn_fused_gdn_decode_workspace_size(&fused, &any, &scratch_bytes));
+  const Tensor scratch(kF32, {static_cast<int64_t>(scratch_bytes / sizeof(float))});
   report.row(label(name_of("fused_gdn_decode", form, batch).c_str(), "", kKeyHeads, hv),
              time_graph(o.repeat,
                         [&](cudaStream_t s) {
-                          const gdn_exec e = exec_of(o, s);
+                          gdn_exec e = exec_of(o, s);
+                          e.workspace = scratch.get()->data, e.workspace_size = scratch_bytes;
                           require(gdn_fused_gdn_decode(&fused, &e));
                         }),
              bytes);
@@ -220,7 +225,7 @@ inline void decode_step(const Options &o, Report &report, int batch, int hv,
 inline void decode_steps(const Options &o, Report &report) {
   for (const bool narrow : {false, true}) {
     for (const bool v_first : {false, true}) {
-      for (const int batch : {1, 8, 64, 256}) {
+      for (const int batch : {1, 8, 16, 32, 64, 256}) {
         decode_step(o, report, batch, 32, {.narrow = narrow, .v_first = v_first});
       }
       decode_step(o, report, 1, 64, {.narrow = narrow, .v_first = v_first});

@@ -671,10 +671,16 @@ typedef struct gdn_fused_gdn_decode_args {
   int64_t null_slot; /**< Counts only with GDN_HAS_NULL_SLOT; in both pools. */
 } gdn_fused_gdn_decode_args;
 
-/** A GDN layer's decode step, from its projections to the input of its last one, in one call. Needs
- *  no workspace. */
+/** A GDN layer's decode step, from its projections to the input of its last one, in one call. On a
+ *  GPU calls of many sequences of one token need a workspace. A sequence's results do not depend on
+ *  what else the call has. */
 GDN_API gdn_status gdn_fused_gdn_decode(const gdn_fused_gdn_decode_args *args,
                                         const gdn_exec *exec);
+
+/** Bytes of workspace that gdn_fused_gdn_decode needs, 0 on a CPU. As
+ *  gdn_chunk_gated_delta_rule_workspace_size otherwise. */
+GDN_API gdn_status gdn_fused_gdn_decode_workspace_size(const gdn_fused_gdn_decode_args *args,
+                                                       const gdn_exec *exec, size_t *bytes);
 
 /** @} */
 

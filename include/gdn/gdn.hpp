@@ -325,11 +325,11 @@ inline void rms_norm_gated(const RmsNormGatedArgs &a, const ExecOptions &options
   detail::call(gdn_rms_norm_gated, c, options);
 }
 
-/// gdn_fused_gdn_decode.
-inline void fused_gdn_decode(const FusedGdnDecodeArgs &a, const ExecOptions &options = {}) {
-  using detail::bit;
-  detail::Operands t;
-  auto c = detail::begin<gdn_fused_gdn_decode_args>(
+namespace detail {
+
+inline gdn_fused_gdn_decode_args fused_decode(const FusedGdnDecodeArgs &a, Operands *operands) {
+  Operands &t = *operands;
+  auto c = begin<gdn_fused_gdn_decode_args>(
       bit(a.scale.has_value(), GDN_HAS_SCALE) | bit(a.eps.has_value(), GDN_HAS_EPS) |
       bit(a.sigmoid_gate, GDN_SIGMOID_GATE) | bit(a.allow_neg_eigval, GDN_ALLOW_NEG_EIGVAL) |
       bit(a.state_v_first, GDN_STATE_V_FIRST) | bit(a.padded, GDN_PADDED) |
@@ -355,7 +355,26 @@ inline void fused_gdn_decode(const FusedGdnDecodeArgs &a, const ExecOptions &opt
   c.cu_seqlens = t.add(a.cu_seqlens);
   c.o = t.add(a.o);
   c.null_slot = a.null_slot.value_or(0);
-  detail::call(gdn_fused_gdn_decode, c, options);
+  return c;
+}
+
+}  // namespace detail
+
+/// Bytes of workspace that fused_gdn_decode(args, options) needs.
+inline std::size_t fused_gdn_decode_workspace_size(const FusedGdnDecodeArgs &args,
+                                                   const ExecOptions &options = {}) {
+  detail::Operands t;
+  const gdn_fused_gdn_decode_args c = detail::fused_decode(args, &t);
+  const gdn_exec e = detail::exec_of(options);
+  std::size_t bytes = 0;
+  detail::check(gdn_fused_gdn_decode_workspace_size(&c, &e, &bytes));
+  return bytes;
+}
+
+/// gdn_fused_gdn_decode. On a GPU a call that needs a workspace gets it in options.workspace.
+inline void fused_gdn_decode(const FusedGdnDecodeArgs &args, const ExecOptions &options = {}) {
+  detail::Operands t;
+  detail::call(gdn_fused_gdn_decode, detail::fused_decode(args, &t), options);
 }
 
 /// gdn_select: what a call with these options would run on.

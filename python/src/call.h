@@ -79,6 +79,9 @@ class Call {
   /// int64 (the library will say why). Copies from another device.
   bool read_indices(const View *view, std::vector<int64_t> *out);
 
+  /// Whether the operands lie in host memory.
+  bool on_cpu() const { return on_host(device()); }
+
   /// Runs a library function without the interpreter lock.
   template <class Args>
   void run(gdn_status (*function)(const Args *, const gdn_exec *), const Args &args) {

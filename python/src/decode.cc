@@ -46,7 +46,11 @@ nb::object fused_gdn_decode(const Decode &in) {
   args.cu_seqlens = tensor(call.input("cu_seqlens", in.cu_seqlens));
   View *o = call.output_like("out", "o", in.out, z);
   args.o = tensor(o);
-  call.run(&gdn_fused_gdn_decode, args);
+  if (call.on_cpu()) {  // Which needs no workspace.
+    call.run(&gdn_fused_gdn_decode, args);
+  } else {
+    call.run(&gdn_fused_gdn_decode, &gdn_fused_gdn_decode_workspace_size, args);
+  }
   return call.array(o);
 }
 

@@ -30,7 +30,7 @@
   OP(fused_gdn_gating, FusedGdnGating, gdn_fused_gdn_gating_args, false)             \
   OP(l2norm, L2Norm, gdn_l2norm_args, false)                                         \
   OP(rms_norm_gated, RmsNormGated, gdn_rms_norm_gated_args, false)                   \
-  OP(fused_gdn_decode, FusedGdnDecode, gdn_fused_gdn_decode_args, false)
+  OP(fused_gdn_decode, FusedGdnDecode, gdn_fused_gdn_decode_args, true)
 
 namespace gdn {
 

@@ -36,12 +36,17 @@ Status allow_shared_memory(const char *name, const Launch &l, size_t bytes) {
               std::to_string(allowed) + "."};
 }
 
-/// Launches Kernel over a one-dimensional grid with dynamic shared memory, in clusters of so many
-/// blocks, which have to divide the grid (1: no clusters). Returns the error of this launch alone
-/// and leaves none behind. An empty grid launches nothing.
+/// How a launch is to differ from a plain one.
+struct LaunchForm {
+  unsigned cluster = 1;  ///< Blocks of a cluster, which have to divide the grid.
+  bool beside = false;   ///< It may start beside the kernel before (device/dependent.cuh).
+};
+
+/// Launches Kernel over a one-dimensional grid with dynamic shared memory. Returns the error of
+/// this launch alone and leaves none behind. An empty grid launches nothing.
 template <auto Kernel, class... Args>
-Status launch_clusters(const char *name, const Launch &l, int64_t blocks, unsigned cluster,
-                       int threads, size_t shared_memory, const Args &...args) {
+Status launch_as(LaunchForm form, const char *name, const Launch &l, int64_t blocks, int threads,
+                 size_t shared_memory, const Args &...args) {
   if (blocks == 0) return {};
   if (blocks > kMaxGrid) {
     return {Code::unsupported, std::string(name) + " would need " + std::to_string(blocks) +
@@ -54,20 +59,27 @@ Status launch_clusters(const char *name, const Launch &l, int64_t blocks, unsign
   config.blockDim = dim3(static_cast<unsigned>(threads));
   config.dynamicSmemBytes = shared_memory;
   config.stream = l.stream;
-  cudaLaunchAttribute attribute;
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim.x = cluster;
-  attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
-  config.attrs = &attribute;
-  config.numAttrs = cluster > 1 ? 1 : 0;
+  cudaLaunchAttribute attributes[2];
+  config.attrs = attributes;
+  if (form.cluster > 1) {
+    cudaLaunchAttribute &a = attributes[config.numAttrs++];
+    a.id = cudaLaunchAttributeClusterDimension;
+    a.val.clusterDim.x = form.cluster;
+    a.val.clusterDim.y = a.val.clusterDim.z = 1;
+  }
+  if (form.beside) {
+    cudaLaunchAttribute &a = attributes[config.numAttrs++];
+    a.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    a.val.programmaticStreamSerializationAllowed = 1;
+  }
   return to_status(cudaLaunchKernelEx(&config, Kernel, args...), name);
 }
 
-/// The same without clusters.
+/// The plain form.
 template <auto Kernel, class... Args>
 Status launch(const char *name, const Launch &l, int64_t blocks, int threads, size_t shared_memory,
               const Args &...args) {
-  return launch_clusters<Kernel>(name, l, blocks, 1, threads, shared_memory, args...);
+  return launch_as<Kernel>({}, name, l, blocks, threads, shared_memory, args...);
 }
 
 }  // namespace gdn::cuda

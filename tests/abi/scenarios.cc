@@ -317,7 +317,7 @@ std::unique_ptr<DecodeScenario> fused_decode_scenario() {
   add_decode(s.get(), kN, 1, 4);
   s->add(&A::state, "state", Element::f32, {kSlots, kHV, kDK, kDV}, kTensor | kInOut);
   s->add(&A::state_indices, "state_indices", Element::i32, {kN}, kIndex).fill({3, -1, 0});
-  s->finish();
+  s->finish(gdn_fused_gdn_decode_workspace_size);
   return s;
 }
 
@@ -337,7 +337,7 @@ std::unique_ptr<DecodeScenario> fused_verify_scenario() {
       .fill({3, 1, 77});
   s->add(&A::cu_seqlens, "cu_seqlens", Element::i64, {kN + 1}, kIndex | kRequired)
       .fill({0, 3, 3, 5});
-  s->finish();
+  s->finish(gdn_fused_gdn_decode_workspace_size);
   return s;
 }
 

@@ -212,7 +212,7 @@ void decode(Draw *d) {
   }
   if (packed) a.cu_seqlens = d->cu_seqlens();
   a.o = d->v_like(true);
-  run(d, gdn_fused_gdn_decode, a);
+  run(d, gdn_fused_gdn_decode, a, gdn_fused_gdn_decode_workspace_size);
 }
 
 void rest(Draw *d, int64_t which) {

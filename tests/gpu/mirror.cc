@@ -188,6 +188,21 @@ gdn_status forward(const char *name, const Args *args, const gdn_exec *exec,
   return status;
 }
 
+/// A workspace query, whose operands say where they lie too.
+template <class Args>
+gdn_status forward_query(const char *name, const Args *args, const gdn_exec *exec, size_t *bytes,
+                         const Fields<Args> &fields) {
+  using Function = gdn_status(const Args *, const gdn_exec *, size_t *);
+  Function *const function = next_function<Function>(name);
+  if (!concerns_us(exec)) return function(args, exec, bytes);
+  const std::lock_guard<std::mutex> lock(one_call);
+  Arena::instance().reset();
+  Mirror mirror;
+  Args device_args = *args;
+  for (const auto field : fields) device_args.*field = mirror.on_device(args->*field);
+  return function(&device_args, exec, bytes);
+}
+
 using Rule = gdn_gated_delta_rule_args;
 const Fields<Rule> kRuleFields = {&Rule::q,
                                   &Rule::k,
@@ -208,22 +223,32 @@ const Fields<Rule> kRuleFields = {&Rule::q,
                                   &Rule::positions,
                                   &Rule::o};
 
+using Decode = gdn_fused_gdn_decode_args;
+const Fields<Decode> kDecodeFields = {&Decode::mixed_qkv,
+                                      &Decode::conv_weight,
+                                      &Decode::conv_bias,
+                                      &Decode::conv_state,
+                                      &Decode::a,
+                                      &Decode::b,
+                                      &Decode::A_log,
+                                      &Decode::dt_bias,
+                                      &Decode::z,
+                                      &Decode::norm_weight,
+                                      &Decode::state,
+                                      &Decode::state_indices,
+                                      &Decode::output_state_indices,
+                                      &Decode::conv_state_indices,
+                                      &Decode::num_accepted_tokens,
+                                      &Decode::cu_seqlens,
+                                      &Decode::o};
+
 }  // namespace
 
 extern "C" {
 
 gdn_status gdn_chunk_gated_delta_rule_workspace_size(const Rule *args, const gdn_exec *exec,
                                                      size_t *bytes) {
-  using Function = gdn_status(const Rule *, const gdn_exec *, size_t *);
-  static Function *const function =
-      next_function<Function>("gdn_chunk_gated_delta_rule_workspace_size");
-  if (!concerns_us(exec)) return function(args, exec, bytes);
-  const std::lock_guard<std::mutex> lock(one_call);
-  Arena::instance().reset();
-  Mirror mirror;
-  Rule device_args = *args;
-  for (const auto field : kRuleFields) device_args.*field = mirror.on_device(args->*field);
-  return function(&device_args, exec, bytes);
+  return forward_query("gdn_chunk_gated_delta_rule_workspace_size", args, exec, bytes, kRuleFields);
 }
 
 gdn_status gdn_chunk_gated_delta_rule(const Rule *args, const gdn_exec *exec) {
@@ -254,10 +279,15 @@ GDN_MIRROR(causal_conv1d_update, &A::x, &A::weight, &A::bias, &A::conv_state, &A
 GDN_MIRROR(fused_gdn_gating, &A::A_log, &A::a, &A::b, &A::dt_bias, &A::g, &A::beta)
 GDN_MIRROR(l2norm, &A::x, &A::y)
 GDN_MIRROR(rms_norm_gated, &A::x, &A::z, &A::weight, &A::y)
-GDN_MIRROR(fused_gdn_decode, &A::mixed_qkv, &A::conv_weight, &A::conv_bias, &A::conv_state, &A::a,
-           &A::b, &A::A_log, &A::dt_bias, &A::z, &A::norm_weight, &A::state, &A::state_indices,
-           &A::output_state_indices, &A::conv_state_indices, &A::num_accepted_tokens,
-           &A::cu_seqlens, &A::o)
 #undef GDN_MIRROR
+
+gdn_status gdn_fused_gdn_decode(const Decode *args, const gdn_exec *exec) {
+  return forward("gdn_fused_gdn_decode", args, exec, kDecodeFields);
+}
+
+gdn_status gdn_fused_gdn_decode_workspace_size(const Decode *args, const gdn_exec *exec,
+                                               size_t *bytes) {
+  return forward_query("gdn_fused_gdn_decode_workspace_size", args, exec, bytes, kDecodeFields);
+}
 
 }  // extern "C"

@@ -2,7 +2,8 @@
 
 #include "cuda/launch.h"
 #include "cuda/sm80/device/cluster.cuh"
-#include "cuda/sm80/device/decode_part.cuh"
+#include "cuda/sm80/device/gated_output.cuh"
+#include "cuda/sm80/fused_gdn_decode_large.h"
 #include "cuda/sm80/kernels.h"
 
 // A decode step of a whole layer between its projections. Blocks hold parts of states as those of
@@ -13,7 +14,7 @@
 //   the results to all; with a value head's part it convolves that part's channels of v. So a
 //   channel is one thread's, its slot too.
 // - The gated norm sums over the columns of a value head: blocks give each other the sums of their
-//   columns, in double precision, in which no square of an f32 leaves the range.
+//   columns (gated_output.cuh).
 //
 // Where a cluster cannot hold a value head (before Hopper, or wide ones) one block has the whole
 // key head. It goes over the parts of a value head twice, for the sums and for the results.
@@ -28,19 +29,6 @@ constexpr int kWindow = 64;          // Tokens whose sums a block keeps if it go
 
 /// What an item, a part of a value head, is taken for.
 enum class Pass { whole, sums, outputs };
-
-/// A token's sum of squares of o as its norm wants it: norm = rsqrt(mean of (scale o)^2).
-struct Norm {
-  float scale, norm;
-
-  __device__ __forceinline__ Norm(double sum, const DecodePlan &plan) {
-    constexpr double kFar = 0x1p100;
-    const double mean = fma(sum, plan.inverse_width, plan.eps);
-    scale = mean > kFar ? 0x1p-64F : mean < 1 / kFar ? 0x1p100F : 1.0F;
-    norm = rsqrtf(static_cast<float>(mean * scale * scale));
-  }
-  __device__ __forceinline__ float apply(float o) const { return o * scale * norm; }
-};
 
 /// Blocks that a multiprocessor's registers are to hold.
 template <class S, int kChunks, bool kOne>
@@ -246,14 +234,7 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
       }
       __syncthreads();
       for (int t = warp; t < count; t += kWarps) {
-        double sum = 0.0;
-#pragma unroll
-        for (int c = 0; c < kColumns; c += 32) {
-          const double x = outputs[t][c + lane];
-          sum = fma(x, x, sum);
-        }
-#pragma unroll
-        for (int i = 16; i > 0; i >>= 1) sum += __shfl_xor_sync(kFullWarp, sum, i);
+        const double sum = sum_of_squares(outputs[t], lane);
         if (pass == Pass::whole) {
           const auto block = static_cast<unsigned>(unit.rank - tile + lane);
           if (lane < static_cast<int>(plan.tiles.divisor))
@@ -286,10 +267,9 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
         } else {
           sum = window[first + t - from];
         }
-        float y = Norm(sum, plan).apply(outputs[t][column]);
-        const float z = from_bits(kPlain ? DType::bf16 : plan.z.dtype, bits.z[r]);
-        y *= from_bits(p.norm_weight.dtype, bits.weight[r]);
-        y *= output_gate(z, plan.sigmoid_gate);
+        const DType z_type = kPlain ? DType::bf16 : plan.z.dtype;
+        const float y = gated_output(outputs[t][column], OutputNorm(sum, plan), bits.weight[r],
+                                     bits.z[r], z_type, plan, p);
         const int64_t to = rule.o.offset(job.line.batch, job.line.begin + first + t, head);
         store_any(p.rule.o, to + first_column + column, y);
       }
@@ -378,7 +358,7 @@ Status launch_decode(const FusedGdnDecode &p, const Launch &l, DecodePlan &plan)
     plan.rule.ahead = blocks_ahead(
         plan.rule, all, l.device->multiprocessors * resident_blocks<S, kChunks, kOne>(), blocks);
   }
-  return launch_clusters<kKernel>("fused_gdn_decode", l, all, blocks, kThreads, 0, plan, p);
+  return launch_as<kKernel>({.cluster = blocks}, "fused_gdn_decode", l, all, kThreads, 0, plan, p);
 }
 
 template <class S, bool kRowsFirst>
@@ -401,6 +381,7 @@ Status launch_for(const FusedGdnDecode &p, const Launch &l) {
 }  // namespace
 
 Status fused_gdn_decode(const FusedGdnDecode &p, const Launch &l) {
+  if (fused_gdn_decode_large_applies(p, l)) return fused_gdn_decode_large(p, l);
   const bool rows_first = p.rule.initial_state.stride[3] != 1;
   return for_type(p.rule.initial_state.dtype, [&](auto element) {
     using S = decltype(element);

@@ -5,7 +5,8 @@
 #include "cuda/sm80/device/taps.cuh"
 
 // ConvBits<1> for calls as models make them: tokens, weights and slots in bf16, four taps in one
-// access, no bias. A fourth of the loads, and conversions that are shifts.
+// access, no bias. A fourth of the loads, and conversions that are shifts. Where channels lie next
+// to each other, as engines have them, four at a time.
 
 namespace gdn::cuda::sm80 {
 
@@ -15,6 +16,24 @@ inline bool is_plain(const CausalConv1dUpdate &p) {
     if (t->dtype != DType::bf16) return false;
   }
   return taps_aligned(p.weight) && !p.bias.present();
+}
+
+/// True if four channels of such a call are one access as well, with their taps, and slots have no
+/// more entries than the taps need.
+inline bool is_plain_by_fours(const CausalConv1dUpdate &p) {
+  const auto aligned = [](const Tensor &t, uintptr_t bytes) {
+    return reinterpret_cast<uintptr_t>(t.data) % bytes == 0;
+  };
+  const auto fours = [&](const Tensor &t, int last) {
+    if (t.stride[1] != 1 || !aligned(t, 8)) return false;
+    for (int i = 0; i <= last; i += 2) {
+      if (t.shape[i] > 1 && t.stride[i] % 4 != 0) return false;
+    }
+    return true;
+  };
+  return is_plain(p) && fours(p.x, 0) && fours(p.conv_state, 2) &&
+         p.conv_state.shape[2] == kConvWidth - 1 && p.weight.stride[0] == 4 &&
+         aligned(p.weight, 16);
 }
 
 /// The bits of a bf16 or f16, without an instruction that waits for them.
@@ -76,6 +95,66 @@ struct PlainConvBits {
       sum = fmaf(__uint_as_float(tap), __uint_as_float(input << 16), sum);
     }
     put(0, silu(sum));
+  }
+};
+
+/// The only token of channels c to c + 3, c a multiple of 4. put(i, y) is for channel c + i.
+struct FourConvBits {
+  static constexpr int kHistory = kConvWidth - 1, kChannels = 4;
+  uint4 taps[2];               ///< Those of a channel are 8 bytes.
+  uint2 history[kHistory], x;  ///< A channel's are 2 bytes.
+
+  __device__ __forceinline__ void load(const ConvPlan &p, int64_t c, const ConvLine &line,
+                                       int64_t /*first*/, int /*count*/) {
+    const auto *const from = reinterpret_cast<const uint4 *>(p.weight.data) + c / 2;
+    taps[0] = from[0], taps[1] = from[1];
+    x = *reinterpret_cast<const uint2 *>(p.x.data + line.batch * p.x.stride[0] + 2 * c);
+  }
+
+  __device__ __forceinline__ void load_slot(const ConvPlan &p, int64_t c, const ConvLine &line,
+                                            int64_t /*first*/) {
+    const char *entry = slot(p, c, line);
+#pragma unroll
+    for (int i = 0; i < kHistory; ++i, entry += p.state.stride[2]) {
+      history[i] = *reinterpret_cast<const uint2 *>(entry);
+    }
+  }
+
+  __device__ __forceinline__ void keep(const ConvPlan &p, int64_t c, const ConvLine &line,
+                                       int64_t /*after*/) const {
+    char *entry = slot(p, c, line);
+#pragma unroll
+    for (int i = 0; i < kHistory; ++i, entry += p.state.stride[2]) {
+      *reinterpret_cast<uint2 *>(entry) = i + 1 < kHistory ? history[i + 1] : x;
+    }
+  }
+
+  /// The arithmetic of ConvBits, and so its bits.
+  template <class F>
+  __device__ __forceinline__ void apply(const ConvPlan & /*p*/, int64_t /*first*/, int /*count*/,
+                                        F put) const {
+    float sum[kChannels] = {};
+#pragma unroll
+    for (int i = 0; i < kConvWidth; ++i) {
+      const uint2 entry = i < kHistory ? history[i] : x;
+#pragma unroll
+      for (int j = 0; j < kChannels; ++j) {
+        const uint4 &two = taps[j / 2];
+        const uint32_t pair = j % 2 != 0 ? (i < 2 ? two.z : two.w) : (i < 2 ? two.x : two.y);
+        sum[j] = fmaf(half_of(pair, i % 2), half_of(j < 2 ? entry.x : entry.y, j % 2), sum[j]);
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kChannels; ++j) put(j, silu(sum[j]));
+  }
+
+ private:
+  __device__ __forceinline__ static char *slot(const ConvPlan &p, int64_t c, const ConvLine &line) {
+    return p.state.data + line.slot * p.state.stride[0] + 2 * c;
+  }
+  /// The bf16 in the lower or upper half.
+  __device__ __forceinline__ static float half_of(uint32_t pair, int upper) {
+    return __uint_as_float(upper != 0 ? pair & 0xffff0000u : pair << 16);
   }
 };
 

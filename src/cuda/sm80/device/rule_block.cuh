@@ -29,6 +29,19 @@ struct alignas(16) TokenBatch {
   __device__ __forceinline__ Decay decay_of(int t) const { return {decay[t].x, decay[t].y}; }
 };
 
+/// A TokenBatch of one token whose columns are those of a part among several.
+template <class Part>
+struct PartToken {
+  const TokenBatch<Part, 1> &token;
+  const float (&v)[1][Part::kColumns];
+  const float (&k)[1][Part::kKeyDim] = token.k;
+  const float (&q)[1][Part::kKeyDim] = token.q;
+  const float (&beta)[1] = token.beta;
+  const float4 (&norms)[1] = token.norms;
+
+  __device__ __forceinline__ Decay decay_of(int t) const { return token.decay_of(t); }
+};
+
 /// In which order the columns of a part lie in shared memory: one in which a warp meets no bank
 /// conflict, be it that its lanes have a column or four each. It is that of a split part's columns.
 template <class Part>
@@ -40,6 +53,11 @@ struct Columns {
     if (Part::kSplit) return static_cast<int>(i);
     const unsigned quad = i / (4 * Part::kPlaces), place = i / 4 % Part::kPlaces;
     return static_cast<int>(place * Part::kVector + quad * 4 + i % 4);
+  }
+  /// The inverse.
+  __device__ __forceinline__ static int position_of(int column) {
+    const int place = column / Part::kVector, e = column % Part::kVector;
+    return Part::kSplit ? column : e / 4 * 4 * Part::kPlaces + place * 4 + e % 4;
   }
   /// Position of column e of this thread.
   __device__ __forceinline__ static int position(int e) {
@@ -126,17 +144,15 @@ struct RuleStep {
   static constexpr int kVector = Part::kVector, kColumns = Part::kColumns;
   static constexpr int kWarps = Part::kPlaces * kPartGroups / 32;
 
-  using Batch = TokenBatch<Part, kTokens>;
-
   /// Parts of the sums of a warp, S^T k before S^T q; two of them, for tokens in turn.
   struct alignas(16) Shared {
     float part[kTokens > 1 ? 2 : 1][kRowsFirst ? 1 : kWarps][kRowsFirst ? 4 : 2 * kColumns];
   };
 
-  /// A token of the batch. update becomes v' of this thread's columns. put(e, o) is called by one
-  /// thread for column e of a place. K-first: with one barrier, which all threads meet;
-  /// after it what was in shared memory before is there for all.
-  template <class Put>
+  /// A token of the batch, a TokenBatch or what has its members. update becomes v' of this thread's
+  /// columns. put(e, o) is called by one thread for column e of a place. K-first: with one barrier,
+  /// which all threads meet; after it what was in shared memory before is there for all.
+  template <class Batch, class Put>
   __device__ __forceinline__ static void run(float (&update)[kVector], Part &state, Shared &shared,
                                              const Batch &batch, int t, Put put) {
     float sums[2 * kVector];  // S^T k before S^T q.
@@ -166,7 +182,7 @@ struct RuleStep {
   }
 
   /// The lanes of a half warp have the 16 groups of the thread's columns.
-  template <class Put>
+  template <class Batch, class Put>
   __device__ __forceinline__ static void finish_in_warp(float (&update)[kVector],
                                                         float (&sums)[2 * kVector],
                                                         const Batch &batch, int t, Put put) {
@@ -198,7 +214,7 @@ struct RuleStep {
     }
   }
 
-  template <class Put>
+  template <class Batch, class Put>
   __device__ __forceinline__ static void finish_in_block(float (&update)[kVector],
                                                          float (&sums)[2 * kVector],
                                                          float (&part)[kWarps][2 * kColumns],

@@ -39,9 +39,9 @@ struct Decay {
 };
 
 /// How the pieces of a state are reached. `exact`: in 16 bytes, and DK and DV are multiples of a
-/// piece. The others mind the state's last row and column: pieces in 16 bytes, in halves of 8
-/// (16-bit types), or element by element.
-enum class Access : int { exact, whole, halves, elements };
+/// piece. The next mind the state's last row and column: pieces in 16 bytes, in halves of 8
+/// (16-bit types), or element by element. `shared`: as exact, in the block's shared memory.
+enum class Access : int { exact, whole, halves, elements, shared };
 
 /// Which of them code is made for: `exact` alone, `bounded` for whole and halves, `any` for all but
 /// exact. The more there are the more registers it takes. `split`: halves of a K-first state, the
@@ -121,6 +121,12 @@ class StatePart {
     with_access<S>(access, [&](auto how) {
       read_as<decltype(how)::value>(from, row_stride, column_stride, extent);
     });
+  }
+
+  /// The same from shared memory, exactly.
+  __device__ __forceinline__ void read_shared(const S *from, int row_stride, int column_stride,
+                                              const Extent &extent) {
+    read_as<Access::shared>(from, row_stride, column_stride, extent);
   }
 
   __device__ __forceinline__ void unpack() {
@@ -223,18 +229,16 @@ class StatePart {
                                                    int64_t row_stride, int64_t column_stride,
                                                    const Extent &extent, Access access) const {
     with_access<S>(access, [&](auto how) {
-      decay.with_kind([&](auto decayed) {
-        float kk[kVector];
-        for_each_piece<decltype(how)::value>(to, row_stride, column_stride, extent,
-                                             [&](S *p, int j, int i, int along) {
-                                               if (i == 0) load_rows(kk, k + row(j));
-                                               float y[kVector];
-                                               values(y, j * kVector + i);
-                                               updated(y, i, kk, v, decayed);
-                                               store_piece<decltype(how)::value>(p, y, along);
-                                             });
-      });
+      update_as<decltype(how)::value>(decay, k, v, to, row_stride, column_stride, extent);
     });
+  }
+
+  /// The same to shared memory, exactly.
+  __device__ __forceinline__ void update_and_write_shared(const Decay &decay, const float *k,
+                                                          const float (&v)[kVector], S *to,
+                                                          int row_stride, int column_stride,
+                                                          const Extent &extent) const {
+    update_as<Access::shared>(decay, k, v, to, row_stride, column_stride, extent);
   }
 
  private:
@@ -270,6 +274,27 @@ class StatePart {
     return kRowsFirst ? extent.columns : extent.rows - row(j);
   }
 
+  /// Whether pieces that lie inside do so as a whole.
+  template <Access kHow>
+  static constexpr bool kWholePieces = kHow == Access::exact || kHow == Access::shared;
+
+  template <Access kHow>
+  __device__ __forceinline__ void update_as(const Decay &decay, const float *k,
+                                            const float (&v)[kVector], S *to, int64_t row_stride,
+                                            int64_t column_stride, const Extent &extent) const {
+    decay.with_kind([&](auto decayed) {
+      float kk[kVector];
+      for_each_piece<kHow>(to, row_stride, column_stride, extent,
+                           [&](S *p, int j, int i, int along) {
+                             if (i == 0) load_rows(kk, k + row(j));
+                             float y[kVector];
+                             values(y, j * kVector + i);
+                             updated(y, i, kk, v, decayed);
+                             store_piece<kHow>(p, y, along);
+                           });
+    });
+  }
+
   template <Access kHow>
   __device__ __forceinline__ void read_as(const S *from, int64_t row_stride, int64_t column_stride,
                                           const Extent &extent) {
@@ -285,7 +310,7 @@ class StatePart {
       const S *p = from;
 #pragma unroll
       for (int i = 0; i < kVector; ++i, p += step) {
-        const bool in = kHow == Access::exact || i < across(extent, j);
+        const bool in = kWholePieces<kHow> || i < across(extent, j);
         keep(j * kVector + i, in ? load_piece<kHow>(p, along(extent, j)) : make_uint4(0, 0, 0, 0));
       }
     }
@@ -326,7 +351,7 @@ class StatePart {
       T *p = to;
 #pragma unroll
       for (int i = 0; i < kVector; ++i, p += step) {
-        if (kHow == Access::exact || i < across(extent, j)) f(p, j, i, along(extent, j));
+        if (kWholePieces<kHow> || i < across(extent, j)) f(p, j, i, along(extent, j));
         // Keeps the compiler from making the next pieces' addresses ahead.
         if constexpr (kHow == Access::elements) asm volatile("" : "+l"(p)::"memory");
       }
@@ -336,7 +361,9 @@ class StatePart {
   /// along: elements of the piece that lie inside.
   template <Access kHow>
   __device__ __forceinline__ static uint4 load_piece(const S *p, int along) {
-    if constexpr (kHow == Access::exact || kHow == Access::whole) {
+    if constexpr (kHow == Access::shared) {
+      return *reinterpret_cast<const uint4 *>(p);
+    } else if constexpr (kHow == Access::exact || kHow == Access::whole) {
       return load16_with_neighbours(p);
     } else if constexpr (kHow == Access::halves) {
       const uint2 a = *reinterpret_cast<const uint2 *>(p);
@@ -359,7 +386,11 @@ class StatePart {
 
   template <Access kHow, class T>
   __device__ __forceinline__ static void store_piece(T *p, const float (&y)[kVector], int along) {
-    if constexpr (kHow == Access::elements) {
+    if constexpr (kHow == Access::shared && kVector == 8) {
+      *reinterpret_cast<uint4 *>(p) = pack16<T>(y);
+    } else if constexpr (kHow == Access::shared) {
+      *reinterpret_cast<float4 *>(p) = make_float4(y[0], y[1], y[2], y[3]);
+    } else if constexpr (kHow == Access::elements) {
 #pragma unroll
       for (int e = 0; e < kVector; ++e) {
         if (e < along) p[e] = from_float<T>(y[e]);

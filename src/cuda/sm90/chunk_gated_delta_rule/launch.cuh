@@ -14,20 +14,8 @@ namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 template <auto Kernel, class... Args>
 Status launch_beside_previous(const Launch &l, int64_t blocks, int threads, size_t shared_memory,
                               const Args &...args) {
-  constexpr const char *kName = "chunk_gated_delta_rule";
-  Status s = allow_shared_memory<Kernel>(kName, l, shared_memory);
-  if (!s.ok()) return s;
-  cudaLaunchAttribute beside = {};
-  beside.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  beside.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>(blocks));
-  config.blockDim = dim3(static_cast<unsigned>(threads));
-  config.dynamicSmemBytes = shared_memory;
-  config.stream = l.stream;
-  config.attrs = &beside;
-  config.numAttrs = 1;
-  return to_status(cudaLaunchKernelEx(&config, Kernel, args...), kName);
+  return launch_as<Kernel>({.beside = true}, "chunk_gated_delta_rule", l, blocks, threads,
+                           shared_memory, args...);
 }
 
 /// What a kernel of form F is launched with.

@@ -3,6 +3,7 @@
 
 #include <cuda.h>
 
+#include "cuda/device/dependent.cuh"
 #include "cuda/device/tile.cuh"
 
 // Thin wrappers of the instructions that the Hopper kernel is made of: mbarriers, the bulk tensor
@@ -99,18 +100,6 @@ __device__ __forceinline__ bool is_over(uint64_t *b, int parity) {
       : "r"(shared_address(b)), "r"(parity)
       : "memory");
   return over != 0;
-}
-
-// ---- Kernels that start before the one before them has ended ----
-
-/// Lets the next kernel of the stream start once every block has said so.
-__device__ __forceinline__ void let_next_start() {
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-}
-/// Waits until the kernel before has ended and its writes are visible, if this one has started
-/// beside it.
-__device__ __forceinline__ void wait_for_previous() {
-  asm volatile("griddepcontrol.wait;" ::: "memory");
 }
 
 // ---- TMA ----
