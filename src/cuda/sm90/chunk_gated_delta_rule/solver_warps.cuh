@@ -5,10 +5,12 @@
 #include "cuda/sm90/chunk_gated_delta_rule/shared.cuh"
 
 // The solver warps: T = (I + A)^-1 in f32, a warp a step, as many steps at a time as there
-// are. No product uses
-// the tensor cores, where it would queue behind those of the state.
+// are. No product uses the tensor cores, where it would queue behind those of the state.
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
+
+/// Least sum of squares of a column of T, that of one token, from which keys count as repeated.
+constexpr float kRepeats = 8.0F;
 
 /// Eight rows from `row` on of column `column` of T diag(beta), in two parts of bf16.
 __device__ __forceinline__ void put_column(bf16 (&tile)[2][kStep * kStep], int column, int row,
@@ -73,6 +75,16 @@ __device__ __forceinline__ void invert_corner(float (&u)[8], float (*a)[kInverse
   }
 }
 
+/// Whether rounding errors of X grow on their way through T: (nearly) the same key then stands in a
+/// step many times with beta near 2 / |k|^2, so that tokens reflect what those before them wrote.
+/// Such errors add up along that key. y: a column of a diagonal block of T. Warp-uniform.
+__device__ __forceinline__ bool keys_repeat(const float (&y)[16]) {
+  float sum = 0.0F;
+#pragma unroll
+  for (int i = 0; i < 16; ++i) sum += y[i] * y[i];
+  return __any_sync(kFullWarp, sum >= kRepeats);
+}
+
 /// One step: T out of A. Lane (h, c) = (lane / 16, lane % 16) has column c of Thh in y and rows
 /// 8 h .. 8 h + 7 of column c of T21 in u. T12 is zero from the start.
 template <class F>
@@ -90,7 +102,8 @@ __device__ __forceinline__ void solve_step(Shared<F> &s, int n, int warp, int la
     __syncwarp();
     keep_diagonal(a, lane, y);
     wait_done(s, n - F::kInputs);
-    __syncwarp();
+    const bool repeats = keys_repeat(y);
+    if (lane == 0) s.repeats[n % F::kAhead] = repeats ? 1 : 0;
     put_column(tile, lane, lane & 16, y, beta);
     put_column(tile, lane, (lane & 16) + 8, y + 8, beta);
   }
