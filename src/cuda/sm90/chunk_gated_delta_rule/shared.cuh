@@ -234,7 +234,6 @@ struct Walk {
   int row;         ///< Of a segment.
   int skipped;     ///< Steps of the segment before the item.
   int warm;        ///< Steps before the segment.
-  bool has_value;  ///< V counts; else it is zero.
 
   /// First token of the step, from the sequence's begin, and how many.
   __device__ __forceinline__ int start() const { return max(step * kStep - lead, 0); }
@@ -260,7 +259,6 @@ struct Walk {
         skipped = __shfl_sync(kFullWarp, item.skipped, 0);
       }
       if constexpr (F::kWarm) warm = __shfl_sync(kFullWarp, item.warm, 0);
-      has_value = __shfl_sync(kFullWarp, item.identity ? 0 : 1, 0) != 0;
       steps = __shfl_sync(kFullWarp, item.length > 0 ? item.steps() : 0, 0);
       step = 0;
       if (steps > 0) return true;

@@ -9,9 +9,6 @@
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
-/// Least sum of squares of a column of T, that of one token, from which keys count as repeated.
-constexpr float kRepeats = 8.0F;
-
 /// Eight rows from `row` on of column `column` of T diag(beta), in two parts of bf16.
 __device__ __forceinline__ void put_column(bf16 (&tile)[2][kStep * kStep], int column, int row,
                                            const float *x, float beta) {
@@ -75,14 +72,17 @@ __device__ __forceinline__ void invert_corner(float (&u)[8], float (*a)[kInverse
   }
 }
 
-/// Whether rounding errors of X grow on their way through T: (nearly) the same key then stands in a
-/// step many times with beta near 2 / |k|^2, so that tokens reflect what those before them wrote.
-/// Such errors add up along that key. y: a column of a diagonal block of T. Warp-uniform.
+/// Whether keys of a step (nearly) repeat, so that rounding errors of X and V' add up along them
+/// instead of averaging out: a quarter of T's columns within its diagonal blocks, of which y is the
+/// lane's, are as long as one key makes them with beta of 1/2 / |k|^2. Random keys come to 1.04 and
+/// less. Warp-uniform.
 __device__ __forceinline__ bool keys_repeat(const float (&y)[16]) {
+  constexpr float kLong = 4.0F / 3.0F;  // Of squares: 1 + b^2 + b^2 (1 - b)^2 + ...
+  constexpr int kColumns = kStep / 4;
   float sum = 0.0F;
 #pragma unroll
-  for (int i = 0; i < 16; ++i) sum += y[i] * y[i];
-  return __any_sync(kFullWarp, sum >= kRepeats);
+  for (int i = 0; i < 16; ++i) sum = fmaf(y[i], y[i], sum);
+  return __popc(__ballot_sync(kFullWarp, sum >= kLong)) >= kColumns;
 }
 
 /// One step: T out of A. Lane (h, c) = (lane / 16, lane % 16) has column c of Thh in y and rows

@@ -1,6 +1,7 @@
 #ifndef GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_STATE_WARPS_CUH_
 #define GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_STATE_WARPS_CUH_
 
+#include "cuda/sm90/chunk_gated_delta_rule/operands.cuh"
 #include "cuda/sm90/chunk_gated_delta_rule/shared.cuh"
 
 // A state warpgroup: S^T for 64 value columns in the accumulators of its 128 threads. A step is
@@ -81,51 +82,11 @@ struct StateWarps {
     __syncwarp();
   }
 
-  /// V of a step, as accumulators lie.
-  __device__ __forceinline__ void read_v(uint32_t (&vv)[8], int place) const {
-    const bf16 *const v = s.v[place] + group * kTileHalf;
-#pragma unroll
-    for (int j = 0; j < 2; ++j) {
-      const int r = j * 16 + (lane & 7) + ((lane >> 4) & 1) * 8;
-      const int c = warp * 16 + ((lane >> 3) & 1) * 8;
-      uint32_t(&quad)[4] = *reinterpret_cast<uint32_t(*)[4]>(vv + 4 * j);
-      ldmatrix_trans(quad, &v[r * kHalf + (c ^ swizzle128(r))]);
-    }
-  }
-
   __device__ __forceinline__ void read_decays(float2 (&e)[4], float &decay,
                                               const StepGates &g) const {
 #pragma unroll
     for (int j = 0; j < 4; ++j) e[j] = *reinterpret_cast<const float2 *>(&g.key_decay[j * 8 + cl]);
     decay = g.decay;
-  }
-
-  /// X from V and U, that of the step at the rings' place.
-  static __device__ __forceinline__ void subtract(float (&x)[16], const float (&d)[32],
-                                                  const uint32_t (&vv)[8], const float2 (&e)[4]) {
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const float2 a = unpack2<bf16>(vv[2 * j]), b = unpack2<bf16>(vv[2 * j + 1]);
-      x[4 * j] = a.x - e[j].x * d[4 * j];
-      x[4 * j + 1] = a.y - e[j].y * d[4 * j + 1];
-      x[4 * j + 2] = b.x - e[j].x * d[4 * j + 2];
-      x[4 * j + 3] = b.y - e[j].y * d[4 * j + 3];
-    }
-  }
-
-  static __device__ __forceinline__ void round_all(uint32_t (&to)[8], const float (&x)[16]) {
-#pragma unroll
-    for (int i = 0; i < 8; ++i) to[i] = pack2<bf16>(x[2 * i], x[2 * i + 1]);
-  }
-
-  /// What is left of x after rounding to `high`.
-  static __device__ __forceinline__ void round_rest(uint32_t (&to)[8], const float (&x)[16],
-                                                    const uint32_t (&high)[8]) {
-#pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      const float2 rounded = unpack2<bf16>(high[i]);
-      to[i] = pack2<bf16>(x[2 * i] - rounded.x, x[2 * i + 1] - rounded.y);
-    }
   }
 
   /// While issue_front() is in flight: S <- 2^{c_last} S unless this is past the last step. Then
@@ -150,7 +111,7 @@ struct StateWarps {
     uint32_t vv[8];
     float2 e[4];
     float decay;
-    read_v(vv, input.i);
+    read_v(vv, s.v[input.i] + group * kTileHalf, warp, lane);
     read_decays(e, decay, s.gates[tile.i]);
     subtract(exact, d, vv, e);
     round_rest(low, exact, x);
@@ -163,6 +124,7 @@ struct StateWarps {
                                         const uint32_t (&low)[8], const float (&d)[32],
                                         float2 (&end)[4], const StepGates &g) const {
     const uint32_t t = descriptor_base(s.t[input.i], 16);
+    float2 query[4];
     mma_fence();
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
@@ -179,12 +141,9 @@ struct StateWarps {
     for (int j = 0; j < 4; ++j) end[j] = *reinterpret_cast<const float2 *>(&g.end[j * 8 + cl]);
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      const float2 e = *reinterpret_cast<const float2 *>(&g.query_decay[j * 8 + cl]);
-      y[4 * j] = e.x * d[16 + 4 * j];
-      y[4 * j + 1] = e.y * d[16 + 4 * j + 1];
-      y[4 * j + 2] = e.x * d[16 + 4 * j + 2];
-      y[4 * j + 3] = e.y * d[16 + 4 * j + 3];
+      query[j] = *reinterpret_cast<const float2 *>(&g.query_decay[j * 8 + cl]);
     }
+    scale(y, d + 16, query);
     mma_wait<0>();
     pin(z);
     pin(y);
@@ -207,14 +166,6 @@ struct StateWarps {
     if constexpr (F::kSegments) {
       const Segments &all = plan.segments;
       const SegmentPlace &place = item.segment;
-      if (item.identity) {
-#pragma unroll
-        for (int i = 0; i < 64; ++i) {
-          const int key = (i >> 2) * 8 + cl + (i & 1);
-          if (key == half * 64 + warp * 16 + (lane >> 2) + ((i >> 1) & 1) * 8) state[i] = 1.0F;
-        }
-        return;
-      }
       if (!place.first || all.initial_copied) {
         from = place.first ? &all.transfers : &all.states;
         entry = place.first ? place.row : place.row - 1;
@@ -265,7 +216,7 @@ struct StateWarps {
     uint64_t *const done = &s.done[tile.i];
     uint32_t low[8], o[8], o_low[8], vv[8], left[32];
     float2 end[4], e[4];
-    float y[16], z[16];
+    float w[16], y[16], z[16];
     if (left_tokens > kStep && left_tokens < 2 * kStep) {
       clear_tail((input.i + 1) % F::kInputs, left_tokens - kStep);
     }
@@ -275,14 +226,7 @@ struct StateWarps {
     input.next();
     ready.next();
     o_buffer ^= 1;
-    float w[16];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      w[4 * j] = end[j].x * z[4 * j];
-      w[4 * j + 1] = end[j].y * z[4 * j + 1];
-      w[4 * j + 2] = end[j].x * z[4 * j + 2];
-      w[4 * j + 3] = end[j].y * z[4 * j + 3];
-    }
+    scale(w, z, end);
     round_all(c.x, w);
     if constexpr (kCareful) round_rest(low, w, c.x);
     mma_fence();
@@ -331,7 +275,7 @@ struct StateWarps {
                                ((warp * 16 + ((lane >> 3) & 1) * 8) ^ swizzle128(lane))];
       stmatrix_trans(to, o[2 * j], o[2 * j + 1], o[2 * j + 2], o[2 * j + 3]);
     }
-    read_v(vv, input.i);
+    read_v(vv, s.v[input.i] + group * kTileHalf, warp, lane);
     read_decays(e, c.decay, s.gates[tile.i]);
     __syncwarp();
     arrive_if(kEveryLaneArrives || lane == 0, done);
@@ -343,18 +287,24 @@ struct StateWarps {
     }
   }
 
+  /// Asked for again, since what is kept over the steps costs registers.
+  __device__ __forceinline__ int steps_of_checkpoint() const {
+    return static_cast<int>(p.checkpoint_every) / kStep;
+  }
+
   __device__ __forceinline__ void run_item(const Item &item, int round) {
     Carried c;
     read_first(c.state, item);
     const int head = __shfl_sync(kFullWarp, item.head, 0);
+    const int sequence = static_cast<int>(item.sequence);
     const int lead = F::kSegments || F::kStraight ? 0 : __shfl_sync(kFullWarp, item.lead, 0);
     const bool any = __shfl_sync(kFullWarp, item.length, 0) > 0;
     // From the open step's place on the grid on.
     int left_tokens = any ? __shfl_sync(kFullWarp, item.length, 0) + lead : 0;
-    const int every = F::kStraight ? 0 : static_cast<int>(p.checkpoint_every) / kStep;
-    int until = every;       // Steps to the next checkpoint.
+    int until = 0;           // Steps to the next checkpoint; 0: there are none.
     int64_t checkpoint = 0;  // Its row, or with checkpoint_indices its number.
-    if (every > 0) {
+    if (!F::kStraight && p.checkpoint_every > 0) {
+      until = steps_of_checkpoint();
       if (p.checkpoints.present()) checkpoint = checkpoints_before(p, item.sequence, lane);
       if constexpr (F::kSegments) {  // A call with positions is not cut.
         until -= static_cast<int>(item.segment.offset % p.checkpoint_every) / kStep;
@@ -372,16 +322,17 @@ struct StateWarps {
       if (valid < kStep) clear_tail(input.i, valid);
       round_state(left, c.state);
       issue_front(c.d, left);
-      read_v(vv, input.i);
+      read_v(vv, s.v[input.i] + group * kTileHalf, warp, lane);
       read_decays(e, c.decay, s.gates[tile.i]);
       finish_front(c.state, c.d, c.x, vv, e, c.decay, false);
     }
+    const auto past = [&] { return left_tokens <= kStep || (!F::kStraight && until == 1); };
     const auto end_step = [&] {
       left_tokens -= kStep;
       if constexpr (F::kStraight) return;
       if (--until == 0) {
-        until = every;
-        if (left_tokens >= 0) write_checkpoint(item.sequence, checkpoint, head, c.state);
+        until = steps_of_checkpoint();
+        if (left_tokens >= 0) write_checkpoint(sequence, checkpoint, head, c.state);
         ++checkpoint;
         if (left_tokens > 0) {
 #pragma unroll
@@ -389,16 +340,9 @@ struct StateWarps {
         }
       }
     };
-    const auto past = [&] { return left_tokens <= kStep || (!F::kStraight && until == 1); };
     while (left_tokens > 0) {
-      while (left_tokens > 0 && !c.repeats) {
-        run_step<false>(c, left_tokens, past());
-        end_step();
-      }
-      while (left_tokens > 0 && c.repeats) {
-        run_step<true>(c, left_tokens, past());
-        end_step();
-      }
+      for (; left_tokens > 0 && !c.repeats; end_step()) run_step<false>(c, left_tokens, past());
+      for (; left_tokens > 0 && c.repeats; end_step()) run_step<true>(c, left_tokens, past());
     }
     write_last(c.state, round);
   }
