@@ -231,9 +231,9 @@ struct Walk {
   int round = 0;
   int step = 0, steps = 0;
   int batch, begin, length, lead, head, key_head, half;
-  int row;         ///< Of a segment.
-  int skipped;     ///< Steps of the segment before the item.
-  int warm;        ///< Steps before the segment.
+  int row;      ///< Of a segment.
+  int skipped;  ///< Steps of the segment before the item.
+  int warm;     ///< Steps before the segment.
 
   /// First token of the step, from the sequence's begin, and how many.
   __device__ __forceinline__ int start() const { return max(step * kStep - lead, 0); }

@@ -1,8 +1,8 @@
 #ifndef GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_STATE_WARPS_CUH_
 #define GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_STATE_WARPS_CUH_
 
-#include "cuda/sm90/chunk_gated_delta_rule/operands.cuh"
 #include "cuda/sm90/chunk_gated_delta_rule/shared.cuh"
+#include "cuda/sm90/chunk_gated_delta_rule/step_operands.cuh"
 
 // A state warpgroup: S^T for 64 value columns in the accumulators of its 128 threads. A step is
 //

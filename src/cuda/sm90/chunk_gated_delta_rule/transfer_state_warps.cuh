@@ -1,7 +1,7 @@
 #ifndef GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_TRANSFER_STATE_WARPS_CUH_
 #define GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_TRANSFER_STATE_WARPS_CUH_
 
-#include "cuda/sm90/chunk_gated_delta_rule/operands.cuh"
+#include "cuda/sm90/chunk_gated_delta_rule/step_operands.cuh"
 #include "cuda/sm90/chunk_gated_delta_rule/transfer_shared.cuh"
 
 // A state warpgroup of a transfer: S^T for 64 columns in the accumulators of its 128 threads. With

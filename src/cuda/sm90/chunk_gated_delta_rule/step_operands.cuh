@@ -1,5 +1,5 @@
-#ifndef GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_OPERANDS_CUH_
-#define GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_OPERANDS_CUH_
+#ifndef GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_STEP_OPERANDS_CUH_
+#define GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_STEP_OPERANDS_CUH_
 
 #include "cuda/sm90/chunk_gated_delta_rule/shared.cuh"
 
@@ -61,4 +61,4 @@ __device__ __forceinline__ void round_rest(uint32_t (&to)[8], const float (&x)[1
 
 }  // namespace gdn::cuda::sm90::chunk_gated_delta_rule
 
-#endif  // GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_OPERANDS_CUH_
+#endif  // GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_STEP_OPERANDS_CUH_
