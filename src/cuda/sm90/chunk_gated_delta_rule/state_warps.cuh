@@ -90,8 +90,9 @@ struct StateWarps {
   }
 
   /// While issue_front() is in flight: S <- 2^{c_last} S unless this is past the last step. Then
-  /// x = X^T as left operand, d = [U, Q S]^T.
-  __device__ __forceinline__ void finish_front(float (&state)[64], float (&d)[32], uint32_t (&x)[8],
+  /// d[16 ..] = (Q S)^T, exact = X^T, x = the same as left operand.
+  __device__ __forceinline__ void finish_front(float (&state)[64], float (&d)[32],
+                                               float (&exact)[16], uint32_t (&x)[8],
                                                const uint32_t (&vv)[8], const float2 (&e)[4],
                                                float decay, bool past) const {
     if (past) decay = 1.0F;
@@ -99,22 +100,8 @@ struct StateWarps {
     for (int i = 0; i < 64; ++i) state[i] *= decay;
     mma_wait<0>();
     pin(d);
-    float exact[16];
     subtract(exact, d, vv, e);
     round_all(x, exact);
-  }
-
-  /// The low part of X of the step at the rings' place, from U in d.
-  __device__ __forceinline__ void low_part(uint32_t (&low)[8], const uint32_t (&x)[8],
-                                           const float (&d)[32]) const {
-    float exact[16];
-    uint32_t vv[8];
-    float2 e[4];
-    float decay;
-    read_v(vv, s.v[input.i] + group * kTileHalf, warp, lane);
-    read_decays(e, decay, s.gates[tile.i]);
-    subtract(exact, d, vv, e);
-    round_rest(low, exact, x);
   }
 
   /// From X in x and (Q S)^T in d[16 ..]: z = V'^T, y = scale 2^c (Q S)^T. kCareful: X has a low
@@ -200,8 +187,10 @@ struct StateWarps {
 
   /// What a step leaves to the next.
   struct Carried {
-    float state[64], d[32];
-    uint32_t x[8];  ///< X^T of the step that comes.
+    float state[64];
+    float d[32];      ///< [U, Q S]^T of the step that comes,
+    float exact[16];  ///< X^T, and
+    uint32_t x[8];    ///< X^T as left operand.
     float decay;
     bool repeats;  ///< Keys of the step that comes repeat.
   };
@@ -220,7 +209,7 @@ struct StateWarps {
     if (left_tokens > kStep && left_tokens < 2 * kStep) {
       clear_tail((input.i + 1) % F::kInputs, left_tokens - kStep);
     }
-    if constexpr (kCareful) low_part(low, c.x, c.d);
+    if constexpr (kCareful) round_rest(low, c.exact, c.x);
     solve<kCareful>(z, y, c.x, low, c.d, end, s.gates[tile.i]);
     tile.next();
     input.next();
@@ -279,7 +268,7 @@ struct StateWarps {
     read_decays(e, c.decay, s.gates[tile.i]);
     __syncwarp();
     arrive_if(kEveryLaneArrives || lane == 0, done);
-    finish_front(c.state, c.d, c.x, vv, e, c.decay, past);
+    finish_front(c.state, c.d, c.exact, c.x, vv, e, c.decay, past);
     c.repeats = false;
     if ((!is_ready || repeats) && left_tokens > kStep) {
       if (!is_ready) wait(&s.ready[ready.i], ready.phase);
@@ -324,7 +313,7 @@ struct StateWarps {
       issue_front(c.d, left);
       read_v(vv, s.v[input.i] + group * kTileHalf, warp, lane);
       read_decays(e, c.decay, s.gates[tile.i]);
-      finish_front(c.state, c.d, c.x, vv, e, c.decay, false);
+      finish_front(c.state, c.d, c.exact, c.x, vv, e, c.decay, false);
     }
     const auto past = [&] { return left_tokens <= kStep || (!F::kStraight && until == 1); };
     const auto end_step = [&] {

@@ -127,9 +127,9 @@ struct TransferStateWarps {
   /// What a chunk leaves to the next.
   struct Carried {
     float state[64];
-    float u[32], x2[16];  ///< Of the chunk that comes.
-    uint32_t x[8];        ///< X1.
-    bool repeats;         ///< Keys of the chunk that comes repeat.
+    float x1[16], x2[16];  ///< Of the chunk that comes.
+    uint32_t x[8];         ///< X1 as left operand.
+    bool repeats;          ///< Keys of the chunk that comes repeat.
   };
 
   /// U of the chunk at the ring's place, from which X1 in x and X2; S <- 2^{c_last} S unless this
@@ -137,7 +137,7 @@ struct TransferStateWarps {
   __device__ __forceinline__ void begin_chunk(Carried &c, uint32_t mask, bool past) const {
     const ChunkGates &g = s.gates[stage.i];
     uint32_t left[32], vv[8];
-    float x1[16];
+    float u[32];
     float2 e[4];
 #pragma unroll
     for (int i = 0; i < 32; ++i) left[i] = pack2<bf16>(c.state[2 * i], c.state[2 * i + 1]);
@@ -145,8 +145,8 @@ struct TransferStateWarps {
     mma_fence();
 #pragma unroll
     for (int k = 0; k < 8; ++k) {
-      mma_rs_n64(c.u, left + 4 * k,
-                 descriptor128(k_tile, (k >> 2) * kTileOfChunk * 2 + (k & 3) * 32), k > 0);
+      mma_rs_n64(u, left + 4 * k, descriptor128(k_tile, (k >> 2) * kTileOfChunk * 2 + (k & 3) * 32),
+                 k > 0);
     }
     mma_commit();
     read_values(vv, mask, 0);
@@ -156,24 +156,12 @@ struct TransferStateWarps {
 #pragma unroll
     for (int i = 0; i < 64; ++i) c.state[i] *= decay;
     mma_wait<0>();
-    pin(c.u);
-    subtract(x1, c.u, vv, e);
-    round_all(c.x, x1);
+    pin(u);
+    subtract(c.x1, u, vv, e);
+    round_all(c.x, c.x1);
     read_values(vv, mask, 1);
     read_factors(e, g.key_decay, 1);
-    subtract(c.x2, c.u + 16, vv, e);
-  }
-
-  /// The low part of X1 of the chunk at the ring's place, from U.
-  __device__ __forceinline__ void low_part(uint32_t (&low)[8], const Carried &c,
-                                           uint32_t mask) const {
-    float x1[16];
-    uint32_t vv[8];
-    float2 e[4];
-    read_values(vv, mask, 0);
-    read_factors(e, s.gates[stage.i].key_decay, 0);
-    subtract(x1, c.u, vv, e);
-    round_rest(low, x1, c.x);
+    subtract(c.x2, u + 16, vv, e);
   }
 
   /// One chunk, up to X of the next. kCareful: X and V' in two parts. more: there is a next one;
@@ -187,7 +175,7 @@ struct TransferStateWarps {
     uint32_t low[8], w[8], w_low[8];
     float z[16], scaled[16];
     float2 e[4];
-    if constexpr (kCareful) low_part(low, c, mask);
+    if constexpr (kCareful) round_rest(low, c.x1, c.x);
     stage.next();
     if (more && !is_ready) wait(&s.full[stage.i], stage.phase);
     mma_fence();
