@@ -110,7 +110,9 @@ struct Shared : F {
   uint64_t a_full[kSolvers], a_empty[kSolvers];
   /// T and P of a step and V of the next are there, and so is room for O.
   uint64_t ready[kAhead];
-  int repeats[kAhead];         ///< Keys of a step repeat (solver_warps.cuh).
+  /// Keys of a step repeat (solver_warps.cuh): 1, and 2 in odd rounds of the ring, which tells
+  /// whose answer it is to who asks before the step is ready.
+  int repeats[kAhead];
   int total;                   ///< Steps of this block.
   uint16_t order[kMaxSorted];  ///< Sequences, longest first.
 };
@@ -119,6 +121,12 @@ struct Shared : F {
 template <class F>
 constexpr size_t kSharedBytes = sizeof(Shared<F>) + 1024;
 static_assert(kSharedBytes<WholeHead> <= 227 * 1024 && kSharedBytes<HalfHead> <= 227 * 1024);
+
+/// What lies in Shared::repeats while it may be written.
+__device__ __forceinline__ int asked(const int &repeats) {
+  return *static_cast<const volatile int *>(&repeats);
+}
+constexpr int kUnknown = -1;
 
 /// Waits until the state has used step n; at once if n < 0.
 template <class F>
@@ -317,7 +325,10 @@ __device__ __forceinline__ void init_barriers(Shared<F> &s) {
   }
   // The loaders, those products that make P, and a solver.
   constexpr int kReady = F::kGroups == 2 ? 4 : 5;
-  for (int i = 0; i < F::kAhead; ++i) barrier_init_warps(&s.ready[i], kReady);
+  for (int i = 0; i < F::kAhead; ++i) {
+    barrier_init_warps(&s.ready[i], kReady);
+    s.repeats[i] = 2;
+  }
   barrier_init_fence();
 }
 

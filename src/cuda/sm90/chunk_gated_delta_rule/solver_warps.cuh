@@ -79,9 +79,10 @@ __device__ __forceinline__ void invert_corner(float (&u)[8], float (*a)[kInverse
 __device__ __forceinline__ bool keys_repeat(const float (&y)[16]) {
   constexpr float kLong = 4.0F / 3.0F;  // Of squares: 1 + b^2 + b^2 (1 - b)^2 + ...
   constexpr int kColumns = kStep / 4;
-  float sum = 0.0F;
+  float sums[4] = {};  // One would be a chain.
 #pragma unroll
-  for (int i = 0; i < 16; ++i) sum = fmaf(y[i], y[i], sum);
+  for (int i = 0; i < 16; ++i) sums[i % 4] = fmaf(y[i], y[i], sums[i % 4]);
+  const float sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
   return __popc(__ballot_sync(kFullWarp, sum >= kLong)) >= kColumns;
 }
 
@@ -102,10 +103,11 @@ __device__ __forceinline__ void solve_step(Shared<F> &s, int n, int warp, int la
     __syncwarp();
     keep_diagonal(a, lane, y);
     wait_done(s, n - F::kInputs);
-    const bool repeats = keys_repeat(y);
-    if (lane == 0) s.repeats[n % F::kAhead] = repeats ? 1 : 0;
     put_column(tile, lane, lane & 16, y, beta);
     put_column(tile, lane, (lane & 16) + 8, y + 8, beta);
+    // The state has asked for the answer that lay there before A was made.
+    const int repeats = keys_repeat(y) ? 1 : 0;
+    if (lane == 0) s.repeats[n % F::kAhead] = (n / F::kAhead & 1) * 2 + repeats;
   }
   __syncwarp();
   invert_corner(u, a, c, row);

@@ -192,7 +192,8 @@ struct StateWarps {
     float exact[16];  ///< X^T, and
     uint32_t x[8];    ///< X^T as left operand.
     float decay;
-    bool repeats;  ///< Keys of the step that comes repeat.
+    bool repeats;   ///< Its keys repeat.
+    bool is_ready;  ///< All that it waits for is known to be there.
   };
 
   /// One step from X, up to X of the next. kCareful: X and V' in two parts. `past`: S is not to
@@ -206,6 +207,7 @@ struct StateWarps {
     uint32_t low[8], o[8], o_low[8], vv[8], left[32];
     float2 end[4], e[4];
     float w[16], y[16], z[16];
+    if (!c.is_ready) wait(&s.ready[ready.i], ready.phase);
     if (left_tokens > kStep && left_tokens < 2 * kStep) {
       clear_tail((input.i + 1) % F::kInputs, left_tokens - kStep);
     }
@@ -245,11 +247,9 @@ struct StateWarps {
       }
     }
     mma_commit();
-    // Asked while products are in flight, so that the answer costs nothing; `repeats` is read
-    // whether it is there or not, as in the product warps.
-    const bool is_ready = is_over(&s.ready[ready.i], ready.phase);
-    bool repeats = false;
-    if (!kEveryLaneArrives || is_ready) repeats = s.repeats[ready.i] != 0;
+    // Asked while products are in flight, so that the answers cost nothing.
+    c.is_ready = is_over(&s.ready[ready.i], ready.phase);
+    const int answer = kEveryLaneArrives ? kUnknown : asked(s.repeats[ready.i]);
     mma_wait<kCareful ? 0 : 1>();  // Low parts leave no registers for what is in flight.
     pin(c.state);
     if constexpr (kCareful) pin(y);
@@ -270,10 +270,14 @@ struct StateWarps {
     arrive_if(kEveryLaneArrives || lane == 0, done);
     finish_front(c.state, c.d, c.exact, c.x, vv, e, c.decay, past);
     c.repeats = false;
-    if ((!is_ready || repeats) && left_tokens > kStep) {
-      if (!is_ready) wait(&s.ready[ready.i], ready.phase);
-      c.repeats = s.repeats[ready.i] != 0;
-    }
+    if (answer != 2 * ready.phase && left_tokens > kStep) learn_repeats(c);
+  }
+
+  /// Whether keys of the step that comes repeat, once all is there that it waits for.
+  __device__ __forceinline__ void learn_repeats(Carried &c) const {
+    if (!c.is_ready) wait(&s.ready[ready.i], ready.phase);
+    c.is_ready = true;
+    c.repeats = (asked(s.repeats[ready.i]) & 1) != 0;
   }
 
   /// Asked for again, since what is kept over the steps costs registers.
@@ -305,8 +309,8 @@ struct StateWarps {
     if (any) {
       uint32_t vv[8], left[32];
       float2 e[4];
-      wait(&s.ready[ready.i], ready.phase);  // It comes after the tiles of the next step.
-      c.repeats = s.repeats[ready.i] != 0;
+      c.is_ready = false;
+      learn_repeats(c);  // It comes after the tiles of the next step.
       const int valid = min(left_tokens, kStep) - lead;
       if (valid < kStep) clear_tail(input.i, valid);
       round_state(left, c.state);
