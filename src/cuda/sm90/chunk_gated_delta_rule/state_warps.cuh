@@ -192,8 +192,7 @@ struct StateWarps {
     float exact[16];  ///< X^T, and
     uint32_t x[8];    ///< X^T as left operand.
     float decay;
-    bool repeats;   ///< Its keys repeat.
-    bool is_ready;  ///< All that it waits for is known to be there.
+    bool repeats;  ///< Its keys repeat.
   };
 
   /// One step from X, up to X of the next. kCareful: X and V' in two parts. `past`: S is not to
@@ -207,7 +206,6 @@ struct StateWarps {
     uint32_t low[8], o[8], o_low[8], vv[8], left[32];
     float2 end[4], e[4];
     float w[16], y[16], z[16];
-    if (!c.is_ready) wait(&s.ready[ready.i], ready.phase);
     if (left_tokens > kStep && left_tokens < 2 * kStep) {
       clear_tail((input.i + 1) % F::kInputs, left_tokens - kStep);
     }
@@ -247,9 +245,8 @@ struct StateWarps {
       }
     }
     mma_commit();
-    // Asked while products are in flight, so that the answers cost nothing.
-    c.is_ready = is_over(&s.ready[ready.i], ready.phase);
-    const int answer = kEveryLaneArrives ? kUnknown : asked(s.repeats[ready.i]);
+    // Asked while products are in flight, so that the answer costs nothing.
+    const bool is_ready = is_over(&s.ready[ready.i], ready.phase);
     mma_wait<kCareful ? 0 : 1>();  // Low parts leave no registers for what is in flight.
     pin(c.state);
     if constexpr (kCareful) pin(y);
@@ -266,18 +263,17 @@ struct StateWarps {
     }
     read_v(vv, s.v[input.i] + group * kTileHalf, warp, lane);
     read_decays(e, c.decay, s.gates[tile.i]);
+    // Here, since ptxas waits for it before the next product.
+    const int answer = kEveryLaneArrives ? kUnknown : asked(s.repeats[ready.i]);
     __syncwarp();
     arrive_if(kEveryLaneArrives || lane == 0, done);
     finish_front(c.state, c.d, c.exact, c.x, vv, e, c.decay, past);
     c.repeats = false;
-    if (answer != 2 * ready.phase && left_tokens > kStep) learn_repeats(c);
-  }
-
-  /// Whether keys of the step that comes repeat, once all is there that it waits for.
-  __device__ __forceinline__ void learn_repeats(Carried &c) const {
-    if (!c.is_ready) wait(&s.ready[ready.i], ready.phase);
-    c.is_ready = true;
-    c.repeats = (asked(s.repeats[ready.i]) & 1) != 0;
+    const bool is_known = answer == 2 * ready.phase;
+    if (left_tokens > kStep && !(is_ready && is_known)) {
+      if (!is_ready) wait(&s.ready[ready.i], ready.phase);
+      if (!is_known) c.repeats = (asked(s.repeats[ready.i]) & 1) != 0;
+    }
   }
 
   /// Asked for again, since what is kept over the steps costs registers.
@@ -309,8 +305,8 @@ struct StateWarps {
     if (any) {
       uint32_t vv[8], left[32];
       float2 e[4];
-      c.is_ready = false;
-      learn_repeats(c);  // It comes after the tiles of the next step.
+      wait(&s.ready[ready.i], ready.phase);  // It comes after the tiles of the next step.
+      c.repeats = (asked(s.repeats[ready.i]) & 1) != 0;
       const int valid = min(left_tokens, kStep) - lead;
       if (valid < kStep) clear_tail(input.i, valid);
       round_state(left, c.state);
