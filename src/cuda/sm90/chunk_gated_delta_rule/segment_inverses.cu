@@ -258,19 +258,16 @@ __device__ __forceinline__ bool invert_step(const DeltaRule &p, int batch, int t
   invert_diagonal(a, lane, y);
   __syncwarp();
   keep_diagonal(a, lane, y);
-  put_column(t, lane, lane & 16, y, beta);
-  put_column(t, lane, (lane & 16) + 8, y + 8, beta);
+  uint32_t high[8];
+  put_column(t, lane, lane & 16, y, beta, high);
+  put_column(t, lane, (lane & 16) + 8, y + 8, beta, high + 4);
+  tokens[lane].repeats = keys_repeat(high, beta) ? 1 : 0;
   __syncwarp();
   float u[8];
   invert_corner(u, a, l16, corner);
-  put_column(t, l16, 16 + corner, u, __shfl_sync(kFullWarp, beta, l16));
+  put_column(t, l16, 16 + corner, u, __shfl_sync(kFullWarp, beta, l16), high);
   const float zeros[8] = {};
-  put_column(t, 16 + l16, corner, zeros, 0.0F);
-  __syncwarp();
-  // Out of memory, where keep_diagonal() has left it, and there again: registers are scarce.
-#pragma unroll
-  for (int i = 0; i < 16; ++i) y[i] = a[lane][i];
-  tokens[lane].repeats = keys_repeat(y) ? 1 : 0;
+  put_column(t, 16 + l16, corner, zeros, 0.0F, high);
   __syncwarp();
   return far;
 }
