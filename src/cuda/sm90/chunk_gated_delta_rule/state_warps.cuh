@@ -104,14 +104,14 @@ struct StateWarps {
     round_all(x, exact);
   }
 
-  /// From X in x and (Q S)^T in d[16 ..]: z = V'^T, y = scale 2^c (Q S)^T. kCareful: X has a low
-  /// part, to which T's high part is enough.
+  /// z = V'^T from X in x. kCareful: X has a low part, to which T's high part is enough. Decays are
+  /// read beside the products, but nobody may want them there.
   template <bool kCareful>
-  __device__ __forceinline__ void solve(float (&z)[16], float (&y)[16], const uint32_t (&x)[8],
-                                        const uint32_t (&low)[8], const float (&d)[32],
-                                        float2 (&end)[4], const StepGates &g) const {
+  __device__ __forceinline__ void solve(float (&z)[16], const uint32_t (&x)[8],
+                                        const uint32_t (&low)[8], float2 (&end)[4],
+                                        float2 (&query)[4]) const {
+    const StepGates &g = s.gates[tile.i];
     const uint32_t t = descriptor_base(s.t[input.i], 16);
-    float2 query[4];
     mma_fence();
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
@@ -126,14 +126,12 @@ struct StateWarps {
     mma_commit();
 #pragma unroll
     for (int j = 0; j < 4; ++j) end[j] = *reinterpret_cast<const float2 *>(&g.end[j * 8 + cl]);
+    mma_wait<0>();
+    pin(z);
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
       query[j] = *reinterpret_cast<const float2 *>(&g.query_decay[j * 8 + cl]);
     }
-    scale(y, d + 16, query);
-    mma_wait<0>();
-    pin(z);
-    pin(y);
   }
 
   /// S^T in bf16 as left operand.
@@ -204,13 +202,13 @@ struct StateWarps {
     bf16 *const o_tile = s.o[o_buffer][group];
     uint64_t *const done = &s.done[tile.i];
     uint32_t low[8], o[8], o_low[8], vv[8], left[32];
-    float2 end[4], e[4];
+    float2 end[4], query[4], e[4];
     float w[16], y[16], z[16];
     if (left_tokens > kStep && left_tokens < 2 * kStep) {
       clear_tail((input.i + 1) % F::kInputs, left_tokens - kStep);
     }
     if constexpr (kCareful) round_rest(low, c.exact, c.x);
-    solve<kCareful>(z, y, c.x, low, c.d, end, s.gates[tile.i]);
+    solve<kCareful>(z, c.x, low, end, query);
     tile.next();
     input.next();
     ready.next();
@@ -230,6 +228,7 @@ struct StateWarps {
       }
     }
     mma_commit();
+    scale(y, c.d + 16, query);
     round_all(o, z);
     if constexpr (kCareful) round_rest(o_low, z, o);
     mma_fence();
