@@ -190,13 +190,18 @@ struct StateWarps {
     float exact[16];  ///< X^T, and
     uint32_t x[8];    ///< X^T as left operand.
     float decay;
-    bool repeats;  ///< Its keys repeat.
+  };
+
+  /// What is known of the step that comes.
+  struct Answers {
+    bool is_ready;  ///< All that it waits for is there.
+    bool is_plain;  ///< Its keys do not repeat.
   };
 
   /// One step from X, up to X of the next. kCareful: X and V' in two parts. `past`: S is not to
   /// decay, since no step comes or a checkpoint is due.
   template <bool kCareful>
-  __device__ __forceinline__ void run_step(Carried &c, int left_tokens, bool past) {
+  __device__ __forceinline__ Answers run_step(Carried &c, int left_tokens, bool past) {
     const uint32_t p_tile = descriptor_base(s.p[ready.i][0], 16);
     const uint32_t k_tile = descriptor_base(s.kq[tile.i], Shared<F>::kKqHalfBytes);
     bf16 *const o_tile = s.o[o_buffer][group];
@@ -267,12 +272,13 @@ struct StateWarps {
     __syncwarp();
     arrive_if(kEveryLaneArrives || lane == 0, done);
     finish_front(c.state, c.d, c.exact, c.x, vv, e, c.decay, past);
-    c.repeats = false;
-    const bool is_known = answer == 2 * ready.phase;
-    if (left_tokens > kStep && !(is_ready && is_known)) {
-      if (!is_ready) wait(&s.ready[ready.i], ready.phase);
-      if (!is_known) c.repeats = (asked(s.repeats[ready.i]) & 1) != 0;
-    }
+    return {is_ready, answer == 2 * ready.phase};
+  }
+
+  /// Waits until the step that comes is ready; whether its keys repeat.
+  __device__ __forceinline__ bool repeats(Answers known) const {
+    if (!known.is_ready) wait(&s.ready[ready.i], ready.phase);
+    return !known.is_plain && (asked(s.repeats[ready.i]) & 1) != 0;
   }
 
   /// Asked for again, since what is kept over the steps costs registers.
@@ -301,11 +307,11 @@ struct StateWarps {
         until -= static_cast<int>(p.phase(item.sequence, p.checkpoint_every)) / kStep;
       }
     }
+    bool careful = false;
     if (any) {
       uint32_t vv[8], left[32];
       float2 e[4];
-      wait(&s.ready[ready.i], ready.phase);  // It comes after the tiles of the next step.
-      c.repeats = (asked(s.repeats[ready.i]) & 1) != 0;
+      careful = repeats({false, false});  // It comes after the tiles of the next step.
       const int valid = min(left_tokens, kStep) - lead;
       if (valid < kStep) clear_tail(input.i, valid);
       round_state(left, c.state);
@@ -329,8 +335,17 @@ struct StateWarps {
       }
     };
     while (left_tokens > 0) {
-      for (; left_tokens > 0 && !c.repeats; end_step()) run_step<false>(c, left_tokens, past());
-      for (; left_tokens > 0 && c.repeats; end_step()) run_step<true>(c, left_tokens, past());
+      while (!careful) {
+        const Answers known = run_step<false>(c, left_tokens, past());
+        end_step();
+        if (left_tokens <= 0) break;
+        if (!known.is_ready || !known.is_plain) careful = repeats(known);
+      }
+      while (left_tokens > 0 && careful) {
+        const Answers known = run_step<true>(c, left_tokens, past());
+        end_step();
+        careful = left_tokens > 0 && repeats(known);
+      }
     }
     write_last(c.state, round);
   }
