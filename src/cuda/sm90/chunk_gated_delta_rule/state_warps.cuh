@@ -321,8 +321,7 @@ struct StateWarps {
       finish_front(c.state, c.d, c.exact, c.x, vv, e, c.decay, false);
     }
     const auto past = [&] { return left_tokens <= kStep || (!F::kStraight && until == 1); };
-    const auto end_step = [&] {
-      left_tokens -= kStep;
+    const auto end_step = [&] {  // With a checkpoint, if one is due.
       if constexpr (F::kStraight) return;
       if (--until == 0) {
         until = steps_of_checkpoint();
@@ -337,14 +336,19 @@ struct StateWarps {
     while (left_tokens > 0) {
       while (!careful) {
         const Answers known = run_step<false>(c, left_tokens, past());
-        end_step();
-        if (left_tokens <= 0) break;
+        left_tokens -= kStep;
+        if (left_tokens <= 0) {
+          end_step();
+          break;
+        }
         if (!known.is_ready || !known.is_plain) careful = repeats(known);
+        end_step();
       }
       while (left_tokens > 0 && careful) {
         const Answers known = run_step<true>(c, left_tokens, past());
-        end_step();
+        left_tokens -= kStep;
         careful = left_tokens > 0 && repeats(known);
+        end_step();
       }
     }
     write_last(c.state, round);
