@@ -121,7 +121,6 @@ TEST_P(Margins, KeysThatRepeat) {
       const double o_error = error(expected.o, o_at), state_error = error(expected.state, state_at);
       EXPECT_LE(o_error, 1e-2) << r;
       EXPECT_LE(state_error, 1e-2) << r;
-      std::cout << r << ": " << o_error << " / " << state_error << "\n";
     }
   }
 }

@@ -3,8 +3,7 @@
 
 #include "cuda/sm90/chunk_gated_delta_rule/shared.cuh"
 
-// The gate warp: a lane a token. Of a transfer it tells the state that the step before has all that
-// it waits for, the next step's K among it.
+// The gate warp: a lane a token.
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 

@@ -210,7 +210,6 @@ __device__ __forceinline__ Item item_at(const DeltaRule &p, const Plan &plan, co
   Item item;
   item.head = block / kBlocks;
   item.half = block % kBlocks;
-  item.identity = false;
   if constexpr (F::kSegments) item = segment_item(p, plan, item, rank, false);
   if constexpr (F::kWarm) {
     item.warm = 0;
