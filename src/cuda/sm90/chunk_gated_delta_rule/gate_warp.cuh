@@ -3,8 +3,7 @@
 
 #include "cuda/sm90/chunk_gated_delta_rule/shared.cuh"
 
-// The gate warp: a lane a token. Of a transfer it tells the state that the step before has all that
-// it waits for, the next step's K among it.
+// The gate warp: a lane a token.
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 
@@ -82,12 +81,11 @@ __device__ __forceinline__ void gate_steps(const DeltaRule &p, const Plan &plan,
       beta = token_beta(p, g.batch, g.token + lane, head);
     }
     float norm_k = 1.0F, norm_q = 1.0F;
-    if (!F::kOutput) wait(&s.tile_full[ring.i], ring.phase);
     if (p.qk_l2norm) {
-      if (F::kOutput) wait(&s.tile_full[ring.i], ring.phase);
+      wait(&s.tile_full[ring.i], ring.phase);
       if (in) {
         norm_k = row_norm<F>(s.kq[ring.i], lane);
-        if constexpr (F::kOutput) norm_q = row_norm<F>(s.kq[ring.i], 32 + lane);
+        norm_q = row_norm<F>(s.kq[ring.i], 32 + lane);
       }
     }
     const float c = warp_scan(decay * kLog2E, lane);
@@ -102,14 +100,9 @@ __device__ __forceinline__ void gate_steps(const DeltaRule &p, const Plan &plan,
     g.end[lane] = exp2_fast(last - c) * norm_k;
     if (lane == 31) g.decay = e;
     __syncwarp();
-    if constexpr (F::kOutput) {
-      arrive_warp(elect(), &s.kq_full[ring.i]);
-    } else if (n > 0) {
-      arrive_warp(elect(), &s.ready[(n - 1) % F::kAhead]);
-    }
+    arrive_warp(elect(), &s.kq_full[ring.i]);
     ring.next();
   }
-  if (!F::kOutput && total > 0) arrive_warp(elect(), &s.ready[(total - 1) % F::kAhead]);
 }
 
 }  // namespace gdn::cuda::sm90::chunk_gated_delta_rule

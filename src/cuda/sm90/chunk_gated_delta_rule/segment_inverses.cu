@@ -12,6 +12,8 @@
 //     T2 diag(beta)
 //     -A21               A21[i, j] = exp(c_i - c_j) (k_i . k_j), without beta, which T2's columns
 //     have
+//
+// and whether keys of either step repeat.
 
 namespace gdn::cuda::sm90::chunk_gated_delta_rule {
 namespace {
@@ -132,10 +134,11 @@ __device__ __forceinline__ void scales_of(float (&scale)[4], const float (&sums)
 }
 
 /// What ties the steps of a chunk, for each token.
-struct Token {
+struct alignas(16) Token {
   float c;      ///< Within its step, in base 2.
   float norm;   ///< 1 / |k| under l2norm, else 1.
   float scale;  ///< That its key has been multiplied by.
+  int repeats;  ///< Keys of its step repeat.
 };
 
 /// The products, and 1 / |k| of the lane's token. Rows far from 1 have been brought near
@@ -255,14 +258,16 @@ __device__ __forceinline__ bool invert_step(const DeltaRule &p, int batch, int t
   invert_diagonal(a, lane, y);
   __syncwarp();
   keep_diagonal(a, lane, y);
-  put_column(t, lane, lane & 16, y, beta);
-  put_column(t, lane, (lane & 16) + 8, y + 8, beta);
+  uint32_t high[8];
+  put_column(t, lane, lane & 16, y, beta, high);
+  put_column(t, lane, (lane & 16) + 8, y + 8, beta, high + 4);
+  tokens[lane].repeats = keys_repeat(high, beta) ? 1 : 0;
   __syncwarp();
   float u[8];
   invert_corner(u, a, l16, corner);
-  put_column(t, l16, 16 + corner, u, __shfl_sync(kFullWarp, beta, l16));
+  put_column(t, l16, 16 + corner, u, __shfl_sync(kFullWarp, beta, l16), high);
   const float zeros[8] = {};
-  put_column(t, 16 + l16, corner, zeros, 0.0F);
+  put_column(t, 16 + l16, corner, zeros, 0.0F, high);
   __syncwarp();
   return far;
 }
@@ -332,6 +337,10 @@ __global__ void __launch_bounds__(kWarps * 32, kResident<kAligned>)
     for (int step = 0; step < 2; ++step) {
       far |= invert_step<kAligned>(p, batch, token + step * kStep, head, memory[warp], t[step],
                                    tokens[warp][step], lane);
+    }
+    if (lane == 0) {
+      *reinterpret_cast<int4 *>(all.repeats + int64_t{i} * kRepeatBytes) =
+          make_int4(tokens[warp][0][0].repeats | tokens[warp][1][0].repeats, 0, 0, 0);
     }
     tie_steps<kAligned>(p, batch, token, head, tokens[warp], far, t[2], lane);
     __syncwarp();

@@ -215,7 +215,9 @@ Segments lay_out_segments(const DeltaRule &p, const Launch &l, int64_t length, b
   if (transfers) {
     all.states = states(end);
     all.inverses = end + bytes;
-    end = all.inverses + all.count * (length / kSolvedTokens) * p.heads.value_heads * kInverseBytes;
+    const int64_t chunks = all.count * (length / kSolvedTokens) * p.heads.value_heads;
+    all.repeats = all.inverses + chunks * kInverseBytes;
+    end = all.repeats + chunks * kRepeatBytes;
   }
   all.starts = reinterpret_cast<int *>(end);
   return all;

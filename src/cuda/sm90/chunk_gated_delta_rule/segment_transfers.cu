@@ -28,7 +28,7 @@ struct TransferLoadWarp {
   struct Place {
     int batch, token, head, key_head;
     bool has_value;
-    const unsigned char *t;
+    int64_t index;  ///< Of the chunk among all.
   };
 
   __device__ __forceinline__ void load_values(const Place &at) {
@@ -43,8 +43,10 @@ struct TransferLoadWarp {
         expect(full, 2 * kTileOfChunk * 2);
         tma_load(s.v[stage.i], &maps.v, at.token, 0, at.head, at.batch, full);
       }
-      arrive_expect(full, kInverseBytes);
-      bulk_load(s.t[stage.i], at.t, kInverseBytes, full);
+      const Segments &all = plan.segments;
+      arrive_expect(full, kInverseBytes + kRepeatBytes);
+      bulk_load(s.t[stage.i], all.inverses + at.index * kInverseBytes, kInverseBytes, full);
+      bulk_load(&s.repeats[stage.i], all.repeats + at.index * kRepeatBytes, kRepeatBytes, full);
     } else if (kEveryLaneArrives) {
       arrive(full);
     }
@@ -99,8 +101,8 @@ struct TransferLoadWarp {
       at.key_head = __shfl_sync(kFullWarp, item.key_head, 0);
       at.has_value = !item.identity;
       for (int i = 0; i < chunks; ++i, at.token += kChunk) {
-        at.t = inverse_at(plan.segments, heads, item.segment.row, item.skipped / kSteps + i,
-                          item.head);
+        at.index = chunk_index(plan.segments, heads, item.segment.row, item.skipped / kSteps + i,
+                               item.head);
         wait(&s.done[stage.i], stage.phase ^ 1);
         load_gates(at);
         load_keys(at);

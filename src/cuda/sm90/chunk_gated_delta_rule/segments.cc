@@ -132,7 +132,8 @@ int64_t max_segments(const DeltaRule &p, int64_t length) {
 
 size_t segment_bytes(const DeltaRule &p, int64_t length) {
   const int64_t state = p.key_dim * p.value_dim * int64_t{sizeof(float)};
-  const int64_t inverses = length / kChunk * 3 * 2 * kStep * kStep * int64_t{sizeof(uint16_t)};
+  const int64_t inverses =
+      length / kChunk * (3 * 2 * kStep * kStep * int64_t{sizeof(uint16_t)} + kRepeatBytes);
   return forgetting_bytes(p, length) +
          static_cast<size_t>(max_segments(p, length) * p.heads.value_heads * (state + inverses));
 }

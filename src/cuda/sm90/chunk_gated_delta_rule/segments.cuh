@@ -3,6 +3,7 @@
 
 #include "core/delta_rule.h"
 #include "cuda/device/sequences.cuh"
+#include "cuda/sm90/chunk_gated_delta_rule/segments.h"
 
 // The segments of a call (segments.h) on the device.
 
@@ -17,6 +18,7 @@ struct Segments {
   bool initial_copied = true;  ///< Else first segments read the initial state itself.
   Tensor states;               ///< N, then the state after each segment, [count, HV, DK, DV].
   unsigned char *inverses = nullptr;  ///< [count, length / 64, HV, kInverseBytes].
+  unsigned char *repeats = nullptr;   ///< [count, length / 64, HV, kRepeatBytes].
   int *starts = nullptr;  ///< [count, HV]: the first step that N needs; kRemembers: M counts too.
 };
 
@@ -53,11 +55,10 @@ __device__ __forceinline__ SegmentPlace find_segment(const Sequences &s, const S
   return {-1, 0, row, false, false};
 }
 
-/// Of chunk `chunk` of a segment.
-__device__ __forceinline__ unsigned char *inverse_at(const Segments &all, int heads, int row,
-                                                     int chunk, int head) {
-  const int64_t index = (int64_t{row} * (all.length / kSolvedTokens) + chunk) * heads + head;
-  return all.inverses + index * kInverseBytes;
+/// Chunk `chunk` of a segment among those of all.
+__device__ __forceinline__ int64_t chunk_index(const Segments &all, int heads, int row, int chunk,
+                                               int head) {
+  return (int64_t{row} * (all.length / kSolvedTokens) + chunk) * heads + head;
 }
 
 /// M of a segment: a high and a low part of bf16, [part][column][row] but for the order of the

@@ -23,6 +23,9 @@ constexpr float kForgotten = 128.0F;
 
 constexpr int64_t kMostSegments = 64;  ///< Of a sequence.
 
+/// Of 64 tokens: an int that tells whether keys repeat there, and as much as a copy has to have.
+constexpr int kRepeatBytes = 16;
+
 /// Tokens of a segment, a multiple of 64; 0: the call is not cut. Follows from the number of
 /// sequences, value heads and tokens and from how many multiprocessors the device has, and so does
 /// the rest. A call is cut where the mean of heads that forget and heads that do not gains.

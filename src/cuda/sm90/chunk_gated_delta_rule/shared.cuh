@@ -23,9 +23,7 @@ constexpr int kTileHalf = kStep * kHalf;  ///< Elements of 64 columns of a step.
 
 /// A block a head: two state warpgroups with 64 value columns each.
 struct WholeHead {
-  static constexpr bool kOutput = true;     ///< O is computed.
   static constexpr bool kSegments = false;  ///< Items are segments of sequences (segments.h).
-  static constexpr bool kSolved = false;    ///< T comes out of memory.
   static constexpr bool kStraight = false;  ///< See Straight.
   static constexpr bool kWarm = false;      ///< See WarmSegment.
   static constexpr int kGroups = 2;         ///< State warpgroups.
@@ -39,9 +37,7 @@ struct WholeHead {
 /// Two blocks a head, each of which makes T and P for itself: for calls that leave multiprocessors
 /// without a head. A step takes half as long, so that there are twice as many solvers.
 struct HalfHead {
-  static constexpr bool kOutput = true;
   static constexpr bool kSegments = false;
-  static constexpr bool kSolved = false;
   static constexpr bool kStraight = false;
   static constexpr bool kWarm = false;
   static constexpr int kGroups = 1;
@@ -50,21 +46,6 @@ struct HalfHead {
   static constexpr int kSolvers = 4;
   static constexpr int kAhead = 6;
   static constexpr int kMaxSorted = 1;  ///< Few sequences.
-};
-
-/// What a segment does to the state that comes into it: without Q, P and O.
-struct SegmentTransfer {
-  static constexpr bool kOutput = false;
-  static constexpr bool kSegments = true;
-  static constexpr bool kSolved = true;
-  static constexpr bool kStraight = false;
-  static constexpr bool kWarm = false;
-  static constexpr int kGroups = 2;
-  static constexpr int kTiles = 8;
-  static constexpr int kInputs = kTiles;
-  static constexpr int kAhead = kTiles;
-  static constexpr int kSolvers = 0;
-  static constexpr int kMaxSorted = 0;
 };
 
 /// Segments from the states that come into them.
@@ -109,18 +90,16 @@ struct alignas(16) StepGates {
 
 template <class F>
 struct Shared : F {
-  using F::kAhead, F::kGroups, F::kInputs, F::kTiles;
-  static constexpr int kSolvers = F::kSolvers > 0 ? F::kSolvers : 1;
+  using F::kAhead, F::kGroups, F::kInputs, F::kSolvers, F::kTiles;
   static constexpr int kMaxSorted = F::kMaxSorted > 0 ? F::kMaxSorted : 1;
-  static constexpr int kKqHalf = (F::kOutput ? 2 : 1) * kTileHalf;  ///< 64 columns of K over Q.
+  static constexpr int kKqHalf = 2 * kTileHalf;  ///< 64 columns of K over Q.
   static constexpr int kKqHalfBytes = kKqHalf * 2;
 
   bf16 kq[kTiles][2 * kKqHalf];          ///< [dk half][K rows 0..31, Q rows 32..63][64].
   bf16 v[kInputs][kGroups * kTileHalf];  ///< [dv half][token][64].
   bf16 t[kInputs][2][kStep * kStep];     ///< [high or low part][j]: column j of T diag(beta).
-  bf16 o[F::kOutput ? 2 : 1][kGroups][kTileHalf];  ///< [buffer][dv half][token][64].
-  bf16 p[F::kOutput ? kAhead : 1][2]
-        [kStep * kStep];                 ///< [high or low part]: scale P; rows of 64 bytes.
+  bf16 o[2][kGroups][kTileHalf];         ///< [buffer][dv half][token][64].
+  bf16 p[kAhead][2][kStep * kStep];      ///< [high or low part]: scale P; rows of 64 bytes.
   float a[kSolvers][kStep][kInverseLd];  ///< Row c: column c of A.
   float raw[kTiles][2][kStep][4];        ///< g, beta of four heads as loaded.
   StepGates gates[kTiles];
@@ -131,6 +110,9 @@ struct Shared : F {
   uint64_t a_full[kSolvers], a_empty[kSolvers];
   /// T and P of a step and V of the next are there, and so is room for O.
   uint64_t ready[kAhead];
+  /// Keys of a step repeat (solver_warps.cuh): 1, and 2 in odd rounds of the ring, which tells
+  /// whose answer it is to who asks before the step is ready.
+  int repeats[kAhead];
   int total;                   ///< Steps of this block.
   uint16_t order[kMaxSorted];  ///< Sequences, longest first.
 };
@@ -139,6 +121,12 @@ struct Shared : F {
 template <class F>
 constexpr size_t kSharedBytes = sizeof(Shared<F>) + 1024;
 static_assert(kSharedBytes<WholeHead> <= 227 * 1024 && kSharedBytes<HalfHead> <= 227 * 1024);
+
+/// What lies in Shared::repeats while it may be written.
+__device__ __forceinline__ int asked(const int &repeats) {
+  return *static_cast<const volatile int *>(&repeats);
+}
+constexpr int kUnknown = -1;
 
 /// Waits until the state has used step n; at once if n < 0.
 template <class F>
@@ -222,8 +210,7 @@ __device__ __forceinline__ Item item_at(const DeltaRule &p, const Plan &plan, co
   Item item;
   item.head = block / kBlocks;
   item.half = block % kBlocks;
-  item.identity = false;
-  if constexpr (F::kSegments) item = segment_item(p, plan, item, rank, !F::kOutput);
+  if constexpr (F::kSegments) item = segment_item(p, plan, item, rank, false);
   if constexpr (F::kWarm) {
     item.warm = 0;
     if (item.slot >= 0 && !item.segment.first) {
@@ -251,10 +238,9 @@ struct Walk {
   int round = 0;
   int step = 0, steps = 0;
   int batch, begin, length, lead, head, key_head, half;
-  int row;         ///< Of a segment.
-  int skipped;     ///< Steps of the segment before the item.
-  int warm;        ///< Steps before the segment.
-  bool has_value;  ///< V counts; else it is zero.
+  int row;      ///< Of a segment.
+  int skipped;  ///< Steps of the segment before the item.
+  int warm;     ///< Steps before the segment.
 
   /// First token of the step, from the sequence's begin, and how many.
   __device__ __forceinline__ int start() const { return max(step * kStep - lead, 0); }
@@ -280,7 +266,6 @@ struct Walk {
         skipped = __shfl_sync(kFullWarp, item.skipped, 0);
       }
       if constexpr (F::kWarm) warm = __shfl_sync(kFullWarp, item.warm, 0);
-      has_value = __shfl_sync(kFullWarp, item.identity ? 0 : 1, 0) != 0;
       steps = __shfl_sync(kFullWarp, item.length > 0 ? item.steps() : 0, 0);
       step = 0;
       if (steps > 0) return true;
@@ -337,9 +322,12 @@ __device__ __forceinline__ void init_barriers(Shared<F> &s) {
     barrier_init_warps(&s.a_full[i], 2);
     barrier_init_warps(&s.a_empty[i], 1);
   }
-  // The loaders, those products that make P, and a solver; of a transfer the loader and the gates.
-  constexpr int kReady = F::kSolved ? 2 : F::kGroups == 2 ? 4 : 5;
-  for (int i = 0; i < F::kAhead; ++i) barrier_init_warps(&s.ready[i], kReady);
+  // The loaders, those products that make P, and a solver.
+  constexpr int kReady = F::kGroups == 2 ? 4 : 5;
+  for (int i = 0; i < F::kAhead; ++i) {
+    barrier_init_warps(&s.ready[i], kReady);
+    s.repeats[i] = 2;
+  }
   barrier_init_fence();
 }
 

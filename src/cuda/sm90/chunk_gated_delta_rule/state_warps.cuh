@@ -2,6 +2,7 @@
 #define GDN_CUDA_SM90_CHUNK_GATED_DELTA_RULE_STATE_WARPS_CUH_
 
 #include "cuda/sm90/chunk_gated_delta_rule/shared.cuh"
+#include "cuda/sm90/chunk_gated_delta_rule/step_operands.cuh"
 
 // A state warpgroup: S^T for 64 value columns in the accumulators of its 128 threads. A step is
 //
@@ -10,6 +11,9 @@
 //     V' = T diag(beta) X          T in two parts
 //     S^T <- 2^{c_last} S^T + (2^{c_last - c} V')^T K
 //     O^T = scale 2^c (Q S)^T + V'^T (scale P)^T      P in two parts; beside the next step's first
+//
+// A step whose keys repeat (solver_warps.cuh) takes X and V' in two parts as well, in code of its
+// own: the loop of all other steps has to fit an instruction cache that all roles share.
 //
 // Barriers are waited for and branches taken only while no wgmma is in flight, and nothing is in
 // flight across the loop's end: otherwise ptxas injects waits (C7517) or serialises every wgmma
@@ -30,8 +34,6 @@ struct StateWarps {
   Ring<F::kInputs> input;  ///< T; V of the step after is one further on.
   Ring<F::kAhead> ready;   ///< Of P as well.
   int o_buffer = 0;
-
-  static constexpr int kFront = F::kOutput ? 32 : 16;
 
   __device__ __forceinline__ int64_t state_offset(const Tensor &t, int64_t entry, int head) const {
     return t.offset(entry, head, cl, half * 64 + warp * 16 + (lane >> 2));
@@ -55,19 +57,14 @@ struct StateWarps {
     write(named ? p.final_state : p.checkpoints, checkpoint, head, x);
   }
 
-  /// [U, Q S] of the step at the rings' place from S, rounded, in left; without O U alone.
-  __device__ __forceinline__ void issue_front(float (&d)[kFront],
-                                              const uint32_t (&left)[32]) const {
+  /// [U, Q S] of the step at the rings' place from S, rounded, in left.
+  __device__ __forceinline__ void issue_front(float (&d)[32], const uint32_t (&left)[32]) const {
     const uint32_t kq = descriptor_base(s.kq[tile.i], 16);
     mma_fence();
 #pragma unroll
     for (int k = 0; k < 8; ++k) {
       const uint64_t right = descriptor128(kq, (k >> 2) * Shared<F>::kKqHalfBytes + (k & 3) * 32);
-      if constexpr (F::kOutput) {
-        mma_rs_n64(d, left + 4 * k, right, k > 0);
-      } else {
-        mma_rs_n32<false>(d, left + 4 * k, right, k > 0);
-      }
+      mma_rs_n64(d, left + 4 * k, right, k > 0);
     }
     mma_commit();
   }
@@ -85,22 +82,6 @@ struct StateWarps {
     __syncwarp();
   }
 
-  /// V of a step, as accumulators lie.
-  __device__ __forceinline__ void read_v(uint32_t (&vv)[8], uint32_t mask, int place) const {
-    const bf16 *const v = s.v[place] + group * kTileHalf;
-#pragma unroll
-    for (int j = 0; j < 2; ++j) {
-      const int r = j * 16 + (lane & 7) + ((lane >> 4) & 1) * 8;
-      const int c = warp * 16 + ((lane >> 3) & 1) * 8;
-      uint32_t(&quad)[4] = *reinterpret_cast<uint32_t(*)[4]>(vv + 4 * j);
-      ldmatrix_trans(quad, &v[r * kHalf + (c ^ swizzle128(r))]);
-      if constexpr (!F::kOutput) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) quad[i] &= mask;
-      }
-    }
-  }
-
   __device__ __forceinline__ void read_decays(float2 (&e)[4], float &decay,
                                               const StepGates &g) const {
 #pragma unroll
@@ -109,52 +90,48 @@ struct StateWarps {
   }
 
   /// While issue_front() is in flight: S <- 2^{c_last} S unless this is past the last step. Then
-  /// x = X^T as left operand, d[16 ..] = (Q S)^T.
-  __device__ __forceinline__ void finish_front(float (&state)[64], float (&d)[kFront],
-                                               uint32_t (&x)[8], const uint32_t (&vv)[8],
-                                               const float2 (&e)[4], float decay, bool past) const {
+  /// d[16 ..] = (Q S)^T, exact = X^T, x = the same as left operand.
+  __device__ __forceinline__ void finish_front(float (&state)[64], float (&d)[32],
+                                               float (&exact)[16], uint32_t (&x)[8],
+                                               const uint32_t (&vv)[8], const float2 (&e)[4],
+                                               float decay, bool past) const {
     if (past) decay = 1.0F;
 #pragma unroll
     for (int i = 0; i < 64; ++i) state[i] *= decay;
     mma_wait<0>();
     pin(d);
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const float2 a = unpack2<bf16>(vv[2 * j]), b = unpack2<bf16>(vv[2 * j + 1]);
-      x[2 * j] = pack2<bf16>(a.x - e[j].x * d[4 * j], a.y - e[j].y * d[4 * j + 1]);
-      x[2 * j + 1] = pack2<bf16>(b.x - e[j].x * d[4 * j + 2], b.y - e[j].y * d[4 * j + 3]);
-    }
+    subtract(exact, d, vv, e);
+    round_all(x, exact);
   }
 
-  /// From X in x and (Q S)^T in d[16 ..]: z = V'^T, y = scale 2^c (Q S)^T. beside() is what else is
-  /// done while the products are in flight.
-  template <class Beside>
-  __device__ __forceinline__ void solve(float (&z)[16], float (&y)[16], const uint32_t (&x)[8],
-                                        const float (&d)[kFront], float2 (&end)[4],
-                                        const StepGates &g, Beside beside) const {
+  /// z = V'^T from X in x. kCareful: X has a low part, to which T's high part is enough. Decays are
+  /// read beside the products, but nobody may want them there.
+  template <bool kCareful>
+  __device__ __forceinline__ void solve(float (&z)[16], const uint32_t (&x)[8],
+                                        const uint32_t (&low)[8], float2 (&end)[4],
+                                        float2 (&query)[4]) const {
+    const StepGates &g = s.gates[tile.i];
     const uint32_t t = descriptor_base(s.t[input.i], 16);
     mma_fence();
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       mma_rs_n32<true>(z, x + 4 * (k & 1), descriptor64(t, k * 1024), k > 0);
     }
+    if constexpr (kCareful) {
+#pragma unroll
+      for (int k = 0; k < 2; ++k) {
+        mma_rs_n32<true>(z, low + 4 * k, descriptor64(t, k * 1024), true);
+      }
+    }
     mma_commit();
 #pragma unroll
     for (int j = 0; j < 4; ++j) end[j] = *reinterpret_cast<const float2 *>(&g.end[j * 8 + cl]);
-    if constexpr (F::kOutput) {
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const float2 e = *reinterpret_cast<const float2 *>(&g.query_decay[j * 8 + cl]);
-        y[4 * j] = e.x * d[16 + 4 * j];
-        y[4 * j + 1] = e.y * d[16 + 4 * j + 1];
-        y[4 * j + 2] = e.x * d[16 + 4 * j + 2];
-        y[4 * j + 3] = e.y * d[16 + 4 * j + 3];
-      }
-    }
-    beside();
     mma_wait<0>();
     pin(z);
-    if constexpr (F::kOutput) pin(y);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      query[j] = *reinterpret_cast<const float2 *>(&g.query_decay[j * 8 + cl]);
+    }
   }
 
   /// S^T in bf16 as left operand.
@@ -174,23 +151,11 @@ struct StateWarps {
     if constexpr (F::kSegments) {
       const Segments &all = plan.segments;
       const SegmentPlace &place = item.segment;
-      if (item.identity) {
-#pragma unroll
-        for (int i = 0; i < 64; ++i) {
-          const int key = (i >> 2) * 8 + cl + (i & 1);
-          if (key == half * 64 + warp * 16 + (lane >> 2) + ((i >> 1) & 1) * 8) state[i] = 1.0F;
-        }
-        return;
+      if (!place.first || all.initial_copied) {
+        from = place.first ? &all.transfers : &all.states;
+        entry = place.first ? place.row : place.row - 1;
       }
-      if (F::kOutput) {
-        if (!place.first || all.initial_copied) {
-          from = place.first ? &all.transfers : &all.states;
-          entry = place.first ? place.row : place.row - 1;
-        }
-        any = (any && place.first) || (!F::kWarm && !place.first);
-      } else {
-        any = any && place.first && item.skipped == 0;
-      }
+      any = (any && place.first) || (!F::kWarm && !place.first);
     }
     if (!any) return;
     if constexpr (F::kStraight) {
@@ -204,10 +169,7 @@ struct StateWarps {
   __device__ __forceinline__ void write_last(const float (&state)[64], int round) const {
     // Asked for again, since what is kept over the steps costs registers.
     const Item item = item_at(p, plan, s, item_index(round));
-    if constexpr (!F::kOutput) {
-      const Segments &all = plan.segments;
-      write(item.identity ? all.transfers : all.states, item.segment.row, item.head, state);
-    } else if (!F::kSegments || item.segment.last) {
+    if (!F::kSegments || item.segment.last) {
       const int64_t to = p.final_slot(item.sequence);
       if (to >= 0) write(p.final_state, to, item.head, state);
     }
@@ -221,24 +183,122 @@ struct StateWarps {
     }
   }
 
-  __device__ __forceinline__ void run_item(const Item &item, int round) {
-    float state[64], d[kFront], y[16], z[16];
-    uint32_t x[8], vv[8], left[32];
-    float2 e[4];
+  /// What a step leaves to the next.
+  struct Carried {
+    float state[64];
+    float d[32];      ///< [U, Q S]^T of the step that comes,
+    float exact[16];  ///< X^T, and
+    uint32_t x[8];    ///< X^T as left operand.
     float decay;
-    read_first(state, item);
-    // Without V its place is cleared as it is read.
-    const uint32_t value_mask = item.identity ? 0U : 0xffffffffU;
+  };
+
+  /// What is known of the step that comes.
+  struct Answers {
+    bool is_ready;  ///< All that it waits for is there.
+    bool is_plain;  ///< Its keys do not repeat.
+  };
+
+  /// One step from X, up to X of the next. kCareful: X and V' in two parts. `past`: S is not to
+  /// decay, since no step comes or a checkpoint is due.
+  template <bool kCareful>
+  __device__ __forceinline__ Answers run_step(Carried &c, int left_tokens, bool past) {
+    const uint32_t p_tile = descriptor_base(s.p[ready.i][0], 16);
+    const uint32_t k_tile = descriptor_base(s.kq[tile.i], Shared<F>::kKqHalfBytes);
+    bf16 *const o_tile = s.o[o_buffer][group];
+    uint64_t *const done = &s.done[tile.i];
+    uint32_t low[8], o[8], o_low[8], vv[8], left[32];
+    float2 end[4], query[4], e[4];
+    float w[16], y[16], z[16];
+    if (left_tokens > kStep && left_tokens < 2 * kStep) {
+      clear_tail((input.i + 1) % F::kInputs, left_tokens - kStep);
+    }
+    if constexpr (kCareful) round_rest(low, c.exact, c.x);
+    solve<kCareful>(z, c.x, low, end, query);
+    tile.next();
+    input.next();
+    ready.next();
+    o_buffer ^= 1;
+    scale(w, z, end);
+    round_all(c.x, w);
+    if constexpr (kCareful) round_rest(low, w, c.x);
+    mma_fence();
+#pragma unroll
+    for (int k = 0; k < 2; ++k) {
+      mma_rs_n128(c.state, c.x + 4 * k, descriptor128(k_tile, k * 2048));
+    }
+    if constexpr (kCareful) {
+#pragma unroll
+      for (int k = 0; k < 2; ++k) {
+        mma_rs_n128(c.state, low + 4 * k, descriptor128(k_tile, k * 2048));
+      }
+    }
+    mma_commit();
+    scale(y, c.d + 16, query);
+    round_all(o, z);
+    if constexpr (kCareful) round_rest(o_low, z, o);
+    mma_fence();
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      mma_rs_n32<false>(y, o + 4 * (k & 1),
+                        descriptor64(p_tile, (k >> 1) * sizeof(s.p[0][0]) + (k & 1) * 32), true);
+    }
+    if constexpr (kCareful) {
+#pragma unroll
+      for (int k = 0; k < 2; ++k) {
+        mma_rs_n32<false>(y, o_low + 4 * k, descriptor64(p_tile, k * 32), true);
+      }
+    }
+    mma_commit();
+    // Asked while products are in flight, so that the answer costs nothing.
+    const bool is_ready = is_over(&s.ready[ready.i], ready.phase);
+    mma_wait<kCareful ? 0 : 1>();  // Low parts leave no registers for what is in flight.
+    pin(c.state);
+    if constexpr (kCareful) pin(y);
+    round_state(left, c.state);
+    issue_front(c.d, left);
+    mma_wait<1>();
+    pin(y);
+    round_all(o, y);
+#pragma unroll
+    for (int j = 0; j < 4; j += 2) {
+      bf16 *const to = &o_tile[(j * 8 + (lane & 7) + (lane >> 4) * 8) * kHalf +
+                               ((warp * 16 + ((lane >> 3) & 1) * 8) ^ swizzle128(lane))];
+      stmatrix_trans(to, o[2 * j], o[2 * j + 1], o[2 * j + 2], o[2 * j + 3]);
+    }
+    read_v(vv, s.v[input.i] + group * kTileHalf, warp, lane);
+    read_decays(e, c.decay, s.gates[tile.i]);
+    // Here, since ptxas waits for it before the next product.
+    const int answer = kEveryLaneArrives ? kUnknown : asked(s.repeats[ready.i]);
+    __syncwarp();
+    arrive_if(kEveryLaneArrives || lane == 0, done);
+    finish_front(c.state, c.d, c.exact, c.x, vv, e, c.decay, past);
+    return {is_ready, answer == 2 * ready.phase};
+  }
+
+  /// Waits until the step that comes is ready; whether its keys repeat.
+  __device__ __forceinline__ bool repeats(Answers known) const {
+    if (!known.is_ready) wait(&s.ready[ready.i], ready.phase);
+    return !known.is_plain && (asked(s.repeats[ready.i]) & 1) != 0;
+  }
+
+  /// Asked for again, since what is kept over the steps costs registers.
+  __device__ __forceinline__ int steps_of_checkpoint() const {
+    return static_cast<int>(p.checkpoint_every) / kStep;
+  }
+
+  __device__ __forceinline__ void run_item(const Item &item, int round) {
+    Carried c;
+    read_first(c.state, item);
     const int head = __shfl_sync(kFullWarp, item.head, 0);
+    const int sequence = static_cast<int>(item.sequence);
     const int lead = F::kSegments || F::kStraight ? 0 : __shfl_sync(kFullWarp, item.lead, 0);
     const bool any = __shfl_sync(kFullWarp, item.length, 0) > 0;
     // From the open step's place on the grid on.
     int left_tokens = any ? __shfl_sync(kFullWarp, item.length, 0) + lead : 0;
-    const int every =
-        F::kOutput && !F::kStraight ? static_cast<int>(p.checkpoint_every) / kStep : 0;
-    int until = every;       // Steps to the next checkpoint.
+    int until = 0;           // Steps to the next checkpoint; 0: there are none.
     int64_t checkpoint = 0;  // Its row, or with checkpoint_indices its number.
-    if (every > 0) {
+    if (!F::kStraight && p.checkpoint_every > 0) {
+      until = steps_of_checkpoint();
       if (p.checkpoints.present()) checkpoint = checkpoints_before(p, item.sequence, lane);
       if constexpr (F::kSegments) {  // A call with positions is not cut.
         until -= static_cast<int>(item.segment.offset % p.checkpoint_every) / kStep;
@@ -247,103 +307,51 @@ struct StateWarps {
         until -= static_cast<int>(p.phase(item.sequence, p.checkpoint_every)) / kStep;
       }
     }
-    bool is_ready = false;  // Asked while products are in flight, so that the answer costs nothing.
+    bool careful = false;
     if (any) {
-      wait(&s.ready[ready.i], ready.phase);  // It comes after the tiles of the next step.
-      is_ready = true;
+      uint32_t vv[8], left[32];
+      float2 e[4];
+      careful = repeats({false, false});  // It comes after the tiles of the next step.
       const int valid = min(left_tokens, kStep) - lead;
       if (valid < kStep) clear_tail(input.i, valid);
-      round_state(left, state);
-      issue_front(d, left);
-      read_v(vv, value_mask, input.i);
-      read_decays(e, decay, s.gates[tile.i]);
-      finish_front(state, d, x, vv, e, decay, false);
+      round_state(left, c.state);
+      issue_front(c.d, left);
+      read_v(vv, s.v[input.i] + group * kTileHalf, warp, lane);
+      read_decays(e, c.decay, s.gates[tile.i]);
+      finish_front(c.state, c.d, c.exact, c.x, vv, e, c.decay, false);
     }
-    for (; left_tokens > 0; left_tokens -= kStep) {
-      const uint32_t p_tile = descriptor_base(s.p[ready.i][0], 16);
-      const uint32_t k_tile = descriptor_base(s.kq[tile.i], Shared<F>::kKqHalfBytes);
-      bf16 *const o_tile = s.o[o_buffer][group];
-      uint64_t *const done = &s.done[tile.i];
-      const StepGates &g = s.gates[tile.i];
-      const bool more = left_tokens > kStep;
-      float2 end[4];
-      if (!is_ready) wait(&s.ready[ready.i], ready.phase);
-      if (more && left_tokens < 2 * kStep) {
-        clear_tail((input.i + 1) % F::kInputs, left_tokens - kStep);
-      }
-      Ring<F::kTiles> next_tile = tile;
-      Ring<F::kInputs> next_input = input;
-      next_tile.next();
-      next_input.next();
-      solve(z, y, x, d, end, g, [&] {
-        if constexpr (F::kOutput) return;  // There are no registers for it.
-        read_v(vv, value_mask, next_input.i);
-        read_decays(e, decay, s.gates[next_tile.i]);
-      });
-      input = next_input;
-      tile = next_tile;
-      ready.next();
-      o_buffer ^= 1;
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        x[2 * j] = pack2<bf16>(end[j].x * z[4 * j], end[j].y * z[4 * j + 1]);
-        x[2 * j + 1] = pack2<bf16>(end[j].x * z[4 * j + 2], end[j].y * z[4 * j + 3]);
-      }
-      mma_fence();
-#pragma unroll
-      for (int k = 0; k < 2; ++k) {
-        mma_rs_n128(state, x + 4 * k, descriptor128(k_tile, k * 2048));
-      }
-      mma_commit();
-      uint32_t o[8];
-      if constexpr (F::kOutput) {
-#pragma unroll
-        for (int i = 0; i < 8; ++i) o[i] = pack2<bf16>(z[2 * i], z[2 * i + 1]);
-        mma_fence();
-#pragma unroll
-        for (int k = 0; k < 4; ++k) {
-          mma_rs_n32<false>(y, o + 4 * (k & 1),
-                            descriptor64(p_tile, (k >> 1) * sizeof(s.p[0][0]) + (k & 1) * 32),
-                            true);
-        }
-        mma_commit();
-      }
-      is_ready = is_over(&s.ready[ready.i], ready.phase);
-      mma_wait<F::kOutput ? 1 : 0>();
-      pin(state);
-      round_state(left, state);
-      issue_front(d, left);
-      if constexpr (F::kOutput) {
-        mma_wait<1>();
-        pin(y);
-#pragma unroll
-        for (int i = 0; i < 8; ++i) o[i] = pack2<bf16>(y[2 * i], y[2 * i + 1]);
-#pragma unroll
-        for (int j = 0; j < 4; j += 2) {
-          bf16 *const to = &o_tile[(j * 8 + (lane & 7) + (lane >> 4) * 8) * kHalf +
-                                   ((warp * 16 + ((lane >> 3) & 1) * 8) ^ swizzle128(lane))];
-          stmatrix_trans(to, o[2 * j], o[2 * j + 1], o[2 * j + 2], o[2 * j + 3]);
-        }
-      }
-      if constexpr (F::kOutput) {
-        read_v(vv, value_mask, input.i);
-        read_decays(e, decay, s.gates[tile.i]);
-      }
-      __syncwarp();
-      arrive_if(kEveryLaneArrives || lane == 0, done);
-      finish_front(state, d, x, vv, e, decay, !more || (!F::kStraight && until == 1));
-      if constexpr (F::kStraight) continue;
+    const auto past = [&] { return left_tokens <= kStep || (!F::kStraight && until == 1); };
+    const auto end_step = [&] {  // With a checkpoint, if one is due.
+      if constexpr (F::kStraight) return;
       if (--until == 0) {
-        until = every;
-        if (left_tokens >= kStep) write_checkpoint(item.sequence, checkpoint, head, state);
+        until = steps_of_checkpoint();
+        if (left_tokens >= 0) write_checkpoint(sequence, checkpoint, head, c.state);
         ++checkpoint;
-        if (more) {
+        if (left_tokens > 0) {
 #pragma unroll
-          for (int i = 0; i < 64; ++i) state[i] *= decay;
+          for (int i = 0; i < 64; ++i) c.state[i] *= c.decay;
         }
       }
+    };
+    while (left_tokens > 0) {
+      while (!careful) {
+        const Answers known = run_step<false>(c, left_tokens, past());
+        left_tokens -= kStep;
+        if (left_tokens <= 0) {
+          end_step();
+          break;
+        }
+        if (!known.is_ready || !known.is_plain) careful = repeats(known);
+        end_step();
+      }
+      while (left_tokens > 0 && careful) {
+        const Answers known = run_step<true>(c, left_tokens, past());
+        left_tokens -= kStep;
+        careful = left_tokens > 0 && repeats(known);
+        end_step();
+      }
     }
-    write_last(state, round);
+    write_last(c.state, round);
   }
 
   __device__ __forceinline__ void run() {
@@ -351,7 +359,7 @@ struct StateWarps {
       const Item item = item_at(p, plan, s, item_index(round));
       half = item.half + group;
       if (item.slot < 0) {
-        if constexpr (F::kOutput) clear_output(item);
+        clear_output(item);
       } else {
         run_item(item, round);
       }

@@ -27,6 +27,7 @@ struct TransferShared {
   bf16 t[kStages][3][2][kStep * kStep];  ///< As segment_inverses.cu makes it.
   float raw[kStages][2][kChunk][4];      ///< g, beta of four heads as loaded.
   ChunkGates gates[kStages];
+  int4 repeats[kStages];       ///< x: keys repeat.
   uint64_t key_full[kStages];  ///< K has landed.
   uint64_t raw_full[kStages];  ///< Place written, raw gates landed.
   uint64_t full[kStages];      ///< All is there.
