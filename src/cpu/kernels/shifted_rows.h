@@ -24,32 +24,32 @@ class ShiftedRows {
            in_a_line(rows, 2);
   }
 
-  /// sums += k^T S. Fetches the first slices of the rows at `next` (or null).
-  static void read(const RecurrentToken &token, Rows<S> source, const S *next, int64_t key_dim,
-                   int64_t columns, float *sums) {
+  /// sums += k^T S.
+  static void read(const RecurrentToken &token, Rows<S> source, int64_t key_dim, int64_t columns,
+                   float *sums) {
     with_vectors_of<kLeast, kMost>(columns, [&](auto vectors) {
-      read_rows<vectors()>(token, source, next, key_dim, columns, sums);
+      read_rows<vectors()>(token, source, key_dim, columns, sums);
     });
   }
 
-  /// S <- decay S + k w^T; sums += q^T S. Fetches the second slices of the rows at `next`.
+  /// S <- decay S + k w^T; sums += q^T S.
   ///
   /// A line that ends a slice is loaded with the elements after it, for which it would have to wait
   /// if they had just been stored: of the two slices one is left alone while the other is done.
-  static void write(const RecurrentToken &token, Rows<S> source, Rows<S> target, const S *next,
-                    int64_t key_dim, int64_t columns, const float *w, float *sums) {
+  static void write(const RecurrentToken &token, Rows<S> source, Rows<S> target, int64_t key_dim,
+                    int64_t columns, const float *w, float *sums) {
     const int64_t first = first_slice(columns);
     for (int64_t d = 0; d < key_dim; d += kBand) {
       const int64_t end = key_dim - d < kBand ? key_dim : d + kBand;
-      const auto slice = [&](int64_t c, int64_t count, const S *ahead) {
+      const auto slice = [&](int64_t c, int64_t count) {
         with_vectors_of<kLeast / 2, kMost / 2>(count, [&](auto vectors) {
           write_slice<vectors()>(token, {source.data + d * source.stride + c, source.stride},
-                                 {target.data + d * target.stride + c, target.stride}, ahead, d,
-                                 end, count, w + c, sums + c);
+                                 {target.data + d * target.stride + c, target.stride}, d, end,
+                                 count, w + c, sums + c);
         });
       };
-      slice(0, first, nullptr);
-      slice(first, columns - first, next != nullptr ? next + d * source.stride + first : nullptr);
+      slice(0, first);
+      slice(first, columns - first);
     }
   }
 
@@ -82,22 +82,15 @@ class ShiftedRows {
   }
 
   template <int kVectors>
-  static void fetch(const S *row) {
-#pragma GCC unroll 16
-    for (int j = 0; j < kVectors; ++j) prefetch(row + j * kWidth);
-  }
-
-  template <int kVectors>
-  [[gnu::noinline]] static void read_rows(const RecurrentToken &token, Rows<S> source,
-                                          const S *next, int64_t key_dim, int64_t columns,
-                                          float *sums) {
+  [[gnu::noinline, gnu::aligned(64)]] static void read_rows(const RecurrentToken &token,
+                                                            Rows<S> source, int64_t key_dim,
+                                                            int64_t columns, float *sums) {
     Vec sum[kVectors];
 #pragma GCC unroll 16
     for (int j = 0; j < kVectors; ++j) sum[j] = load(sums + j * kWidth);
     const S *from = source.data;
     for (int64_t d = 0; d < key_dim; ++d, from += source.stride) {
       const Vec k = set1(token.k[d]);
-      if (next != nullptr) fetch<(kVectors + 1) / 2>(next + d * source.stride);
       ShiftedRow<kVectors> row(from, columns);
 #pragma GCC unroll 16
       for (int j = 0; j < kVectors; ++j) sum[j] = fma(k, row.next(j), sum[j]);
@@ -106,12 +99,13 @@ class ShiftedRows {
     for (int j = 0; j < kVectors; ++j) store(sums + j * kWidth, sum[j]);
   }
 
-  /// Keys [first, end); source, target and next lie at key `first`.
+  /// Keys [first, end); source and target lie at key `first`.
   template <int kVectors>
-  [[gnu::noinline]] static void write_slice(const RecurrentToken &token, Rows<S> source,
-                                            Rows<S> target, const S *next, int64_t first,
-                                            int64_t end, int64_t columns, const float *w,
-                                            float *sums) {
+  [[gnu::noinline, gnu::aligned(64)]] static void write_slice(const RecurrentToken &token,
+                                                              Rows<S> source, Rows<S> target,
+                                                              int64_t first, int64_t end,
+                                                              int64_t columns, const float *w,
+                                                              float *sums) {
     Vec sum[kVectors];
 #pragma GCC unroll 16
     for (int j = 0; j < kVectors; ++j) sum[j] = load(sums + j * kWidth);
@@ -126,7 +120,6 @@ class ShiftedRows {
     for (int64_t d = first; d < end; ++d, from += source.stride, to += target.stride) {
       const Vec k = set1(token.k[d]);
       const Vec q = set1(token.q[d]);
-      if (next != nullptr) fetch<kVectors>(next + (d - first) * source.stride);
       ShiftedRow<kVectors> row(from, columns);
 #pragma GCC unroll 16
       for (int j = 0; j < kVectors; ++j) {
