@@ -6,7 +6,7 @@
 
 #include <cmath>
 
-#include "case_test.h"
+#include "own_case.h"
 
 namespace gdn::testing {
 namespace {
@@ -197,6 +197,41 @@ TEST_P(InvarianceTest, StridesAndAlignment) {
               << "order " << order[0] << order[1] << order[2] << ", gap " << gap << ", spare "
               << spare;
         }
+      }
+    }
+  }
+}
+
+// States of one token whose rows start anywhere in a cache line, in place and not, beside rows that
+// all start with one: kernels may read the two in different ways.
+TEST_P(InvarianceTest, StateRowsOnAnyLine) {
+  for (const int64_t width : {129, 161, 200, 250, 255, 511}) {
+    const OwnCase own({1, 1, 1}, 2, 70, width, kInitialState);
+    const DeltaRuleCall plain = own.draw(type());
+    const Shape shape = plain.initial_state->shape();
+    const auto state = [&](int64_t gap, int64_t spare) {
+      const int64_t row = width + gap;
+      const int64_t head = shape[2] * row;
+      Array to(Element::f32, shape, {{shape[1] * head, head, row, 1}, spare});
+      to.assign(plain.initial_values);
+      return to;
+    };
+    const int64_t aligned = (16 - width % 16) % 16;
+    DeltaRuleCall call = plain;
+    call.initial_state = state(aligned, 0);
+    call.final_state = state(aligned, 0);
+    const Outputs expected = run_call(Operation::recurrent, call, target());
+    for (const int64_t gap : {int64_t{0}, int64_t{1}, int64_t{18}, aligned}) {
+      for (const int64_t spare : {0, 1, 5, 8}) {
+        SCOPED_TRACE(std::to_string(width) + ", gap " + std::to_string(gap) + ", spare " +
+                     std::to_string(spare));
+        call = plain;
+        call.initial_state = state(gap, spare);
+        call.final_state = state(1, 3);
+        EXPECT_EQ(run_call(Operation::recurrent, call, target()), expected);
+        call.final_state.reset();
+        call.in_place = true;
+        EXPECT_EQ(run_call(Operation::recurrent, call, target()), expected) << "in place";
       }
     }
   }

@@ -10,113 +10,12 @@
 
 #include <type_traits>
 
+#include "cpu/kernels/recurrent_rows.h"
+#include "cpu/kernels/shifted_rows.h"
 #include "cpu/processor.h"
 
 namespace gdn::cpu::GDN_ISA {
 namespace {
-
-/// How a vector of a row is loaded and stored: whole,
-struct WholeLanes {
-  template <class S>
-  Vec load(const S *p) const {
-    return GDN_ISA::load(p);
-  }
-  template <class S>
-  void store(S *p, Vec v) const {
-    GDN_ISA::store(p, v);
-  }
-};
-
-/// or its first lanes.
-struct FirstLanes {
-  int64_t count;
-
-  template <class S>
-  Vec load(const S *p) const {
-    return load_n(p, count);
-  }
-  template <class S>
-  void store(S *p, Vec v) const {
-    store_n(p, v, count);
-  }
-};
-
-/// Calls f(offset, WholeLanes or FirstLanes) for vectors that cover n elements.
-template <class F>
-inline void for_each_lanes(int64_t n, F &&f) {
-  int64_t i = 0;
-  for (; i + kWidth <= n; i += kWidth) f(i, WholeLanes());
-  if (i < n) f(i, FirstLanes{n - i});
-}
-
-/// Upper bound of DK.
-constexpr int64_t kMaxKeyDim = 256;
-/// Value columns of a step at most: what the second pass finds in the cache is bounded by it.
-constexpr int64_t kMaxColumns = 256;
-
-/// A token as f32, l2norm and scale applied; q and k are 0 from DK up to a whole Vec.
-struct RecurrentToken {
-  alignas(64) float q[kMaxKeyDim];
-  alignas(64) float k[kMaxKeyDim];
-  Decay decay;
-  float beta;
-};
-
-/// From rows q and k of `key_dim` elements of any type.
-template <class E>
-inline void prepare_token(const E *q, const E *k, int64_t key_dim, bool l2norm, float scale,
-                          RecurrentToken *token) {
-  RowNorm q_norm = {1.0F, 1.0F};
-  RowNorm k_norm = {1.0F, 1.0F};
-  if (l2norm) {
-    q_norm = l2norm_of(q, key_dim);
-    k_norm = l2norm_of(k, key_dim);
-  }
-  const Vec q_factor = set1(scale * q_norm.factor);
-  const Vec k_factor = set1(k_norm.factor);
-  for_each_vec(key_dim, [&](int64_t d, int64_t lanes) {
-    store(token->q + d, q_factor * (set1(q_norm.shrink) * load_n(q + d, lanes)));
-    store(token->k + d, k_factor * (set1(k_norm.shrink) * load_n(k + d, lanes)));
-  });
-}
-
-/// Rows whose stride is `stride` elements.
-template <class S>
-struct Rows {
-  S *data;
-  int64_t stride;
-
-  Rows from(int64_t i) const { return {data + i * stride, stride}; }
-};
-
-/// Rows and elements of each of some columns' part of a state.
-struct Extent {
-  int64_t rows;
-  int64_t width;
-};
-
-/// Copies rows between a tensor and a block, converting.
-template <class X, class Y>
-inline void copy_rows(Rows<X> x, Rows<Y> y, Extent extent) {
-  for (int64_t i = 0; i < extent.rows; ++i) {
-    convert_row(x.data + i * x.stride, extent.width, y.data + i * y.stride);
-  }
-}
-
-/// Rounds rows to the type S.
-template <class S>
-inline void round_rows(Rows<float> x, Extent extent) {
-  if constexpr (sizeof(S) < sizeof(float)) {
-    for (int64_t i = 0; i < extent.rows; ++i) {
-      float *row = x.data + i * x.stride;
-      for_each_vec(extent.width, [&](int64_t j, int64_t lanes) {
-        S stored[kWidth];
-        store_n(stored, load_n(row + j, lanes), lanes);
-        store_n(row + j, load_n(stored, lanes), lanes);
-      });
-    }
-  }
-}
 
 /// State rows are keys: [DK][DV].
 struct KeyFirst {
@@ -153,15 +52,28 @@ struct KeyFirst {
                    Rows<S> target, const S *ahead, const float *v, float *o) {
     alignas(64) float w[kMaxColumns];
     for (int64_t j = 0; j < columns; j += kWidth) store(w + j, zero());
-    for_each_slice(key_dim, columns, [&](auto width, int64_t d, int64_t c) {
-      const S *next = ahead != nullptr ? ahead + d * source.stride + c : nullptr;
-      read(token, width, rows_at(source, d, c), next, d, key_dim, w + c);
-    });
+    bool shifted = false;
+    if constexpr (kShifted<S>) {
+      // Where states are fetched, memory is the limit, and such rows cost 1.03 of aligned ones.
+      shifted = ahead == nullptr && ShiftedRows<S>::serve(source, columns);
+      if (shifted) ShiftedRows<S>::read(token, source, key_dim, columns, w);
+    }
+    if (!shifted) {
+      for_each_slice(key_dim, columns, [&](auto width, int64_t d, int64_t c) {
+        const S *next = ahead != nullptr ? ahead + d * source.stride + c : nullptr;
+        read(token, width, rows_at(source, d, c), next, d, key_dim, w + c);
+      });
+    }
     const Vec decay = set1(token.decay.whole);
     const Vec beta = set1(token.beta);
     for (int64_t j = 0; j < columns; j += kWidth) {
       store(w + j, beta * fnma(decay, load(w + j), load(v + j)));
       store(o + j, zero());
+    }
+    if constexpr (kShifted<S>) {
+      if (shifted) {
+        return ShiftedRows<S>::write(token, source, target, key_dim, columns, w, o);
+      }
     }
     for_each_slice(key_dim, columns, [&](auto width, int64_t d, int64_t c) {
       const S *next = ahead != nullptr ? ahead + d * source.stride + c : nullptr;
@@ -171,6 +83,9 @@ struct KeyFirst {
   }
 
  private:
+  template <class S>
+  static constexpr bool kShifted = kShifts &&std::is_same_v<S, float>;
+
   /// Vectors of a slice of columns, whose sums stay in registers. Eight hide the latency of a
   /// multiply-add and leave room for the factors where there are 16 registers.
   static constexpr int kSlice = 8;
@@ -221,11 +136,13 @@ struct KeyFirst {
   }
 
   /// sums += k^T S over a band of rows. A function of its own: inlined into larger ones its loops
-  /// were measured 3 % slower.
+  /// were measured 3 % slower. At the beginning of a line of code: the same instructions 48 bytes
+  /// past one took up to 1.5 times as long for rows of 255 that come from memory.
   template <int kVectors, class Lanes, class S>
-  [[gnu::noinline]] static void read(const RecurrentToken &token, Width<kVectors, Lanes> width,
-                                     Rows<S> source, const S *next, int64_t first, int64_t key_dim,
-                                     float *sums) {
+  [[gnu::noinline, gnu::aligned(64)]] static void read(const RecurrentToken &token,
+                                                       Width<kVectors, Lanes> width, Rows<S> source,
+                                                       const S *next, int64_t first,
+                                                       int64_t key_dim, float *sums) {
     const int64_t end = key_dim - first < kBand ? key_dim : first + kBand;
     if constexpr (in_pairs<kVectors, S>()) {
       if (width.last == (kVectors - 1) * kWidth) {
@@ -249,9 +166,9 @@ struct KeyFirst {
 
   /// S <- decay S + k w^T over a band of rows; sums += q^T S.
   template <int kVectors, class Lanes, class S>
-  [[gnu::noinline]] static void write(const RecurrentToken &token, Width<kVectors, Lanes> width,
-                                      Rows<S> source, Rows<S> target, const S *next, int64_t first,
-                                      int64_t key_dim, const float *values, float *sums) {
+  [[gnu::noinline, gnu::aligned(64)]] static void write(
+      const RecurrentToken &token, Width<kVectors, Lanes> width, Rows<S> source, Rows<S> target,
+      const S *next, int64_t first, int64_t key_dim, const float *values, float *sums) {
     const int64_t end = key_dim - first < kBand ? key_dim : first + kBand;
     if constexpr (in_pairs<kVectors, S>()) {
       if (width.last == (kVectors - 1) * kWidth) {

@@ -13,6 +13,7 @@ namespace {
 
 constexpr int kWidth = 16;
 constexpr bool kFused = true;
+constexpr bool kShifts = true;
 constexpr int kTileRows = 8;
 
 using Vec = __m512;
@@ -59,6 +60,50 @@ template <class E>
 inline void store_n(E *p, Vec v, int64_t n) {
   _mm256_mask_storeu_epi16(p, lane_mask(n), narrow(E{}, v));
 }
+
+/// Vectors 0 to kVectors - 1 of a row of floats that starts anywhere in a cache line: lanes past
+/// the row's `count` elements, more than (kVectors - 1) * kWidth, are 0. Each line is loaded once
+/// and turned to where the row has its elements; the parts of a vector meet by a mask, for which,
+/// unlike for a permutation of two registers, no multiply-add has to wait. Nothing outside the row
+/// is looked at.
+template <int kVectors>
+class ShiftedRow {
+ public:
+  static_assert(kVectors > 1, "the first line holds elements of this row alone from the shift on");
+
+  ShiftedRow(const float *row, int64_t count) {
+    const auto shift = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(row) / sizeof(float) % 16);
+    line_ = row - shift;
+    alignas(64) static constexpr int32_t kLanes[32] = {
+        0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,  //
+        0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    turn_ = _mm512_loadu_si512(kLanes + shift);
+    from_next_ = static_cast<__mmask16>(0xFFFF0000U >> shift);
+    const auto left = static_cast<uint32_t>(count - (kVectors - 1) * kWidth);
+    const uint32_t last_two = (uint32_t{1} << (shift + left)) - 1U;
+    last_lines_[0] = static_cast<__mmask16>(last_two);
+    last_lines_[1] = static_cast<__mmask16>(last_two >> 16);
+    const auto first = static_cast<__mmask16>(0xFFFFU << shift);
+    turned_ = _mm512_permutexvar_ps(turn_, _mm512_maskz_load_ps(first, line_));
+  }
+
+  /// Vector j, one after the other.
+  Vec next(int j) {
+    const float *p = line_ + (j + 1) * kWidth;
+    const Vec line = j + 2 < kVectors ? _mm512_load_ps(p)
+                                      : _mm512_maskz_load_ps(last_lines_[j + 2 - kVectors], p);
+    const Vec before = turned_;
+    turned_ = _mm512_permutexvar_ps(turn_, line);
+    return _mm512_mask_blend_ps(from_next_, before, turned_);
+  }
+
+ private:
+  const float *line_;
+  __m512i turn_;
+  __mmask16 from_next_;
+  __mmask16 last_lines_[2];
+  Vec turned_;
+};
 
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
 inline Vec fnma(Vec a, Vec b, Vec c) { return _mm512_fnmadd_ps(a, b, c); }

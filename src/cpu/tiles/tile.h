@@ -9,6 +9,8 @@
 //   kTileRows                  rows of a register tile (mma.h)
 //   kFused                     whether fma() and fnma() round once
 //   kHasBf16Dot                whether the set has a bf16 dot product: Bf16Operand (mma_bf16.h)
+//   kShifts                    whether the set has a ShiftedRow, which reads rows that start in the
+//                              middle of cache lines by loads of whole lines
 //   Vec                        a register of kWidth floats; + - * / work on it
 //   zero(), set1(x)
 //   load(p), store(p, v)       p: float, Bf16 or F16, no alignment needed; storing rounds to
@@ -42,6 +44,10 @@
 
 namespace gdn::cpu::GDN_ISA {
 namespace {
+
+/// Defined by sets with kShifts.
+template <int kVectors>
+class ShiftedRow;
 
 /// e^x for -104 <= x <= 89.
 inline Vec exp_bounded(Vec x) {

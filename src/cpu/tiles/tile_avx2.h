@@ -14,6 +14,7 @@ constexpr int kWidth = 8;
 constexpr int kTileRows = 4;
 constexpr bool kFused = true;
 constexpr bool kHasBf16Dot = false;
+constexpr bool kShifts = false;
 
 using Vec = __m256;
 

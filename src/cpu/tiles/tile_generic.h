@@ -13,6 +13,7 @@ constexpr int kWidth = 4;
 constexpr int kTileRows = 4;
 constexpr bool kFused = false;
 constexpr bool kHasBf16Dot = false;
+constexpr bool kShifts = false;
 
 using Vec = float __attribute__((vector_size(16)));
 using IntVec = int32_t __attribute__((vector_size(16)));

@@ -14,6 +14,7 @@ constexpr int kWidth = 4;
 constexpr int kTileRows = 8;
 constexpr bool kFused = true;
 constexpr bool kHasBf16Dot = false;
+constexpr bool kShifts = false;
 
 using Vec = float32x4_t;
 
