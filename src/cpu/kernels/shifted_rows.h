@@ -34,10 +34,17 @@ class ShiftedRows {
 
   /// S <- decay S + k w^T; sums += q^T S.
   ///
-  /// A line that ends a slice is loaded with the elements after it, for which it would have to wait
-  /// if they had just been stored: of the two slices one is left alone while the other is done.
+  /// A line that ends a row is loaded with the elements after it, for which it would have to wait
+  /// if they had just been stored. Where the next row is near, two slices take turns: of them one
+  /// is left alone while the other is done.
   static void write(const RecurrentToken &token, Rows<S> source, Rows<S> target, int64_t key_dim,
                     int64_t columns, const float *w, float *sums) {
+    if (source.stride >= columns + kWidth) {
+      with_vectors_of<kLeast, kMost>(columns, [&](auto vectors) {
+        write_slice<vectors()>(token, source, target, 0, key_dim, columns, w, sums);
+      });
+      return;
+    }
     const int64_t first = first_slice(columns);
     for (int64_t d = 0; d < key_dim; d += kBand) {
       const int64_t end = key_dim - d < kBand ? key_dim : d + kBand;
@@ -109,9 +116,11 @@ class ShiftedRows {
     Vec sum[kVectors];
 #pragma GCC unroll 16
     for (int j = 0; j < kVectors; ++j) sum[j] = load(sums + j * kWidth);
-    Vec factor[kVectors];
+    // As many factors as fit the registers beside the sums: those of a slice, or none.
+    constexpr int kKept = kVectors <= kMost / 2 ? kVectors : 0;
+    Vec factor[kKept + 1];
 #pragma GCC unroll 16
-    for (int j = 0; j < kVectors; ++j) factor[j] = load(w + j * kWidth);
+    for (int j = 0; j < kKept; ++j) factor[j] = load(w + j * kWidth);
     const Vec kept = set1(token.decay.kept);
     const Vec rest = set1(token.decay.rest);
     const int64_t left = columns - (kVectors - 1) * kWidth;
@@ -124,7 +133,8 @@ class ShiftedRows {
 #pragma GCC unroll 16
       for (int j = 0; j < kVectors; ++j) {
         const Vec s = row.next(j);
-        const Vec y = fma(k, factor[j], fma(kept, s, rest * s));
+        const Vec value = j < kKept ? factor[j < kKept ? j : 0] : load(w + j * kWidth);
+        const Vec y = fma(k, value, fma(kept, s, rest * s));
         sum[j] = fma(q, y, sum[j]);
         if (j + 1 < kVectors) {
           store(to + j * kWidth, y);
