@@ -212,7 +212,9 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
         keys_mail.wait(turn, plan.alone());
         bool far = false;
         for (int i = thread; i < count * kKeyDim; i += kThreads) {
-          far = far || is_far(batch.k[0][i]) || is_far(batch.q[0][i]);
+          // What lies outside of the state other threads may be about to clear.
+          if (i % kKeyDim < rule.key_dim)
+            far = far || is_far(batch.k[0][i]) || is_far(batch.q[0][i]);
         }
         if (__syncthreads_or(static_cast<int>(far)) != 0) rescale(batch, count, kWarps);
         take_norms(batch, count, true, rule.scale, kWarps);
