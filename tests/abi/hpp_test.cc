@@ -281,20 +281,22 @@ TEST(Hpp, FusedGdnDecode) {
   Data conv_state = random({n, channels, 2}, -1, 1), state = random({n, heads, dk, dv}, -1, 1);
   Data same_conv = conv_state, same_state = state;
   Data o(z.shape), y({n, channels, 1}), g(a.shape), beta(a.shape), v(z.shape), wanted(z.shape);
-  gdn::fused_gdn_decode({.mixed_qkv = mixed.in(),
-                         .conv_weight = weight.in(),
-                         .conv_state = conv_state.out(),
-                         .a = a.in(),
-                         .b = b.in(),
-                         .A_log = A_log.in(),
-                         .z = z.in(),
-                         .norm_weight = norm.in(),
-                         .state = state.out(),
-                         .o = o.out(),
-                         .scale = 0.5,
-                         .eps = 1e-3,
-                         .sigmoid_gate = true,
-                         .allow_neg_eigval = true});
+  const gdn::FusedGdnDecodeArgs args = {.mixed_qkv = mixed.in(),
+                                        .conv_weight = weight.in(),
+                                        .conv_state = conv_state.out(),
+                                        .a = a.in(),
+                                        .b = b.in(),
+                                        .A_log = A_log.in(),
+                                        .z = z.in(),
+                                        .norm_weight = norm.in(),
+                                        .state = state.out(),
+                                        .o = o.out(),
+                                        .scale = 0.5,
+                                        .eps = 1e-3,
+                                        .sigmoid_gate = true,
+                                        .allow_neg_eigval = true};
+  EXPECT_EQ(gdn::fused_gdn_decode_workspace_size(args), 0U);
+  gdn::fused_gdn_decode(args);
   gdn::causal_conv1d_update({.x = {mixed.values.data(), {n, channels, 1}},
                              .weight = weight.in(),
                              .conv_state = same_conv.out(),
