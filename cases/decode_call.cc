@@ -50,17 +50,13 @@ gdn_fused_gdn_decode_args DecodeCall::args() const {
 }
 
 std::string DecodeCall::run(const Target &target, int threads, gdn_status *status) const {
-  gdn_status own = GDN_OK;
-  if (status == nullptr) status = &own;
-  gdn_exec exec = exec_for(target, threads);
   const gdn_fused_gdn_decode_args c = args();
-  *status = gdn_fused_gdn_decode_workspace_size(&c, &exec, &exec.workspace_size);
-  if (*status != GDN_OK) return "workspace size: " + describe(*status);
-  const Workspace workspace(exec.workspace_size);
-  exec.workspace = workspace.data();
-  *status = gdn_fused_gdn_decode(&c, &exec);
-  if (*status != GDN_OK) return describe(*status);
-  return workspace.intact() ? "" : "bytes outside the workspace were written";
+  return run_with_workspace(
+      exec_for(target, threads),
+      [&](const gdn_exec &e, size_t *bytes) {
+        return gdn_fused_gdn_decode_workspace_size(&c, &e, bytes);
+      },
+      [&](const gdn_exec &e) { return gdn_fused_gdn_decode(&c, &e); }, status);
 }
 
 void reset(DecodeCall &call) {

@@ -30,9 +30,7 @@ struct DecodeCall {
   std::vector<std::optional<Array> *> outputs() { return {&o, &state, &conv_state}; }
   /// The C arguments; they point into this object.
   gdn_fused_gdn_decode_args args() const;
-  /// With a workspace of exactly the queried size, its contents poisoned. Returns a sentence if the
-  /// status is not GDN_OK or a byte outside the workspace was written, else "". `status`, if given,
-  /// is the library's.
+  /// See run_with_workspace().
   std::string run(const Target &target, int threads = 0, gdn_status *status = nullptr) const;
 };
 

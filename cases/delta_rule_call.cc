@@ -184,19 +184,11 @@ gdn_status workspace_size(Operation operation, const gdn_gated_delta_rule_args &
 
 std::string run(Operation operation, const DeltaRuleCall &call, const Target &target, int threads,
                 uint32_t exec_flags, gdn_status *status) {
-  gdn_status own = GDN_OK;
-  if (status == nullptr) status = &own;
   const gdn_gated_delta_rule_args args = call.args();
-  gdn_exec exec = exec_for(target, threads, exec_flags);
-  size_t bytes = 0;
-  *status = workspace_size(operation, args, exec, &bytes);
-  if (*status != GDN_OK) return "workspace size: " + describe(*status);
-  const Workspace workspace(bytes);
-  exec.workspace = workspace.data();
-  exec.workspace_size = bytes;
-  *status = call_library(operation, args, exec);
-  if (*status != GDN_OK) return describe(*status);
-  return workspace.intact() ? "" : "bytes outside the workspace were written";
+  return run_with_workspace(
+      exec_for(target, threads, exec_flags),
+      [&](const gdn_exec &e, size_t *bytes) { return workspace_size(operation, args, e, bytes); },
+      [&](const gdn_exec &e) { return call_library(operation, args, e); }, status);
 }
 
 }  // namespace gdn::testing

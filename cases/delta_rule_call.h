@@ -77,9 +77,7 @@ gdn_status call_library(Operation operation, const gdn_gated_delta_rule_args &ar
 gdn_status workspace_size(Operation operation, const gdn_gated_delta_rule_args &args,
                           const gdn_exec &exec, size_t *bytes);
 
-/// Runs a call, with a workspace of exactly the queried size, its contents poisoned. Returns a
-/// sentence if the status is not GDN_OK or a byte outside the workspace was written, else "".
-/// `status`, if given, is the library's.
+/// Runs a call; see run_with_workspace().
 std::string run(Operation operation, const DeltaRuleCall &call, const Target &target,
                 int threads = 0, uint32_t exec_flags = 0, gdn_status *status = nullptr);
 

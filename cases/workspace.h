@@ -6,7 +6,10 @@
 #include <cstddef>
 #include <cstring>
 #include <memory>
+#include <string>
 #include <vector>
+
+#include "cases/target.h"
 
 namespace gdn::testing {
 
@@ -39,6 +42,24 @@ class Workspace {
   std::vector<unsigned char> memory_;
   unsigned char *data_;
 };
+
+/// Runs call(exec) with a workspace of exactly the size that query(exec, &size) says, its contents
+/// poisoned. Returns a sentence if the status is not GDN_OK or a byte outside the workspace was
+/// written, else "". `status`, if given, is the library's.
+template <class Query, class Call>
+std::string run_with_workspace(gdn_exec exec, Query query, Call call, gdn_status *status) {
+  gdn_status own = GDN_OK;
+  if (status == nullptr) status = &own;
+  size_t bytes = 0;
+  *status = query(exec, &bytes);
+  if (*status != GDN_OK) return "workspace size: " + describe(*status);
+  const Workspace workspace(bytes);
+  exec.workspace = workspace.data();
+  exec.workspace_size = bytes;
+  *status = call(exec);
+  if (*status != GDN_OK) return describe(*status);
+  return workspace.intact() ? "" : "bytes outside the workspace were written";
+}
 
 }  // namespace gdn::testing
 

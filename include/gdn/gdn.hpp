@@ -104,6 +104,16 @@ void call(gdn_status (*function)(const C *, const gdn_exec *), const C &c,
   check(function(&c, &e));
 }
 
+/// What a workspace query says.
+template <class C>
+std::size_t workspace_size(gdn_status (*query)(const C *, const gdn_exec *, std::size_t *),
+                           const C &c, const ExecOptions &options) {
+  const gdn_exec e = exec_of(options);
+  std::size_t bytes = 0;
+  check(query(&c, &e, &bytes));
+  return bytes;
+}
+
 /// Flags and null slot that both convolutions have.
 template <class C, class Args>
 C begin_conv(const Args &a) {
@@ -152,11 +162,8 @@ inline gdn_gated_delta_rule_args delta_rule(const GatedDeltaRuleArgs &a, Operand
 inline std::size_t chunk_gated_delta_rule_workspace_size(const GatedDeltaRuleArgs &args,
                                                          const ExecOptions &options = {}) {
   detail::Operands t;
-  const gdn_gated_delta_rule_args c = detail::delta_rule(args, &t);
-  const gdn_exec e = detail::exec_of(options);
-  std::size_t bytes = 0;
-  detail::check(gdn_chunk_gated_delta_rule_workspace_size(&c, &e, &bytes));
-  return bytes;
+  return detail::workspace_size(gdn_chunk_gated_delta_rule_workspace_size,
+                                detail::delta_rule(args, &t), options);
 }
 
 /// gdn_chunk_gated_delta_rule. Grows options.workspace to what it needs.
@@ -364,11 +371,8 @@ inline gdn_fused_gdn_decode_args fused_decode(const FusedGdnDecodeArgs &a, Opera
 inline std::size_t fused_gdn_decode_workspace_size(const FusedGdnDecodeArgs &args,
                                                    const ExecOptions &options = {}) {
   detail::Operands t;
-  const gdn_fused_gdn_decode_args c = detail::fused_decode(args, &t);
-  const gdn_exec e = detail::exec_of(options);
-  std::size_t bytes = 0;
-  detail::check(gdn_fused_gdn_decode_workspace_size(&c, &e, &bytes));
-  return bytes;
+  return detail::workspace_size(gdn_fused_gdn_decode_workspace_size, detail::fused_decode(args, &t),
+                                options);
 }
 
 /// gdn_fused_gdn_decode. On a GPU a call that needs a workspace gets it in options.workspace.

@@ -164,6 +164,17 @@ bool concerns_us(const gdn_exec *exec) {
 template <class Args>
 using Fields = std::vector<const DLTensor * Args::*>;
 
+/// Calls f(mirror, args of the operands on the device), one call at a time.
+template <class Args, class F>
+gdn_status with_mirror(const Args *args, const Fields<Args> &fields, F f) {
+  const std::lock_guard<std::mutex> lock(one_call);
+  Arena::instance().reset();
+  Mirror mirror;
+  Args device_args = *args;
+  for (const auto field : fields) device_args.*field = mirror.on_device(args->*field);
+  return f(mirror, device_args);
+}
+
 /// Calls the library with the operands on the device.
 template <class Args>
 gdn_status forward(const char *name, const Args *args, const gdn_exec *exec,
@@ -171,21 +182,18 @@ gdn_status forward(const char *name, const Args *args, const gdn_exec *exec,
   using Function = gdn_status(const Args *, const gdn_exec *);
   Function *const function = next_function<Function>(name);
   if (!concerns_us(exec)) return function(args, exec);
-  const std::lock_guard<std::mutex> lock(one_call);
-  Arena::instance().reset();
-  Mirror mirror;
-  Args device_args = *args;
-  for (const auto field : fields) device_args.*field = mirror.on_device(args->*field);
-  gdn_exec device_exec = *exec;
-  device_exec.threads = 0;
-  if (exec->workspace != nullptr) device_exec.workspace = mirror.workspace(exec->workspace_size);
-  const gdn_status status = function(&device_args, &device_exec);
-  check(cudaDeviceSynchronize(), name);
-  if (!mirror.bring_back()) {
-    std::fprintf(stderr, "gpu mirror: %s wrote outside an operand\n", name);
-    return GDN_INTERNAL_ERROR;
-  }
-  return status;
+  return with_mirror(args, fields, [&](Mirror &mirror, const Args &device_args) {
+    gdn_exec device_exec = *exec;
+    device_exec.threads = 0;
+    if (exec->workspace != nullptr) device_exec.workspace = mirror.workspace(exec->workspace_size);
+    const gdn_status status = function(&device_args, &device_exec);
+    check(cudaDeviceSynchronize(), name);
+    if (!mirror.bring_back()) {
+      std::fprintf(stderr, "gpu mirror: %s wrote outside an operand\n", name);
+      return GDN_INTERNAL_ERROR;
+    }
+    return status;
+  });
 }
 
 /// A workspace query, whose operands say where they lie too.
@@ -195,12 +203,9 @@ gdn_status forward_query(const char *name, const Args *args, const gdn_exec *exe
   using Function = gdn_status(const Args *, const gdn_exec *, size_t *);
   Function *const function = next_function<Function>(name);
   if (!concerns_us(exec)) return function(args, exec, bytes);
-  const std::lock_guard<std::mutex> lock(one_call);
-  Arena::instance().reset();
-  Mirror mirror;
-  Args device_args = *args;
-  for (const auto field : fields) device_args.*field = mirror.on_device(args->*field);
-  return function(&device_args, exec, bytes);
+  return with_mirror(args, fields, [&](Mirror &, const Args &device_args) {
+    return function(&device_args, exec, bytes);
+  });
 }
 
 using Rule = gdn_gated_delta_rule_args;

@@ -98,26 +98,22 @@ __global__ void __launch_bounds__(kThreads, (resident_blocks<S, kChunks, kOne>()
   Job own_job;
   if constexpr (kOne) {
     // All that hangs on no slot is on its way while the slots are fetched.
-    SequenceBits<true> sequence;
-    sequence.load(rule, p.rule, all.n);
-    LoadedIndex conv_index;
-    if (plan.conv.indexed) conv_index.load(p.conv.state_indices, all.n);
+    StartSlots<true> slots;
+    slots.load(plan, p, all.n);
     const int64_t entries = p.conv.conv_state.shape[2];
     own_job.line = {all.n, 0, 1, all.n, entries};
     own_job.after = entries;
     bits.load(plan, p, all, PartPlace(plan, all, 0), own_job.line, 0, 1, true);
-    own_job.slot = sequence.initial_slot(rule, all.n);
-    if (plan.conv.indexed) own_job.line.slot = p.conv.slots.named(conv_index.value());
+    own_job.slot = slots.state(plan, all.n);
+    own_job.line.slot = slots.conv(plan, p, all.n);
     if (own_job.line.slot < 0) own_job.slot = -1;
   } else if (warp == 0) {
-    SequenceBits<false> sequence;
-    sequence.load(rule, p.rule, all.n);
-    LoadedIndex conv_index;
-    if (plan.conv.indexed) conv_index.load(p.conv.state_indices, all.n);
-    const SequenceSpan span = sequence.span(rule, p.rule, all.n);
+    StartSlots<false> slots;
+    slots.load(plan, p, all.n);
+    const SequenceSpan span = slots.sequence.span(rule, p.rule, all.n);
     const CausalConv1dUpdate::Kept kept = p.conv.kept(all.n, span.length);
-    const int64_t slot = sequence.initial_slot(rule, all.n);
-    const int64_t conv_slot = plan.conv.indexed ? p.conv.slots.named(conv_index.value()) : all.n;
+    const int64_t slot = slots.state(plan, all.n);
+    const int64_t conv_slot = slots.conv(plan, p, all.n);
     if (lane == 0) {
       shared_job.line = {span.batch, span.begin, span.length, conv_slot, kept.before};
       shared_job.after = kept.after;

@@ -53,25 +53,6 @@ struct TokenRows {
   }
 };
 
-/// The state and the convolution's slot that sequence n starts from; either below 0: skipped.
-struct StartSlots {
-  SequenceBits<true> sequence;
-  LoadedIndex conv_index;
-
-  __device__ __forceinline__ void load(const DecodePlan &plan, const FusedGdnDecode &p,
-                                       unsigned n) {
-    sequence.load(plan.rule, p.rule, n);
-    if (plan.conv.indexed) conv_index.load(p.conv.state_indices, n);
-  }
-  __device__ __forceinline__ int64_t state(const DecodePlan &plan, unsigned n) const {
-    return sequence.initial_slot(plan.rule, n);
-  }
-  __device__ __forceinline__ int64_t conv(const DecodePlan &plan, const FusedGdnDecode &p,
-                                          unsigned n) const {
-    return plan.conv.indexed ? p.conv.slots.named(conv_index.value()) : n;
-  }
-};
-
 struct KeyRows {
   static constexpr int kKeyDim = sm80::kKeyDim, kColumns = 4;
 };
@@ -91,7 +72,7 @@ __global__ void __launch_bounds__(kTokenThreads, 8)
     return rule.interleaved ? i * plan.key_heads.divisor + key_head : key_head * plan.group + i;
   };
   const auto row_of = [&](int i) { return rows.value(n * rule.value_heads.divisor + head_of(i)); };
-  StartSlots slots;
+  StartSlots<true> slots;
   slots.load(plan, p, n);
   ConvLine line = {n, 0, 1, n, p.conv.conv_state.shape[2]};
 
@@ -204,7 +185,7 @@ __global__ void __launch_bounds__(Head<S>::kThreads, Head<S>::kBlocks)
   const RulePlan &rule = plan.rule;
   const unsigned n = rule.value_heads.quotient(blockIdx.x);
   const unsigned head = rule.value_heads.remainder(blockIdx.x);
-  StartSlots slots;
+  StartSlots<true> slots;
   slots.load(plan, p, n);
   HeadAhead ahead;
   if (const unsigned later = blockIdx.x + rule.ahead; warp == 1 && later < gridDim.x) {

@@ -50,6 +50,26 @@ struct DecodePlan {
   __device__ __forceinline__ bool alone() const { return blocks.divisor == 1; }
 };
 
+/// The state and the convolution's slot that sequence n starts from; either below 0: skipped.
+/// Everything is on its way after load().
+template <bool kOne>
+struct StartSlots {
+  SequenceBits<kOne> sequence;
+  LoadedIndex conv_index;
+
+  __device__ __forceinline__ void load(const DecodePlan &plan, const FusedGdnDecode &p, int64_t n) {
+    sequence.load(plan.rule, p.rule, n);
+    if (plan.conv.indexed) conv_index.load(p.conv.state_indices, n);
+  }
+  __device__ __forceinline__ int64_t state(const DecodePlan &plan, int64_t n) const {
+    return sequence.initial_slot(plan.rule, n);
+  }
+  __device__ __forceinline__ int64_t conv(const DecodePlan &plan, const FusedGdnDecode &p,
+                                          int64_t n) const {
+    return plan.conv.indexed ? p.conv.slots.named(conv_index.value()) : n;
+  }
+};
+
 /// Where a block is in the work of a call: a sequence, a key head and, of what its cluster has of
 /// that, which part of which value head (0 if it has all).
 struct Unit {
